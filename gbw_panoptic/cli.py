@@ -1,0 +1,19 @@
+"""What every command-line tool does the same way."""
+
+import sys
+from typing import Callable
+
+from .errors import EXIT_CODE, UserError
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Call ``main`` and exit with its status; a :class:`UserError` becomes one sentence on stderr and exit code 2."""
+    try:
+        status = main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = EXIT_CODE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status or 0)

@@ -1,0 +1,80 @@
+"""Every configuration key of the project, declared once, with its default and the reason for it.
+
+The rest of the package never sees a ``cfg``: only ``from_config`` and ``build_*`` functions read these keys.
+"""
+
+from detectron2.config import CfgNode as CN
+from detectron2.projects.panoptic_deeplab import add_panoptic_deeplab_config
+
+
+def add_gbw_panoptic_config(cfg: CN) -> None:
+    """Add this project's keys (and those of Detectron2's Panoptic-DeepLab, on which it builds) to ``cfg``, in place."""
+    add_panoptic_deeplab_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE = "DomainAdaptivePanopticDeepLab"
+    cfg.MODEL.TASK = "panoptic"  # or "semantic": no centre and offset heads, no instance targets
+    _add_data_keys(cfg)
+    _add_weighting_keys(cfg)
+    _add_trainer_keys(cfg)
+    _add_test_keys(cfg)
+
+
+def _add_data_keys(cfg: CN) -> None:
+    cfg.DATASETS.TARGET = ()  # unlabelled images; DATASETS.TRAIN is the labelled source
+    # INPUT.{MIN,MAX}_SIZE_TRAIN resize the source; the target has sizes of its own (DAFormer: 760 and 512 short edge).
+    cfg.INPUT.TARGET = CN()
+    cfg.INPUT.TARGET.MIN_SIZE_TRAIN = (512,)
+    cfg.INPUT.TARGET.MAX_SIZE_TRAIN = 1024
+    # Rows of the resized target image whose pseudo labels are not trusted: rectification artefacts on top, ego bonnet
+    # below (DAFormer: 15 and 120 of 512).
+    cfg.INPUT.TARGET.IGNORE_TOP = 0
+    cfg.INPUT.TARGET.IGNORE_BOTTOM = 0
+    # Rare-class sampling of source images: P(c) = softmax((1 - f_c) / T) (DAFormer, arXiv 2111.14887, eq. 6).
+    cfg.DATALOADER.RARE_CLASS_SAMPLING = CN()
+    cfg.DATALOADER.RARE_CLASS_SAMPLING.ENABLED = True
+    cfg.DATALOADER.RARE_CLASS_SAMPLING.TEMPERATURE = 0.01
+    cfg.DATALOADER.RARE_CLASS_SAMPLING.MIN_PIXELS = 3000  # of the class in the full label, for an image to be drawn
+    cfg.DATALOADER.RARE_CLASS_SAMPLING.MIN_CROP_PIXELS = 1500  # of the class in the crop; crops are redrawn until then
+    cfg.DATALOADER.RARE_CLASS_SAMPLING.MAX_TRIES = 10
+    cfg.DATALOADER.MAX_BAD_FILES = 0  # unreadable files skipped (counted, logged) before training stops
+
+
+def _add_weighting_keys(cfg: CN) -> None:
+    cfg.WEIGHTING = CN()
+    # none | inverse_frequency | gbw, for each head
+    cfg.WEIGHTING.SEMANTIC = "none"
+    cfg.WEIGHTING.CENTER = "none"
+    cfg.WEIGHTING.OFFSET = "none"
+    # What a weighted sum of pixel losses is divided by: the sum of the weights of its pixels (a weighting then only
+    # redistributes), the number of valid pixels, or all pixels, ignored ones too (Detectron2's DeepLab, DAFormer).
+    cfg.WEIGHTING.LOSS_DENOMINATOR = "weights"
+    cfg.GBW = CN()
+    cfg.GBW.LAMBDA = 0.5  # pull towards 1
+    cfg.GBW.GRADIENT = "logits"  # logits | last_layer | pixel | autograd (slow, for checking); semantic head only
+    cfg.GBW.NORMALIZE = False  # divide g by its mean first; always on for the instance heads
+    cfg.GBW.MOMENTUM = 0.0  # moving average of g; 0 is the paper's per-iteration update
+    cfg.GBW.WARMUP_ITERS = 0  # weights stay 1 until then
+
+
+def _add_trainer_keys(cfg: CN) -> None:
+    cfg.TRAINER = CN()
+    cfg.TRAINER.NAME = "SourceOnlyTrainer"  # or SelfTrainingTrainer
+    cfg.TRAINER.DETERMINISTIC = False  # deterministic algorithms; needed for bit-exact resume on GPUs
+    cfg.SELF_TRAINING = CN()
+    cfg.SELF_TRAINING.EMA_DECAY = 0.999  # DAFormer; the ramp min(1 - 1/(t+1), decay) is always on
+    cfg.SELF_TRAINING.CONFIDENCE_THRESHOLD = 0.968  # DACS, DAFormer
+    cfg.SELF_TRAINING.QUALITY = "image"  # quality weight per image (ours) or over the rank's "batch" (as published)
+    cfg.SELF_TRAINING.CLASS_MIX = True  # paste half of the source image's classes on the target image (ClassMix, DACS)
+    cfg.SELF_TRAINING.TARGET_LOSS_WEIGHT = 1.0
+    cfg.SELF_TRAINING.INSTANCE_LOSSES = False  # centre and offset losses on the teacher's instances, too (ours)
+    # Strong augmentation of the mixed image. The published code's "color_jitter_probability 0.2" is a threshold: the
+    # jitter fires in 80 % of the steps.
+    cfg.SELF_TRAINING.COLOR_JITTER_STRENGTH = 0.2
+    cfg.SELF_TRAINING.COLOR_JITTER_PROBABILITY = 0.8
+    cfg.SELF_TRAINING.BLUR_PROBABILITY = 0.5
+
+
+def _add_test_keys(cfg: CN) -> None:
+    cfg.TEST.PROTOCOLS = ("19",)  # names in gbw_panoptic.taxonomy.PROTOCOLS; the first one is the headline
+    cfg.TEST.MODEL = "student"  # whose last iteration is the headline: student or teacher (both are evaluated)
+    cfg.TEST.RARE_CLASSES = 5  # the k source-rarest classes whose mean recall is reported
+    cfg.TEST.NUM_PANELS = 8  # pictures (image, truth, prediction, error) in the report
