@@ -1,0 +1,16 @@
+"""Pixel losses, summed per class and not yet reduced."""
+
+from .cross_entropy import GRADIENTS, cross_entropy_per_class, hardest_pixels
+from .per_class import PerClassLoss, group_counts, group_sums
+from .regression import center_loss_per_class, offset_loss_per_class
+
+__all__ = [
+    "GRADIENTS",
+    "PerClassLoss",
+    "center_loss_per_class",
+    "cross_entropy_per_class",
+    "group_counts",
+    "group_sums",
+    "hardest_pixels",
+    "offset_loss_per_class",
+]

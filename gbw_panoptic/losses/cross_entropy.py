@@ -1,0 +1,150 @@
+"""Cross entropy per class, hard pixel mining, and its class gradients in closed form.
+
+Shape legend: B images, C classes, H x W pixels of the loss, h x w pixels of the features, K feature channels,
+P = H * W, D entries of a class gradient.
+"""
+
+from typing import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .per_class import PerClassLoss, group_counts, group_sums
+from .segments import segment_products
+
+#: What the class gradient can be taken with respect to (methods: GBW, section 3).
+GRADIENTS = ("logits", "last_layer", "pixel", "autograd")
+
+
+def cross_entropy_per_class(
+    logits: Tensor,
+    labels: Tensor,
+    pixel_weights: Tensor | None = None,
+    *,
+    top_k: float = 1.0,
+    ignore_label: int = 255,
+    gradient: str | None = None,
+    features: Tensor | None = None,
+    parameters: tuple[Tensor, ...] = (),
+) -> PerClassLoss:
+    """Softmax cross entropy summed per class: total_c = sum over pixels i of class c of q_i * (-log softmax(z_i)_c).
+
+    Args:
+        logits: [B, C, H, W] float, z.
+        labels: [B, H, W] int64 in 0..C-1; ``ignore_label`` (or any other value) takes no part.
+        pixel_weights: [B, H, W] float >= 0, q; 1 when absent. Not part of any denominator.
+        top_k: share (0, 1] of an image's pixels kept, those with the largest q_i * l_i ("hard pixel mining",
+            DeeperLab, arXiv 1902.05093). Chosen per image, so that it does not depend on how images are spread over
+            ranks (Detectron2 chooses over the batch). 1 keeps all.
+        ignore_label: label that takes no part.
+        gradient: one of :data:`GRADIENTS`, or None for no class gradients.
+        features: [B, K, h, w] float, input of the last 1x1 convolution (``last_layer`` only).
+        parameters: weight and bias of the last convolution (``autograd`` only).
+
+    Returns:
+        :class:`PerClassLoss` with G = C. ``num_pixels`` counts kept pixels, ignored ones included.
+
+    Raises:
+        ValueError: shapes disagree or ``gradient`` is unknown.
+    """
+    _check(logits, labels, pixel_weights, gradient)
+    num_classes = logits.shape[1]
+    logits = logits.float()  # the exponentials of half precision are too coarse for gradients of rare classes
+    valid = (labels >= 0) & (labels < num_classes) & (labels != ignore_label)
+    labels = torch.where(valid, labels, -1)
+    log_probabilities = F.log_softmax(logits, dim=1)
+    losses = -log_probabilities.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
+    losses = torch.where(valid, losses, 0)
+    if pixel_weights is not None:
+        losses = losses * pixel_weights
+    num_pixels = labels.numel()
+    if top_k < 1:
+        keep = hardest_pixels(losses.detach(), top_k)
+        labels = torch.where(keep, labels, -1)
+        num_pixels = keep.sum()
+    total = group_sums(losses, labels, num_classes)
+    if gradient == "autograd":
+        class_gradient = _autograd_gradient(total, parameters)
+    elif gradient is not None:
+        with torch.no_grad():
+            residual = _residual(log_probabilities, labels, pixel_weights)
+            class_gradient = _CLOSED_FORM[gradient](residual, labels, features)
+    else:
+        class_gradient = None
+    return PerClassLoss(total, group_counts(labels, num_classes), num_pixels, class_gradient)
+
+
+def hardest_pixels(losses: Tensor, share: float) -> Tensor:
+    """[B, H, W] bool: the ``share`` of each image's pixels with the largest loss (exactly int(share * H * W) of them)."""
+    flat = losses.flatten(1)
+    kept = flat.topk(max(int(share * flat.shape[1]), 1), dim=1, sorted=False).indices
+    return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, kept, True).view_as(losses)
+
+
+def _residual(log_probabilities: Tensor, labels: Tensor, pixel_weights: Tensor | None) -> Tensor:
+    """[B, C, H, W] gradient of q_i * l_i at the logits: q_i (softmax(z_i) - e_{y_i}); 0 where the pixel takes no part."""
+    residual = log_probabilities.exp()
+    index = labels.clamp(min=0).unsqueeze(1)
+    residual.scatter_add_(1, index, residual.new_full((), -1.0).expand(index.shape))
+    factor = (labels >= 0).to(residual.dtype)
+    if pixel_weights is not None:
+        factor = factor * pixel_weights
+    return residual.mul_(factor.unsqueeze(1))
+
+
+def _logits_gradient(residual: Tensor, labels: Tensor, features: Tensor | None) -> Tensor:
+    """[C, C]: sum of the residuals of each class; also the gradient with respect to the last layer's bias."""
+    classes = torch.arange(residual.shape[1], device=labels.device).view(1, -1, 1)
+    membership = (labels.flatten(1).unsqueeze(1) == classes).to(residual.dtype)  # [B, C, P]
+    return torch.bmm(membership, residual.flatten(2).transpose(1, 2)).sum(0)
+
+
+def _pixel_gradient(residual: Tensor, labels: Tensor, features: Tensor | None) -> Tensor:
+    """[C, 1]: sum of the norms of each pixel's residual."""
+    return group_sums(residual.norm(dim=1), labels, residual.shape[1]).float().unsqueeze(1)
+
+
+def _last_layer_gradient(residual: Tensor, labels: Tensor, features: Tensor | None) -> Tensor:
+    """[C, C * (K + 1)]: sum of residual_i (x) [h_i, 1], with h interpolated to the loss exactly as the logits are."""
+    if features is None:
+        raise ValueError("Expected `features` for gradient 'last_layer', but got None.")
+    num_classes = residual.shape[1]
+    total = residual.new_zeros(num_classes, num_classes, features.shape[1])
+    for image in range(len(residual)):  # one image at a time bounds the memory of the interpolated features
+        interpolated = F.interpolate(
+            features[image : image + 1].float(), labels.shape[-2:], mode="bilinear", align_corners=False
+        )
+        total += segment_products(
+            residual[image].flatten(1).T, interpolated[0].flatten(1).T, labels[image].flatten(), num_classes
+        )
+    bias = _logits_gradient(residual, labels, None).unsqueeze(2)
+    return torch.cat((total, bias), dim=2).flatten(1)
+
+
+_CLOSED_FORM: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
+    "logits": _logits_gradient,
+    "last_layer": _last_layer_gradient,
+    "pixel": _pixel_gradient,
+}
+
+
+def _autograd_gradient(total: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+    """[C, D]: one backward pass per class; the oracle of the closed forms."""
+    if not parameters:
+        raise ValueError("Expected `parameters` for gradient 'autograd', but got none.")
+    rows = []
+    for class_total in total:
+        gradients = torch.autograd.grad(class_total, parameters, retain_graph=True)
+        rows.append(torch.cat([g.flatten() for g in gradients]))
+    return torch.stack(rows).float().detach()
+
+
+def _check(logits: Tensor, labels: Tensor, pixel_weights: Tensor | None, gradient: str | None) -> None:
+    expected = (logits.shape[0], *logits.shape[2:])
+    if labels.shape != expected:
+        raise ValueError(f"Expected labels of shape {tuple(expected)}, but got {tuple(labels.shape)}.")
+    if pixel_weights is not None and pixel_weights.shape != expected:
+        raise ValueError(f"Expected pixel_weights of shape {tuple(expected)}, but got {tuple(pixel_weights.shape)}.")
+    if gradient is not None and gradient not in GRADIENTS:
+        raise ValueError(f"Expected gradient to be one of {GRADIENTS}, but got {gradient!r}.")

@@ -1,0 +1,114 @@
+"""Detectron2's Panoptic-DeepLab heads, returning losses as sums per class.
+
+The layers, their names and their initialisation are Detectron2's; only what a head returns in training differs.
+
+Shape legend: B images, C classes, K feature channels, H x W pixels of the input, h x w pixels at the head's stride.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from detectron2.config import configurable
+from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
+from detectron2.projects.deeplab import DeepLabV3PlusHead
+from detectron2.projects.panoptic_deeplab import INS_EMBED_BRANCHES_REGISTRY
+from detectron2.projects.panoptic_deeplab.panoptic_seg import PanopticDeepLabInsEmbedHead, PanopticDeepLabSemSegHead
+
+from ..losses import PerClassLoss, center_loss_per_class, cross_entropy_per_class, offset_loss_per_class
+
+
+@SEM_SEG_HEADS_REGISTRY.register()
+class PerClassSemSegHead(PanopticDeepLabSemSegHead):
+    """Semantic head. Image pooling is global, so that it takes images of any size (Detectron2 pools over the crop)."""
+
+    @configurable
+    def __init__(self, input_shape, *, loss_type: str, loss_top_k: float, **kwargs) -> None:
+        super().__init__(input_shape, loss_type=loss_type, loss_top_k=loss_top_k, **kwargs)
+        self.top_k = loss_top_k if loss_type == "hard_pixel_mining" else 1.0
+
+    @classmethod
+    def from_config(cls, cfg, input_shape):
+        return {**super().from_config(cfg, input_shape), "train_size": None}
+
+    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits [B, C, h * stride, w * stride] and the features [B, K, h, w] that enter the last convolution."""
+        hidden = self.head(DeepLabV3PlusHead.layers(self, features))
+        return _upsample(self.predictor(hidden), self.common_stride), hidden
+
+    def losses(
+        self, logits: Tensor, hidden: Tensor, labels: Tensor, pixel_weights: Tensor, gradient: str | None
+    ) -> PerClassLoss:
+        """Cross entropy per class; ``gradient`` is what the class weighting asks for."""
+        return cross_entropy_per_class(
+            logits,
+            labels,
+            pixel_weights,
+            top_k=self.top_k,
+            ignore_label=self.ignore_value,
+            gradient=gradient,
+            features=hidden,
+            parameters=(self.predictor.weight, self.predictor.bias),
+        )
+
+
+@INS_EMBED_BRANCHES_REGISTRY.register()
+class PerClassInsEmbedHead(PanopticDeepLabInsEmbedHead):
+    """Centre and offset heads. Offsets are (dy, dx) in pixels of the input."""
+
+    @classmethod
+    def from_config(cls, cfg, input_shape):
+        return {**super().from_config(cfg, input_shape), "train_size": None}
+
+    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Centre heatmap [B, 1, h * stride, w * stride] and offsets [B, 2, h * stride, w * stride]."""
+        center, offset = self.layers(features)
+        stride = self.common_stride
+        return _upsample(center, stride), _upsample(offset, stride) * stride
+
+    @staticmethod
+    def losses(
+        center: Tensor, offset: Tensor, targets: dict[str, Tensor], *, num_classes: int, gradients: tuple[bool, bool]
+    ) -> tuple[PerClassLoss, PerClassLoss]:
+        """Centre and offset losses per class; ``gradients`` says for each whether its class weighting wants them."""
+        classes = instance_class_map(targets["instance_ids"], targets["instance_classes"], num_classes)
+        return (
+            center_loss_per_class(
+                center,
+                targets["center"],
+                targets["center_weights"],
+                targets["center_classes"],
+                num_classes=num_classes,
+                with_gradient=gradients[0],
+            ),
+            offset_loss_per_class(
+                offset,
+                targets["offset"],
+                targets["offset_weights"],
+                classes,
+                num_classes=num_classes,
+                with_gradient=gradients[1],
+            ),
+        )
+
+
+def instance_class_map(instance_ids: Tensor, instance_classes: list[Tensor], outside: int) -> Tensor:
+    """Class of the instance at every pixel.
+
+    Args:
+        instance_ids: [B, H, W] int64, 0 = none, else 1..K_b.
+        instance_classes: per image [K_b] int64.
+        outside: value where there is no instance.
+
+    Returns:
+        [B, H, W] int64.
+    """
+    maps = []
+    for ids, classes in zip(instance_ids, instance_classes):
+        table = F.pad(classes.to(ids.device), (1, 0), value=outside)
+        maps.append(table[ids])
+    return torch.stack(maps)
+
+
+def _upsample(x: Tensor, factor: int) -> Tensor:
+    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

@@ -1,0 +1,202 @@
+"""Domain-adaptive Panoptic-DeepLab (Cheng et al., arXiv 1911.10194): a shared backbone, a semantic head and an instance head,
+each with a class weighting of its own.
+
+Shape legend: B images, C classes, H x W pixels of the input.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from detectron2.config import configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import ImageList
+
+from ..weighting import ClassWeighting
+from .heads import PerClassInsEmbedHead, PerClassSemSegHead
+from .post_processing import panoptic_segmentation
+
+
+@dataclass(frozen=True)
+class DensePrediction:
+    """What the heads say about a batch of images of one size, before post-processing.
+
+    Attributes:
+        sem_seg: [B, C, H, W] logits.
+        center: [B, 1, H, W] heatmap, about 0..1; None for the semantic task.
+        offset: [B, 2, H, W] (dy, dx) in pixels; None for the semantic task.
+    """
+
+    sem_seg: Tensor
+    center: Tensor | None
+    offset: Tensor | None
+
+
+@dataclass(frozen=True)
+class PostProcessing:
+    """How dense predictions become instances (names and defaults are Detectron2's MODEL.PANOPTIC_DEEPLAB keys)."""
+
+    thing_ids: tuple[int, ...]
+    label_divisor: int
+    stuff_area: int
+    threshold: float
+    nms_kernel: int
+    top_k: int
+
+    def __call__(self, sem_seg: Tensor, center: Tensor, offset: Tensor) -> Tensor:
+        """[H, W] int64 panoptic map (class * label_divisor + instance number, -1 = void) from [C | 1 | 2, H, W] maps."""
+        return panoptic_segmentation(
+            sem_seg.argmax(dim=0, keepdim=True),
+            center,
+            offset,
+            thing_ids=self.thing_ids,
+            label_divisor=self.label_divisor,
+            stuff_area=self.stuff_area,
+            void_label=-1,
+            threshold=self.threshold,
+            nms_kernel=self.nms_kernel,
+            top_k=self.top_k,
+        )
+
+
+@META_ARCH_REGISTRY.register()
+class DomainAdaptivePanopticDeepLab(nn.Module):
+    """In training maps a batch of one branch to its weighted losses; in evaluation to Detectron2's panoptic format."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        sem_seg_head: PerClassSemSegHead,
+        ins_embed_head: PerClassInsEmbedHead | None,
+        weightings: dict[str, ClassWeighting],
+        loss_weights: dict[str, float],
+        post_processing: PostProcessing,
+        pixel_mean: tuple[float, ...],
+        pixel_std: tuple[float, ...],
+        num_classes: int,
+        size_divisibility: int,
+    ) -> None:
+        """
+        Args:
+            ins_embed_head: None for the semantic task.
+            weightings: head name (``sem_seg``, ``center``, ``offset``) -> class weighting.
+            loss_weights: head name -> factor of its loss.
+            size_divisibility: input height and width are padded to multiples of it.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.sem_seg_head = sem_seg_head
+        self.ins_embed_head = ins_embed_head
+        self.weightings = nn.ModuleDict(weightings)
+        self.loss_weights = loss_weights
+        self.post_processing = post_processing
+        self.num_classes = num_classes
+        self.size_divisibility = size_divisibility
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg):
+        from .build import panoptic_deeplab_parts
+
+        return panoptic_deeplab_parts(cfg)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: list[dict], branch: str = "source") -> dict[str, Tensor] | list[dict]:
+        """
+        Args:
+            batched_inputs: samples as docs/architecture.md describes them; crops of one size in training.
+            branch: whose weighting state is used in training: ``source``, ``mixed`` or ``masked``.
+
+        Returns:
+            Training: ``{"loss_sem_seg", "loss_center", "loss_offset"}`` scalars. Evaluation: per image ``sem_seg``
+            [C, H, W] logits and ``panoptic_seg`` (map, None), at the record's ``height`` x ``width``.
+        """
+        if self.training:
+            return self.losses(batched_inputs, branch)
+        return self.inference(batched_inputs)
+
+    def losses(self, batched_inputs: list[dict], branch: str) -> dict[str, Tensor]:
+        """Weighted losses of a labelled (or pseudo-labelled) batch."""
+        images = self._images(batched_inputs)
+        height, width = images.image_sizes[0]
+        features = self.backbone(images.tensor)
+        logits, hidden = self.sem_seg_head(features)
+        parts = {
+            "sem_seg": self.sem_seg_head.losses(
+                logits[..., :height, :width],
+                hidden,
+                self._stack(batched_inputs, "sem_seg"),
+                self._stack(batched_inputs, "sem_seg_weights"),
+                self.weightings["sem_seg"].gradient,
+            )
+        }
+        if self.ins_embed_head is not None:
+            center, offset = self.ins_embed_head(features)
+            parts["center"], parts["offset"] = self.ins_embed_head.losses(
+                center[..., :height, :width],
+                offset[..., :height, :width],
+                self._instance_targets(batched_inputs),
+                num_classes=self.num_classes,
+                gradients=tuple(self.weightings[head].gradient is not None for head in ("center", "offset")),
+            )
+        return {
+            f"loss_{head}": self.loss_weights[head] * self.weightings[head](loss, branch=branch)
+            for head, loss in parts.items()
+        }
+
+    @torch.no_grad()
+    def predict(self, batched_inputs: list[dict]) -> DensePrediction:
+        """Dense predictions for images of one size, at that size."""
+        images = self._images(batched_inputs)
+        height, width = images.image_sizes[0]
+        features = self.backbone(images.tensor)
+        sem_seg = self.sem_seg_head(features)[0][..., :height, :width]
+        if self.ins_embed_head is None:
+            return DensePrediction(sem_seg, None, None)
+        center, offset = self.ins_embed_head(features)
+        return DensePrediction(sem_seg, center[..., :height, :width], offset[..., :height, :width])
+
+    def inference(self, batched_inputs: list[dict]) -> list[dict]:
+        """Panoptic maps, one image at a time: images of a batch may differ in size."""
+        results = []
+        for record in batched_inputs:
+            dense = self.predict([record])
+            size = (record.get("height", dense.sem_seg.shape[-2]), record.get("width", dense.sem_seg.shape[-1]))
+            sem_seg = _resize(dense.sem_seg, size)[0]
+            result = {"sem_seg": sem_seg}
+            if dense.center is not None:
+                scale = dense.offset.new_tensor(size) / dense.offset.new_tensor(dense.offset.shape[-2:])
+                offset = _resize(dense.offset, size)[0] * scale.view(2, 1, 1)  # offsets are in pixels
+                result["panoptic_seg"] = (self.post_processing(sem_seg, _resize(dense.center, size)[0], offset), None)
+            results.append(result)
+        return results
+
+    def _images(self, batched_inputs: list[dict]) -> ImageList:
+        images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
+        return ImageList.from_tensors(
+            [(image - self.pixel_mean) / self.pixel_std for image in images], self.size_divisibility
+        )
+
+    def _stack(self, batched_inputs: list[dict], key: str) -> Tensor:
+        return torch.stack([x[key].to(self.device, non_blocking=True) for x in batched_inputs])
+
+    def _instance_targets(self, batched_inputs: list[dict]) -> dict:
+        keys = ("center_weights", "offset", "offset_weights", "center_classes", "instance_ids")
+        targets = {key: self._stack(batched_inputs, key) for key in keys}
+        targets["center"] = self._stack(batched_inputs, "center").unsqueeze(1)
+        targets["instance_classes"] = [x["instance_classes"] for x in batched_inputs]
+        return targets
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(x.shape[-2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
