@@ -1,0 +1,124 @@
+"""Image, ground truth, prediction and errors beside each other, with a legend.
+
+Shapes: H x W pixels; panoptic maps as in :mod:`gbw_panoptic.visualization.colors`.
+"""
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ..taxonomy import Taxonomy
+from .colors import class_map
+from .overlay import draw_panoptic, hatch
+from .text import font, text_size
+
+# Codes of an error map, their names and colours (Okabe and Ito's, which colour-blind people can tell apart).
+CORRECT, WRONG_CLASS, WRONG_SEGMENT, UNLABELLED, VOID = range(5)
+_ERRORS = {
+    WRONG_CLASS: ("wrong class", (213, 94, 0)),
+    WRONG_SEGMENT: ("right class, unmatched segment", (240, 228, 66)),
+    UNLABELLED: ("not predicted", (86, 180, 233)),
+}
+_CELL_WIDTH = 768
+_GAP, _TEXT, _INK, _PAPER = 12, 20, (32, 32, 32), (255, 255, 255)
+
+
+def pixel_errors(
+    truth: np.ndarray, prediction: np.ndarray, taxonomy: Taxonomy, *, matched: Iterable[tuple[int, int]] | None = None
+) -> np.ndarray:
+    """uint8 [H, W] codes of what is wrong where.
+
+    Args:
+        truth, prediction: panoptic maps [H, W].
+        matched: pairs (truth value, predicted value) of the segments that count as found; None compares classes only.
+    """
+    true_class, predicted_class = class_map(truth, taxonomy), class_map(prediction, taxonomy)
+    errors = np.where(true_class == predicted_class, CORRECT, WRONG_CLASS).astype(np.uint8)
+    if matched is not None:
+        pairs = truth.astype(np.int64) << 32 | prediction.astype(np.int64)
+        found = np.isin(pairs, [t << 32 | p for t, p in matched])
+        errors[(errors == CORRECT) & ~found] = WRONG_SEGMENT
+    errors[prediction < 0] = UNLABELLED
+    errors[truth < 0] = VOID
+    return errors
+
+
+def draw_errors(image: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3]: the image in pale grey where it is right, error colours elsewhere, void hatched."""
+    grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    picture = 0.45 * grey + 0.55 * 235
+    for code, (_, color) in _ERRORS.items():
+        picture = np.where((errors == code)[..., None], 0.3 * grey + 0.7 * np.array(color), picture)
+    return np.where((errors == VOID)[..., None], hatch(image), np.rint(picture)).astype(np.uint8)
+
+
+def make_panel(
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, errors: np.ndarray, taxonomy: Taxonomy
+) -> np.ndarray:
+    """Two rows of two pictures (image, ground truth; prediction, errors) over a legend of the classes that occur.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        truth, prediction: integer panoptic maps [H, W].
+        errors: uint8 [H, W] of :func:`pixel_errors`.
+
+    Returns:
+        uint8 picture, about 1560 pixels wide whatever the size of the image.
+    """
+    scale = _CELL_WIDTH / image.shape[1]
+    size = (_CELL_WIDTH, max(1, round(scale * image.shape[0])))
+    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    truth, prediction, errors = (_resize_map(values, size) for values in (truth, prediction, errors))
+    cells = {
+        "Image": image,
+        "Ground truth": draw_panoptic(image, truth, taxonomy, opacity=0.7, names=False),
+        "Prediction": draw_panoptic(image, prediction, taxonomy, opacity=0.7, names=False),
+        "Errors": draw_errors(image, errors),
+    }
+    occurring = np.unique(np.concatenate([class_map(values, taxonomy).ravel() for values in (truth, prediction)]))
+    chips = [(taxonomy.names[c], taxonomy.colors[c]) for c in occurring.tolist() if c != taxonomy.ignore_label]
+    grid = _grid(list(cells.items()), columns=2)
+    width = grid.shape[1]
+    return np.concatenate([grid, _legend(chips, width), _legend([*_ERRORS.values(), ("void", None)], width)])
+
+
+def _resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest neighbour to (width, height), for integers of any size."""
+    rows = (np.arange(size[1]) + 0.5) * values.shape[0] / size[1]
+    columns = (np.arange(size[0]) + 0.5) * values.shape[1] / size[0]
+    return values[np.ix_(rows.astype(int), columns.astype(int))]
+
+
+def _grid(cells: list[tuple[str, np.ndarray]], columns: int) -> np.ndarray:
+    """Captioned pictures of one size on white."""
+    height, width = cells[0][1].shape[:2]
+    caption = text_size("X", _TEXT)[1] + _GAP // 2
+    rows = -(-len(cells) // columns)
+    canvas = Image.new("RGB", (columns * (width + _GAP) + _GAP, rows * (height + caption + _GAP) + _GAP), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for i, (name, picture) in enumerate(cells):
+        x, y = _GAP + i % columns * (width + _GAP), _GAP + i // columns * (height + caption + _GAP)
+        draw.text((x, y), name, fill=_INK, font=font(_TEXT))
+        canvas.paste(Image.fromarray(picture), (x, y + caption))
+    return np.array(canvas)
+
+
+def _legend(chips: list[tuple[str, tuple[int, int, int] | None]], width: int) -> np.ndarray:
+    """Colour chips with names in as many lines as ``width`` needs; a chip without colour is hatched."""
+    line = text_size("X", _TEXT)[1]
+    places, x, y = [], _GAP, 0
+    for name, _ in chips:
+        needed = line + _GAP // 2 + text_size(name, _TEXT)[0] + 2 * _GAP
+        if x + needed > width and x > _GAP:
+            x, y = _GAP, y + line + _GAP // 2
+        places.append((x, y))
+        x += needed
+    canvas = Image.new("RGB", (width, y + line + _GAP), _PAPER)
+    draw = ImageDraw.Draw(canvas)
+    void = Image.fromarray(hatch(np.full((line, line, 3), 120, np.uint8)))
+    for (name, color), (x, y) in zip(chips, places):
+        canvas.paste(color or void, (x, y, x + line, y + line))
+        draw.text((x + line + _GAP // 2, y), name, fill=_INK, font=font(_TEXT))
+    return np.array(canvas)
