@@ -116,6 +116,8 @@ SYNTHIA_TO_CONTIGUOUS = MappingProxyType({k: CITYSCAPES.names.index(v) for k, v 
 SYNTHIA_VOID_IDS = (0, 13, 14, 22)
 #: Contiguous ids that SYNTHIA does not label.
 SYNTHIA_ABSENT = CITYSCAPES.ids("terrain", "truck", "train")
+#: Ids that GTA5's label files may hold; those of Cityscapes, with 34 for licence plates.
+GTA5_IDS = range(35)
 
 
 @dataclass(frozen=True)

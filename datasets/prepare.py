@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Prepare a downloaded (or generated) data set for training, or check one: see datasets/README.md."""
+
+import argparse
+from pathlib import Path
+
+from gbw_panoptic import cli
+from gbw_panoptic.data.layout import SPLITS, default_root
+from gbw_panoptic.data.preparation import check, prepare
+from gbw_panoptic.data.preparation.parallel import default_workers
+from gbw_panoptic.errors import UserError
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dataset", choices=sorted(SPLITS))
+    parser.add_argument("--root", type=Path, help="folder of all data sets (default: $DETECTRON2_DATASETS or ./datasets)")
+    parser.add_argument("--workers", type=int, default=default_workers(), help="processes (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="read every file, report every fault, write nothing")
+    parser.add_argument("--overwrite", action="store_true", help="convert again what is converted already")
+    arguments = parser.parse_args()
+    if arguments.check and arguments.overwrite:
+        parser.error("--check writes nothing: leave out --overwrite")
+    return arguments
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    root = default_root() if arguments.root is None else arguments.root.expanduser()
+    if arguments.check:
+        reports = check(arguments.dataset, root, workers=arguments.workers)
+    else:
+        reports = prepare(arguments.dataset, root, workers=arguments.workers, overwrite=arguments.overwrite)
+    print("\n".join(report.format() for report in reports))
+    faults = [fault for report in reports if not report.skipped for fault in report.faults]
+    if faults:
+        state = "sound" if arguments.check else "prepared"
+        raise UserError(f"{arguments.dataset} is not {state}, {len(faults)} fault(s), the first: {faults[0].message}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

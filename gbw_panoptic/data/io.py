@@ -1,0 +1,153 @@
+"""Readers that never return a wrong or empty image silently, and writers that never leave half a file.
+
+Shapes: H, W are the height and width of the file.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import UserError
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
+    """Decode an image to uint8 [H, W, 3] in ``format`` ("RGB" or "BGR") channel order, upright as its EXIF tag says."""
+    if format not in ("RGB", "BGR"):
+        raise UserError(f"expected the image format RGB or BGR, found {format!r}; set INPUT.FORMAT to one of them")
+    image = ImageOps.exif_transpose(_decode(path))
+    pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return pixels if format == "RGB" else np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(H, W) from the header alone; the pixels are not decoded."""
+    with _open(path) as image:
+        return image.height, image.width
+
+
+def read_panoptic(path: str | os.PathLike) -> np.ndarray:
+    """Decode a COCO-panoptic PNG to int32 [H, W] segment ids (R + 256 G + 65536 B)."""
+    image = _decode(path)
+    if image.mode != "RGB":
+        raise UserError(
+            f"expected an 8-bit RGB panoptic PNG, found mode {image.mode} in {path}; prepare the data set again"
+        )
+    pixels = np.asarray(image)
+    ids = pixels[:, :, 2].astype(np.int32)
+    for channel in (1, 0):
+        ids <<= 8
+        ids |= pixels[:, :, channel]
+    return ids
+
+
+def read_label(path: str | os.PathLike) -> np.ndarray:
+    """Decode a label PNG of one byte per pixel (grey, or the indices of a palette) to uint8 [H, W]."""
+    image = _decode(path)
+    if image.mode not in ("L", "P"):
+        raise UserError(
+            f"expected a label PNG with one 8-bit id per pixel, found mode {image.mode} in {path}; "
+            "put the id labels there, not their colour rendering"
+        )
+    return np.asarray(image)
+
+
+def read_instance_ids(path: str | os.PathLike) -> np.ndarray:
+    """Decode a Cityscapes ``*_instanceIds.png`` (16 bit, one channel) to int32 [H, W]."""
+    image = _decode(path)
+    if image.mode not in ("I;16", "I;16B", "I", "L"):
+        raise UserError(
+            f"expected a 16-bit PNG of instance ids, found mode {image.mode} in {path}; unpack the archive again"
+        )
+    return np.asarray(image).astype(np.int32)
+
+
+def read_two_byte_channels(path: str | os.PathLike) -> np.ndarray:
+    """Decode a 16-bit colour PNG to uint16 [H, W, 3] in RGB order. Pillow would cut it to 8 bits; OpenCV does not."""
+    pixels = cv2.imdecode(np.frombuffer(_read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise UserError(f"expected a readable PNG, found a damaged file at {path}; unpack the archive again")
+    if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+        raise UserError(
+            f"expected a 16-bit three-channel PNG, found {8 * pixels.itemsize}-bit with {channels} channel(s) in {path}; "
+            "use the files of GT/LABELS as they were downloaded, not a colour rendering"
+        )
+    return np.ascontiguousarray(pixels[:, :, ::-1])
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """Parse a JSON file."""
+    try:
+        return json.loads(_read_bytes(path))
+    except ValueError as error:
+        raise UserError(f"expected JSON, found a damaged file at {path} ({error}); prepare the data set again") from None
+
+
+def atomic_write(path: str | os.PathLike, data: bytes) -> None:
+    """Write ``data`` so that ``path`` is at any moment absent, the old file or the whole new one."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write ``value`` as JSON, atomically; equal values give equal bytes when their keys are ordered alike."""
+    atomic_write(path, json.dumps(value, separators=(",", ":"), allow_nan=False).encode())
+
+
+def write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
+    """Write uint8 or uint16 [H, W] or [H, W, 3] (RGB) as PNG, atomically."""
+    if pixels.ndim == 3:
+        pixels = np.ascontiguousarray(pixels[:, :, ::-1])
+    encoded, data = cv2.imencode(".png", pixels)
+    if not encoded:
+        raise ValueError(f"cannot encode {pixels.dtype} {pixels.shape} as PNG for {path}")
+    atomic_write(path, data.tobytes())
+
+
+def _read_bytes(path: str | os.PathLike) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise _cannot_read(path, error) from None
+    if not data:
+        raise UserError(f"expected data, found an empty file at {path}; unpack or generate it again")
+    return data
+
+
+def _open(path: str | os.PathLike) -> Image.Image:
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        found = "an empty file" if os.path.getsize(path) == 0 else "something else"
+        raise UserError(f"expected an image, found {found} at {path}; unpack or generate it again") from None
+    except OSError as error:
+        raise _cannot_read(path, error) from None
+
+
+def _decode(path: str | os.PathLike) -> Image.Image:
+    """Decode all pixels: Pillow raises where a file is truncated, whereas OpenCV fills the rest of a JPEG with grey."""
+    with _open(path) as image:
+        try:
+            image.load()
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(
+                f"expected a readable image, found a damaged file at {path} ({error}); unpack or generate it again"
+            ) from None
+        return image
+
+
+def _cannot_read(path: str | os.PathLike, error: OSError) -> UserError:
+    found = "nothing" if isinstance(error, FileNotFoundError) else f"{error.strerror or error}"
+    return UserError(f"expected a readable file at {path}, found {found}; unpack or generate it again")

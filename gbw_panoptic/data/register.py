@@ -1,0 +1,194 @@
+"""The project's data sets in Detectron2's catalogs: records and metadata as docs/architecture.md fixes them."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from ..errors import UserError
+from ..taxonomy import CITYSCAPES, SYNTHIA_ABSENT
+from .coco_panoptic import load_panoptic_json
+from .layout import (
+    CITYSCAPES_TRAIN,
+    CITYSCAPES_VAL,
+    GTA5_TRAIN,
+    SYNTHIA_TRAIN,
+    ImageName,
+    Split,
+    default_root,
+    expected_images,
+    list_images,
+    missing_download,
+    prepare_command,
+)
+
+_ALL_CLASSES = tuple(range(CITYSCAPES.num_classes))
+_SYNTHIA_CLASSES = tuple(c for c in _ALL_CLASSES if c not in SYNTHIA_ABSENT)
+_LABEL_KEYS = ("pan_seg_file_name", "sem_seg_file_name")
+logger = logging.getLogger(__name__)
+
+
+def register_all(root: str | None = None) -> None:
+    """Register all data sets below ``root`` (default: ``$DETECTRON2_DATASETS`` or ./datasets, as they are now).
+
+    Registering again replaces what was registered, so that another root takes effect. No file is read here.
+    """
+    folder = default_root() if root is None else Path(root)
+    _register("synthia_panoptic_train", load_panoptic_records, folder, SYNTHIA_TRAIN, _SYNTHIA_CLASSES)
+    _register("gta5_sem_train", load_semantic_records, folder, GTA5_TRAIN, _ALL_CLASSES)
+    _register("cityscapes_uda_panoptic_train", load_panoptic_records, folder, CITYSCAPES_TRAIN, _ALL_CLASSES)
+    _register("cityscapes_uda_panoptic_val", load_panoptic_records, folder, CITYSCAPES_VAL, _ALL_CLASSES)
+    _register("cityscapes_uda_images_train", load_image_records, folder, CITYSCAPES_TRAIN, ())
+
+
+def load_panoptic_records(root: Path, split: Split) -> list[dict]:
+    """Records of a prepared panoptic split, in the order of its JSON.
+
+    Raises:
+        UserError: the images, the JSON or the PNG folder are missing, or the JSON is not what it should be.
+    """
+    names = {name.stem: name for name in _list_or_raise(root, split)}
+    path = root / split.panoptic_json
+    _require_prepared(path, root, split)
+    _require_prepared(root / split.panoptic_root, root, split)
+    records = []
+    for annotation in load_panoptic_json(path, CITYSCAPES):
+        name = names.get(annotation.image_id)
+        if name is None:
+            raise UserError(
+                f"expected an image {annotation.image_id} in {root / split.image_root} as {path} says, found none; "
+                f"unpack the images again or run `{prepare_command(root, split.dataset)}`"
+            )
+        segments = [
+            {**segment, "category_id": CITYSCAPES.contiguous_id[segment["category_id"]]}
+            for segment in annotation.segments_info
+        ]
+        label = root / split.panoptic_root / annotation.label_file
+        records.append({**_record(root, split, name), "pan_seg_file_name": str(label), "segments_info": segments})
+    return records
+
+
+def load_semantic_records(root: Path, split: Split) -> list[dict]:
+    """Records of the images that have a prepared semantic label, sorted by name."""
+    names = _list_or_raise(root, split)
+    template = split.prepared_labels[-1]
+    labelled = set(list_images(root, template))
+    if labelled.isdisjoint(names):
+        raise _not_prepared(root / split.panoptic_root, root, split)
+    unlabelled = sum(name not in labelled for name in names)
+    if unlabelled:
+        logger.warning("%s: %d of %d images have no usable label and are left out", split.title, unlabelled, len(names))
+    return [
+        {**_record(root, split, name), "sem_seg_file_name": _path(root, template, name)}
+        for name in names
+        if name in labelled
+    ]
+
+
+def load_image_records(root: Path, split: Split) -> list[dict]:
+    """Records of the image files alone, sorted by name: nothing of the labels is looked at."""
+    return [_record(root, split, name) for name in _list_or_raise(root, split, labelled=False)]
+
+
+def check_datasets(names: Sequence[str]) -> None:
+    """Check, before a model is built, that what the loaders will open is there.
+
+    The first and the last record of each data set must have their files, and sources their class statistics; a count
+    unlike the expected one is a warning.
+
+    Raises:
+        UserError: a name that is not registered, or a file that is missing.
+    """
+    for name in names:
+        if name not in DatasetCatalog:
+            known = ", ".join(sorted(n for n in DatasetCatalog if MetadataCatalog.get(n).get("taxonomy") is not None))
+            raise UserError(f"expected a registered data set, found {name!r}; set DATASETS.* to one of: {known}")
+        records, metadata = DatasetCatalog.get(name), MetadataCatalog.get(name)
+        command = metadata.get("prepare_command", "python datasets/prepare.py")
+        if not records:
+            raise UserError(f"expected images in the data set {name}, found none; run `{command} --check`")
+        for record in (records[0], records[-1]):
+            for path in (record["file_name"], *(record[key] for key in _LABEL_KEYS if key in record)):
+                if not Path(path).is_file():
+                    raise UserError(f"expected a file of {name} at {path}, found nothing; run `{command} --check`")
+        statistics = metadata.get("class_statistics")
+        if statistics is not None and not Path(statistics).is_file():
+            raise UserError(f"expected class statistics of {name} at {statistics}, found nothing; run `{command}`")
+        expected = metadata.get("expected_images", lambda: len(records))()
+        if len(records) != expected:
+            logger.warning("%s: expected %d images, found %d; run `%s --check`", name, expected, len(records), command)
+
+
+def _register(
+    name: str,
+    load: Callable[[Path, Split], list[dict]],
+    root: Path,
+    split: Split,
+    labelled_classes: tuple[int, ...],
+) -> None:
+    # Metadata refuses a second value for a key, so both entries go first.
+    DatasetCatalog.pop(name, None)
+    MetadataCatalog.pop(name, None)
+    DatasetCatalog.register(name, partial(load, root, split))
+    MetadataCatalog.get(name).set(
+        image_root=str(root / split.image_root),
+        labelled_classes=labelled_classes,
+        expected_images=partial(expected_images, root, split),
+        prepare_command=prepare_command(root, split.dataset),
+        **_taxonomy_metadata(),
+        **(_label_metadata(root, split) if labelled_classes else {}),
+    )
+
+
+def _taxonomy_metadata() -> dict[str, Any]:
+    # Both kinds of class carry all names and colors: Detectron2's panoptic visualizer looks up contiguous ids in either.
+    names, colors = list(CITYSCAPES.names), [list(color) for color in CITYSCAPES.colors]
+    return {
+        "taxonomy": CITYSCAPES,
+        "label_divisor": CITYSCAPES.label_divisor,
+        "ignore_label": CITYSCAPES.ignore_label,
+        "thing_dataset_id_to_contiguous_id": {CITYSCAPES.dataset_ids[c]: c for c in CITYSCAPES.thing_ids},
+        "stuff_dataset_id_to_contiguous_id": {CITYSCAPES.dataset_ids[c]: c for c in CITYSCAPES.stuff_ids},
+        "thing_classes": names,
+        "stuff_classes": names,
+        "thing_colors": colors,
+        "stuff_colors": colors,
+    }
+
+
+def _label_metadata(root: Path, split: Split) -> dict[str, str]:
+    metadata = {}
+    if split.panoptic_json is not None:
+        metadata["panoptic_root"] = str(root / split.panoptic_root)
+        metadata["panoptic_json"] = str(root / split.panoptic_json)
+    if split.statistics is not None:
+        metadata["class_statistics"] = str(root / split.statistics)
+    return metadata
+
+
+def _record(root: Path, split: Split, name: ImageName) -> dict[str, str]:
+    return {"file_name": _path(root, split.image, name), "image_id": name.stem}
+
+
+def _path(root: Path, template: str, name: ImageName) -> str:
+    return str(root / template.format(stem=name.stem, city=name.city))
+
+
+def _list_or_raise(root: Path, split: Split, *, labelled: bool = True) -> list[ImageName]:
+    names = list_images(root, split.image)
+    if not names:
+        found = "no images" if (root / split.image_root).is_dir() else "nothing"
+        raise missing_download(root, split, split.image_root, found, then_prepare=labelled)
+    return names
+
+
+def _require_prepared(path: Path, root: Path, split: Split) -> None:
+    if not path.exists():
+        raise _not_prepared(path, root, split)
+
+
+def _not_prepared(path: Path, root: Path, split: Split) -> UserError:
+    command = prepare_command(root, split.dataset)
+    return UserError(f"expected prepared labels of {split.title} at {path}, found nothing; run `{command}`")

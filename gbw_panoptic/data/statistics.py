@@ -1,0 +1,94 @@
+"""Class statistics of a labelled source: for rare-class sampling and for inverse-frequency weights."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Mapping, Sequence
+
+import numpy as np
+
+from ..errors import UserError
+from . import io
+
+_VERSION = 1
+
+
+def count_pixels(labels: np.ndarray, num_classes: int) -> dict[int, int]:
+    """Pixels of each class that occurs in ``labels`` (unsigned integers [H, W]; values >= ``num_classes`` are skipped)."""
+    counts = np.bincount(labels.ravel(), minlength=num_classes)[:num_classes]
+    return {int(c): int(counts[c]) for c in np.flatnonzero(counts)}
+
+
+@dataclass(frozen=True)
+class ClassStatistics:
+    """Labelled pixels per class, in all and per image.
+
+    Attributes:
+        class_names: C names in the order of contiguous ids.
+        images: image stem -> {contiguous id: pixels > 0}.
+    """
+
+    class_names: tuple[str, ...]
+    images: Mapping[str, Mapping[int, int]]
+
+    @cached_property
+    def pixels(self) -> np.ndarray:
+        """int64 [C]: pixels of each class over all images."""
+        totals = np.zeros(len(self.class_names), dtype=np.int64)
+        for counts in self.images.values():
+            for class_id, pixels in counts.items():
+                totals[class_id] += pixels
+        return totals
+
+    def frequencies(self) -> np.ndarray:
+        """float64 [C]: share of each class in all labelled pixels (all 0 where nothing is labelled)."""
+        return self.pixels / max(int(self.pixels.sum()), 1)
+
+    def images_with(self, class_id: int, min_pixels: int = 0) -> list[str]:
+        """Stems of the images with strictly more than ``min_pixels`` pixels of the class, in file order."""
+        return [stem for stem, counts in self.images.items() if counts.get(class_id, 0) > min_pixels]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the JSON of docs/architecture.md, atomically."""
+        images = {stem: {str(c): n for c, n in sorted(counts.items())} for stem, counts in self.images.items()}
+        value = {"version": _VERSION, "class_names": self.class_names, "pixels": self.pixels.tolist(), "images": images}
+        io.write_json(path, value)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, class_names: Sequence[str] | None = None) -> "ClassStatistics":
+        """Read and validate the JSON.
+
+        Args:
+            class_names: the names that the file must have.
+
+        Raises:
+            UserError: the file is missing, damaged, of another version, of other classes or inconsistent.
+        """
+        value = io.read_json(path)
+        try:
+            if value["version"] != _VERSION:
+                raise ValueError(f"version {value['version']}")
+            statistics = cls(tuple(value["class_names"]), _parse_images(value["images"], len(value["class_names"])))
+            if statistics.pixels.tolist() != value["pixels"]:
+                raise ValueError("totals that differ from the sums over images")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"expected class statistics of version {_VERSION}, found {error} in {path}; prepare the data set again"
+            ) from None
+        if class_names is not None and tuple(class_names) != statistics.class_names:
+            raise UserError(
+                f"expected statistics of the {len(class_names)} classes {', '.join(class_names)}, "
+                f"found {', '.join(map(str, statistics.class_names))} in {path}; prepare the data set again"
+            )
+        return statistics
+
+
+def _parse_images(images: Mapping[str, Mapping[str, int]], num_classes: int) -> dict[str, dict[int, int]]:
+    parsed = {stem: {int(c): n for c, n in counts.items()} for stem, counts in images.items()}
+    for stem, counts in parsed.items():
+        for class_id, pixels in counts.items():
+            if not 0 <= class_id < num_classes:
+                raise ValueError(f"class {class_id} of {num_classes} in image {stem}")
+            if type(pixels) is not int or pixels <= 0:
+                raise ValueError(f"{pixels!r} pixels of class {class_id} in image {stem}")
+    return parsed
