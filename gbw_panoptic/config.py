@@ -12,6 +12,17 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     add_panoptic_deeplab_config(cfg)
     cfg.MODEL.META_ARCHITECTURE = "DomainAdaptivePanopticDeepLab"
     cfg.MODEL.TASK = "panoptic"  # or "semantic": no centre and offset heads, no instance targets
+    cfg.MODEL.SEM_SEG_HEAD.NAME = "PerClassSemSegHead"
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
+    cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"  # or hard_pixel_mining, which keeps LOSS_TOP_K of the pixels
+    cfg.MODEL.INS_EMBED_HEAD.NAME = "PerClassInsEmbedHead"
+    # The whole package thinks in RGB, 0..255; these are the mean and deviation of torchvision's weights.
+    cfg.INPUT.FORMAT = "RGB"
+    cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]
+    cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
+    cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0  # factor of the backbone's learning rate
+    cfg.SEED = 0  # a run without a seed cannot be repeated
     _add_data_keys(cfg)
     _add_weighting_keys(cfg)
     _add_trainer_keys(cfg)

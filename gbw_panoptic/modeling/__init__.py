@@ -1,7 +1,8 @@
 """Meta-architectures and their parts."""
 
 from .heads import PerClassInsEmbedHead, PerClassSemSegHead
-from .panoptic_deeplab import DensePrediction, DomainAdaptivePanopticDeepLab, PostProcessing
+from .outputs import DensePrediction, PostProcessing
+from .panoptic_deeplab import DomainAdaptivePanopticDeepLab
 
 __all__ = [
     "DensePrediction",

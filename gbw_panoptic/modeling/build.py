@@ -1,21 +1,19 @@
 """The one place where a model is put together from its configuration."""
 
+import torch
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_backbone, build_sem_seg_head
 from detectron2.projects.panoptic_deeplab import build_ins_embed_branch
-
-import torch
 
 from ..data.statistics import ClassStatistics
 from ..errors import UserError
 from ..taxonomy import Taxonomy
 from ..weighting import WEIGHTINGS, ClassWeighting, GradientBasedWeighting, StaticWeighting, inverse_frequency_weights
+from .outputs import PostProcessing
 
 
 def panoptic_deeplab_parts(cfg) -> dict:
     """Arguments of :class:`DomainAdaptivePanopticDeepLab`."""
-    from .panoptic_deeplab import PostProcessing
-
     taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
     backbone = build_backbone(cfg)
     shapes = backbone.output_shape()

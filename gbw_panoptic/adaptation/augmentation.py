@@ -1,0 +1,73 @@
+"""Strong augmentation of the student's view: colour jitter and Gaussian blur (DACS, DAFormer).
+
+Shape legend: H x W pixels; images are [3, H, W].
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.transforms import functional as TF
+
+#: Range of the blur's sigma in pixels (DACS, DAFormer).
+BLUR_SIGMA = (0.15, 1.15)
+
+
+@dataclass(frozen=True)
+class StrongAugmentation:
+    """Photometric only: labels stay valid. One draw per image (the published code draws once for the batch).
+
+    Attributes:
+        jitter_strength: brightness, contrast and saturation factors from 1 -+ s, hue shift from -+ s (in turns).
+        jitter_probability, blur_probability: of each to happen.
+        channel_order: of the images, ``RGB`` or ``BGR``.
+    """
+
+    jitter_strength: float
+    jitter_probability: float
+    blur_probability: float
+    channel_order: str = "RGB"
+
+    def __call__(self, image: Tensor, generator: np.random.Generator) -> Tensor:
+        """[3, H, W] float in 0..255 -> the same, augmented."""
+        jitter, blur = generator.random(2) < (self.jitter_probability, self.blur_probability)
+        order = generator.permutation(4)
+        draws = generator.uniform(-self.jitter_strength, self.jitter_strength, 4)
+        sigma = generator.uniform(*BLUR_SIGMA)
+        if jitter:
+            rgb = image.flip(0) if self.channel_order == "BGR" else image
+            rgb = color_jitter(rgb / 255, draws, order) * 255
+            image = rgb.flip(0) if self.channel_order == "BGR" else rgb
+        return gaussian_blur(image, sigma) if blur else image
+
+
+def color_jitter(image: Tensor, draws: np.ndarray, order: np.ndarray) -> Tensor:
+    """Brightness, contrast, saturation and hue changes ``draws`` [4], applied in ``order``; [3, H, W] RGB in 0..1."""
+    operations = (
+        lambda x: TF.adjust_brightness(x, 1 + draws[0]),
+        lambda x: TF.adjust_contrast(x, 1 + draws[1]),
+        lambda x: TF.adjust_saturation(x, 1 + draws[2]),
+        lambda x: TF.adjust_hue(x, float(np.clip(draws[3], -0.5, 0.5))),
+    )
+    for index in order:
+        image = operations[index](image)
+    return image
+
+
+def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
+    """Separable Gaussian blur, [3, H, W].
+
+    The published kernels span a tenth of the image; beyond 4 sigma their entries are below 4e-4 of the largest, so a
+    radius of 4 sigma is used.
+    """
+    radius = min(max(math.ceil(4 * sigma), 1), min(image.shape[-2:]) - 1)
+    taps = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
+    kernel = torch.exp(-taps.square() / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).view(1, 1, 1, -1)
+    channels = image.unsqueeze(1)
+    channels = F.conv2d(F.pad(channels, (radius, radius, 0, 0), mode="reflect"), kernel)
+    channels = F.conv2d(F.pad(channels, (0, 0, radius, radius), mode="reflect"), kernel.transpose(2, 3))
+    return channels.squeeze(1)

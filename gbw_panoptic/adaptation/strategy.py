@@ -1,0 +1,39 @@
+"""What an adaptation strategy is: it turns a batch of both domains into losses, one backward pass each."""
+
+from typing import Iterator, Protocol
+
+from torch import Tensor, nn
+
+from ..data.loader import DomainBatch
+
+
+class Strategy(Protocol):
+    """Sees a model only through its public calls.
+
+    Attributes:
+        health: name -> scalar tensor of the last step, for the log.
+    """
+
+    health: dict[str, Tensor]
+
+    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+        """Yield dictionaries of scalar losses, named ``<branch>/<loss>``.
+
+        The caller back-propagates the sum of each before it asks for the next: one graph is alive at a time, which keeps
+        memory down and suits data-parallel wrappers.
+        """
+
+
+def prefixed(branch: str, losses: dict[str, Tensor], factor: float = 1.0) -> dict[str, Tensor]:
+    """``{"loss_x": v}`` -> ``{"<branch>/loss_x": factor * v}``."""
+    return {f"{branch}/{name}": value if factor == 1 else factor * value for name, value in losses.items()}
+
+
+class SourceOnly:
+    """Supervised training on the labelled source: the baseline that every adaptation is measured against."""
+
+    def __init__(self) -> None:
+        self.health: dict[str, Tensor] = {}
+
+    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+        yield prefixed("source", model(batch.source, branch="source"))

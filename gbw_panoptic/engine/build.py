@@ -1,0 +1,147 @@
+"""From a configuration to a trainer that is ready to run."""
+
+import logging
+import os
+
+import torch
+from torch import nn
+
+from detectron2.data import MetadataCatalog
+from detectron2.engine import create_ddp_model, hooks
+from detectron2.engine.defaults import default_writers
+from detectron2.modeling import build_model
+from detectron2.projects.deeplab import build_lr_scheduler
+from detectron2.utils import comm
+
+from ..adaptation import MeanTeacher, SelfTraining, SourceOnly, Strategy
+from ..adaptation.augmentation import StrongAugmentation
+from ..data.loader import build_train_loader
+from ..errors import UserError
+from .checkpoint import SafeCheckpointer
+from .evaluation import evaluate
+from .hooks import ClassWeightLogger, truncate_metrics
+from .solver import build_optimizer
+from .trainer import DomainAdaptationTrainer
+
+#: Columns that a class-weight heat map can show; longer runs log their class weights less often.
+_WEIGHT_RECORDS = 200
+_LOG_PERIOD = 20  # Detectron2's
+
+
+class SourceOnlyTrainer(DomainAdaptationTrainer):
+    """Supervised training on the source."""
+
+    @classmethod
+    def from_config(cls, cfg) -> "SourceOnlyTrainer":
+        return _build(cls, cfg, _build_model(cfg), SourceOnly())
+
+
+class SelfTrainingTrainer(DomainAdaptationTrainer):
+    """Mean-teacher self-training on source and unlabelled target."""
+
+    @classmethod
+    def from_config(cls, cfg) -> "SelfTrainingTrainer":
+        model = _build_model(cfg)
+        return _build(cls, cfg, model, build_self_training(cfg, model))
+
+
+TRAINERS = {trainer.__name__: trainer for trainer in (SourceOnlyTrainer, SelfTrainingTrainer)}
+
+
+def build_trainer(cfg) -> DomainAdaptationTrainer:
+    """The trainer that TRAINER.NAME names."""
+    return TRAINERS[cfg.TRAINER.NAME].from_config(cfg)
+
+
+def build_self_training(cfg, model: nn.Module) -> SelfTraining:
+    options = cfg.SELF_TRAINING
+    return SelfTraining(
+        teacher=MeanTeacher(model, decay=options.EMA_DECAY),
+        augmentation=StrongAugmentation(
+            jitter_strength=options.COLOR_JITTER_STRENGTH,
+            jitter_probability=options.COLOR_JITTER_PROBABILITY,
+            blur_probability=options.BLUR_PROBABILITY,
+            channel_order=cfg.INPUT.FORMAT,
+        ),
+        confidence_threshold=options.CONFIDENCE_THRESHOLD,
+        quality=options.QUALITY,
+        class_mix=options.CLASS_MIX,
+        target_loss_weight=options.TARGET_LOSS_WEIGHT,
+        instance_losses=options.INSTANCE_LOSSES,
+        center_sigma=cfg.INPUT.GAUSSIAN_SIGMA,
+        ignore_label=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
+        seed=cfg.SEED,
+    )
+
+
+def build_models(cfg) -> dict[str, nn.Module]:
+    """Student, and teacher where the trainer has one: what --eval-only loads a checkpoint into."""
+    model = _build_model(cfg)
+    if cfg.TRAINER.NAME == SelfTrainingTrainer.__name__:
+        return {"student": model, "teacher": MeanTeacher(model, decay=cfg.SELF_TRAINING.EMA_DECAY).model}
+    return {"student": model}
+
+
+def _build_model(cfg) -> nn.Module:
+    torch.manual_seed(cfg.SEED)  # the same initial weights on every rank, whatever ran before
+    return build_model(cfg)
+
+
+def _build(cls, cfg, model: nn.Module, strategy: Strategy) -> DomainAdaptationTrainer:
+    optimizer = build_optimizer(cfg, model)
+    trainer = cls(
+        model=create_ddp_model(model, broadcast_buffers=False),
+        optimizer=optimizer,
+        loader=build_train_loader(cfg),
+        strategy=strategy,
+        seed=cfg.SEED,
+        amp=cfg.SOLVER.AMP.ENABLED,
+        output_dir=cfg.OUTPUT_DIR,
+    )
+    models = {"student": model}
+    if isinstance(strategy, SelfTraining):
+        models["teacher"] = strategy.teacher.model
+    trainer.checkpointer = build_checkpointer(models, cfg.OUTPUT_DIR, trainer=trainer)
+    trainer.register_hooks(_build_hooks(cfg, trainer, optimizer, models))
+    return trainer
+
+
+def build_checkpointer(models: dict[str, nn.Module], output_dir: str, **checkpointables) -> SafeCheckpointer:
+    """The student is the checkpoint's ``model``; a teacher lies beside it."""
+    others = {name: model for name, model in models.items() if name != "student"}
+    return SafeCheckpointer(models["student"], output_dir, **others, **checkpointables)
+
+
+def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[str, nn.Module]) -> list:
+    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.names
+    period = max(_LOG_PERIOD, cfg.SOLVER.MAX_ITER // _WEIGHT_RECORDS)
+    result = [
+        hooks.IterationTimer(),
+        hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)),
+        ClassWeightLogger(trainer.model, names, period=period),
+    ]
+    if comm.is_main_process():
+        # before evaluation: a crash there costs no training
+        result.append(hooks.PeriodicCheckpointer(trainer.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3))
+    result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, lambda: evaluate(cfg, models, iteration=trainer.iter)))
+    if comm.is_main_process():
+        writers = default_writers(cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER)
+        result.append(hooks.PeriodicWriter(writers, period=_LOG_PERIOD))
+    return result
+
+
+def resume_or_load(trainer: DomainAdaptationTrainer, weights: str, *, resume: bool) -> None:
+    """Resume from OUTPUT_DIR's last checkpoint, or start from ``weights`` (empty: from random initialisation)."""
+    checkpointer, logger = trainer.checkpointer, logging.getLogger("gbw_panoptic")
+    if not resume:
+        checkpointer.resume_or_load(weights, resume=False)
+        return
+    if not checkpointer.has_checkpoint():
+        raise UserError(
+            f"--resume: expected a checkpoint in {checkpointer.save_dir}, found none; drop --resume or give the OUTPUT_DIR "
+            "of the run to be continued."
+        )
+    if weights:
+        logger.warning("Resuming from %s: MODEL.WEIGHTS %s is ignored.", checkpointer.get_checkpoint_file(), weights)
+    checkpointer.resume_or_load("", resume=True)
+    truncate_metrics(os.path.join(checkpointer.save_dir, "metrics.json"), trainer.iter)

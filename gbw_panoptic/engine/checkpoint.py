@@ -1,0 +1,95 @@
+"""Checkpoints that are written whole or not at all, and load without executing anything."""
+
+import os
+import pickle
+
+import torch
+from torch import Tensor
+
+from detectron2.checkpoint import DetectionCheckpointer
+
+from ..errors import UserError
+
+
+class SafeCheckpointer(DetectionCheckpointer):
+    """Writes to a temporary name, syncs and renames; loads tensors and plain values only (``weights_only``)."""
+
+    def save(self, name: str, **kwargs) -> None:
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": self.model.state_dict()}
+        data.update({key: checkpointable.state_dict() for key, checkpointable in self.checkpointables.items()})
+        data.update(kwargs)
+        path = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving checkpoint to %s", path)
+        self._write(path, lambda file: torch.save(data, file))
+        self.tag_last_checkpoint(os.path.basename(path))
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        path = os.path.join(self.save_dir, "last_checkpoint")
+        self._write(path, lambda file: file.write(last_filename_basename.encode()))
+
+    def _write(self, path: str, write) -> None:
+        temporary = f"{path}.tmp"
+        try:
+            with open(temporary, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            if os.path.exists(temporary):
+                os.remove(temporary)
+            raise UserError(
+                f"Expected to write {path}, found: {str(error).splitlines()[0]}; free disk space or mend the folder's "
+                "permissions, then --resume (earlier checkpoints are whole)."
+            ) from error
+
+    def load(self, path: str, *args, **kwargs) -> dict:
+        if path and not os.path.isfile(path):
+            raise UserError(f"Expected a weights file at {path}, found none; give a local .pth file in MODEL.WEIGHTS.")
+        return super().load(path, *args, **kwargs)
+
+    def _load_file(self, filename: str) -> dict:
+        try:
+            data = torch.load(filename, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+            raise UserError(
+                f"Expected {filename} to hold tensors and plain values only (a .pth file of torch.save), found a file that "
+                "would run code or cannot be read; nothing was executed: use weights from a source that you trust, "
+                "re-saved as a state dict."
+            ) from error
+        if not isinstance(data, dict):
+            raise UserError(f"Expected a state dict in {filename}, found {type(data).__name__}; re-save it as one.")
+        if "model" not in data:
+            data = {"model": data}
+        if "layer1.0.conv1.weight" in data["model"]:
+            data["model"] = torchvision_resnet(data["model"])
+        return data
+
+
+_TORCHVISION_NAMES = {f"layer{stage}": f"res{stage + 1}" for stage in range(1, 5)}
+
+
+def torchvision_resnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's ResNet parameters under Detectron2's names (``backbone.`` in front), without the classifier.
+
+    These networks stride in the 3x3 convolution and take RGB in 0..1: set ``MODEL.RESNETS.STRIDE_IN_1X1 False``,
+    ``INPUT.FORMAT RGB`` and torchvision's mean and standard deviation times 255.
+    """
+    renamed = {}
+    for name, tensor in state.items():
+        parts = name.split(".")
+        if parts[0] == "fc":
+            continue
+        if parts[0] in ("conv1", "bn1"):
+            parts = ["stem", *parts]
+        parts = [_TORCHVISION_NAMES.get(part, part) for part in parts]
+        if "downsample" in parts:
+            index = parts.index("downsample")
+            parts[index : index + 2] = ["shortcut"] if parts[index + 1] == "0" else ["shortcut", "norm"]
+        parts = [
+            piece for part in parts for piece in ([f"conv{part[2:]}", "norm"] if part.startswith("bn") else [part])
+        ]
+        renamed["backbone." + ".".join(parts)] = tensor
+    return renamed

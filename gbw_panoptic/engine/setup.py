@@ -1,0 +1,101 @@
+"""From command-line arguments to a checked configuration."""
+
+import argparse
+import difflib
+import glob
+import logging
+import os
+
+import torch
+import yaml
+
+from detectron2.config import CfgNode, get_cfg
+from detectron2.utils import comm
+
+from ..config import add_gbw_panoptic_config
+from ..data import register_all
+from ..errors import UserError
+
+
+def load_config(config_file: str, opts: list[str]) -> CfgNode:
+    """Read a configuration file and the ``KEY VALUE`` overrides; YAML is loaded safely.
+
+    Raises:
+        UserError: missing or malformed file, unknown key, wrong type, swallowed flag.
+    """
+    cfg = get_cfg()
+    add_gbw_panoptic_config(cfg)
+    _check_options(opts)
+    if config_file:
+        if not os.path.isfile(config_file):
+            raise UserError(f"--config-file: expected a YAML file, found nothing at {config_file}; see {_known_configs()}.")
+        _explain(config_file, cfg, lambda: cfg.merge_from_file(config_file, allow_unsafe=False))
+    _explain("the command line", cfg, lambda: cfg.merge_from_list(opts))
+    return cfg
+
+
+def adapt_to_machine(cfg: CfgNode) -> None:
+    """Fit a configuration to this machine, in place, one log line for each change."""
+    log = logging.getLogger("gbw_panoptic")
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        log.warning("No CUDA device: MODEL.DEVICE %s -> cpu.", cfg.MODEL.DEVICE)
+        cfg.MODEL.DEVICE = "cpu"
+    if comm.get_world_size() == 1 or cfg.MODEL.DEVICE == "cpu":
+        for node in (cfg.MODEL.RESNETS, cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.INS_EMBED_HEAD):
+            if node.NORM == "SyncBN":
+                log.warning("One process or no GPU: NORM SyncBN -> BN.")
+                node.NORM = "BN"
+    if cfg.TRAINER.DETERMINISTIC:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)  # the warning names operations that cannot comply
+        cfg.CUDNN_BENCHMARK = False
+
+
+def prepare_config(args: argparse.Namespace) -> CfgNode:
+    """Load, register the data sets, and fit to the machine."""
+    cfg = load_config(args.config_file, args.opts)
+    register_all()
+    adapt_to_machine(cfg)
+    return cfg
+
+
+def _check_options(opts: list[str]) -> None:
+    for option in opts:
+        if option.startswith("--"):
+            raise UserError(
+                f"Expected KEY VALUE pairs at the end of the command, found the flag {option} among them; put every --flag "
+                "before the first KEY."
+            )
+    if len(opts) % 2:
+        raise UserError(
+            f"Expected KEY VALUE pairs, found {len(opts)} words ({' '.join(opts)}); give every key exactly one value."
+        )
+
+
+def _explain(where: str, cfg: CfgNode, merge) -> None:
+    try:
+        merge()
+    except KeyError as error:
+        key = str(error.args[0]).removeprefix("Non-existent config key: ")
+        close = difflib.get_close_matches(key, list(_keys(cfg)), n=1, cutoff=0.5)
+        remedy = f"did you mean {close[0]}?" if close else "see gbw_panoptic/config.py for ours and Detectron2's defaults."
+        raise UserError(f"Expected known configuration keys in {where}, found '{key}'; {remedy}") from error
+    except AssertionError as error:  # yacs and Detectron2 assert on unknown keys of a list and on misplaced nodes
+        raise UserError(f"Expected known configuration keys in {where}, found: {error}; correct the key.") from error
+    except (ValueError, yaml.YAMLError) as error:
+        first = " ".join(str(error).split())
+        raise UserError(f"Expected values of each key's own type in {where}, found: {first}; correct the value.") from error
+
+
+def _keys(node: CfgNode, prefix: str = "") -> list[str]:
+    keys = []
+    for key, value in node.items():
+        keys.append(prefix + key)
+        if isinstance(value, CfgNode):
+            keys += _keys(value, f"{prefix}{key}.")
+    return keys
+
+
+def _known_configs() -> str:
+    found = sorted(glob.glob("configs/*/*.yaml"))
+    return ", ".join(found[:3]) + (" ..." if len(found) > 3 else "") if found else "the folder configs/"

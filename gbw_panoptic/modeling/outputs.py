@@ -1,0 +1,52 @@
+"""What a model predicts, and how dense predictions become panoptic maps.
+
+Shape legend: B images, C classes, H x W pixels of the input.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .post_processing import panoptic_segmentation
+
+
+@dataclass(frozen=True)
+class DensePrediction:
+    """What the heads say about a batch of images of one size, before post-processing.
+
+    Attributes:
+        sem_seg: [B, C, H, W] logits.
+        center: [B, 1, H, W] heatmap, about 0..1; None for the semantic task.
+        offset: [B, 2, H, W] (dy, dx) in pixels; None for the semantic task.
+    """
+
+    sem_seg: Tensor
+    center: Tensor | None
+    offset: Tensor | None
+
+
+@dataclass(frozen=True)
+class PostProcessing:
+    """How dense predictions become instances (names and defaults are Detectron2's MODEL.PANOPTIC_DEEPLAB keys)."""
+
+    thing_ids: tuple[int, ...]
+    label_divisor: int
+    stuff_area: int
+    threshold: float
+    nms_kernel: int
+    top_k: int
+
+    def __call__(self, sem_seg: Tensor, center: Tensor, offset: Tensor) -> Tensor:
+        """[H, W] int64 panoptic map (class * label_divisor + instance number, -1 = void) from [C | 1 | 2, H, W] maps."""
+        return panoptic_segmentation(
+            sem_seg.argmax(dim=0, keepdim=True),
+            center,
+            offset,
+            thing_ids=self.thing_ids,
+            label_divisor=self.label_divisor,
+            stuff_area=self.stuff_area,
+            void_label=-1,
+            threshold=self.threshold,
+            nms_kernel=self.nms_kernel,
+            top_k=self.top_k,
+        )

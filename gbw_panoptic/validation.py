@@ -1,0 +1,147 @@
+"""Contradictions in a configuration, found before anything is built. Each becomes one sentence with its remedy."""
+
+import os
+from typing import Iterator
+
+from detectron2.data import MetadataCatalog
+
+from .adaptation.pseudo_labels import QUALITIES
+from .errors import UserError
+from .losses import GRADIENTS
+from .taxonomy import PROTOCOLS
+from .weighting import DENOMINATORS, WEIGHTINGS
+
+TASKS = ("panoptic", "semantic")
+TRAINER_NAMES = ("SourceOnlyTrainer", "SelfTrainingTrainer")
+OPTIMIZERS = ("SGD", "ADAM", "ADAMW")
+LOSS_TYPES = ("cross_entropy", "hard_pixel_mining")
+
+
+def validate(cfg) -> None:
+    """Check a configuration whose data sets are registered.
+
+    Raises:
+        UserError: naming the key, what was expected, what was found and what to do.
+    """
+    for check in (_choices, _ranges, _data_sets, _task, _adaptation, _protocols, _output):
+        for problem in check(cfg):
+            raise UserError(problem)
+
+
+def _choices(cfg) -> Iterator[str]:
+    for key, value, choices in (
+        ("MODEL.TASK", cfg.MODEL.TASK, TASKS),
+        ("TRAINER.NAME", cfg.TRAINER.NAME, TRAINER_NAMES),
+        ("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, OPTIMIZERS),
+        ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE, LOSS_TYPES),
+        ("WEIGHTING.SEMANTIC", cfg.WEIGHTING.SEMANTIC, WEIGHTINGS),
+        ("WEIGHTING.CENTER", cfg.WEIGHTING.CENTER, WEIGHTINGS),
+        ("WEIGHTING.OFFSET", cfg.WEIGHTING.OFFSET, WEIGHTINGS),
+        ("WEIGHTING.LOSS_DENOMINATOR", cfg.WEIGHTING.LOSS_DENOMINATOR, DENOMINATORS),
+        ("GBW.GRADIENT", cfg.GBW.GRADIENT, GRADIENTS),
+        ("SELF_TRAINING.QUALITY", cfg.SELF_TRAINING.QUALITY, QUALITIES),
+        ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
+        ("INPUT.CROP.TYPE", cfg.INPUT.CROP.TYPE, ("absolute",)),
+        ("INPUT.CROP.ENABLED", cfg.INPUT.CROP.ENABLED, (True,)),
+        ("TEST.MODEL", cfg.TEST.MODEL, ("student", "teacher")),
+    ):
+        if value not in choices:
+            yield f"{key}: expected one of {', '.join(map(str, choices))}, found '{value}'; set it to one of them."
+
+
+def _ranges(cfg) -> Iterator[str]:
+    share = cfg.MODEL.SEM_SEG_HEAD.LOSS_TOP_K
+    for key, value, ok, expected in (
+        ("GBW.LAMBDA", cfg.GBW.LAMBDA, cfg.GBW.LAMBDA > 0, "a number above 0"),
+        ("GBW.MOMENTUM", cfg.GBW.MOMENTUM, 0 <= cfg.GBW.MOMENTUM < 1, "a number in [0, 1)"),
+        ("SELF_TRAINING.EMA_DECAY", cfg.SELF_TRAINING.EMA_DECAY, 0 <= cfg.SELF_TRAINING.EMA_DECAY < 1, "in [0, 1)"),
+        ("MODEL.SEM_SEG_HEAD.LOSS_TOP_K", share, 0 < share <= 1, "a share in (0, 1]"),
+        ("SEED", cfg.SEED, cfg.SEED >= 0, "an integer of at least 0 (runs must be repeatable)"),
+        ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, cfg.SOLVER.MAX_ITER > 0, "at least 1"),
+        ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.IMS_PER_BATCH > 0, "at least 1"),
+    ):
+        if not ok:
+            yield f"{key}: expected {expected}, found {value}; change it."
+
+
+def _data_sets(cfg) -> Iterator[str]:
+    if not cfg.DATASETS.TRAIN:
+        yield "DATASETS.TRAIN: expected at least one labelled source, found none; name one, e.g. synthia_panoptic_train."
+    known = set(MetadataCatalog.list())
+    for key in ("TRAIN", "TARGET", "TEST"):
+        for name in cfg.DATASETS[key]:
+            if name not in known or not hasattr(MetadataCatalog.get(name), "taxonomy"):
+                ours = sorted(n for n in known if hasattr(MetadataCatalog.get(n), "taxonomy"))
+                yield f"DATASETS.{key}: expected one of {', '.join(ours)}, found '{name}'; correct the name."
+    classes = {name: MetadataCatalog.get(name).taxonomy.num_classes for name in cfg.DATASETS.TRAIN + cfg.DATASETS.TEST}
+    for name, count in classes.items():
+        if count != cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES:
+            yield (
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES: expected {count}, the number of classes of {name}, found "
+                f"{cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES}; heads keep all classes, TEST.PROTOCOLS chooses what is averaged."
+            )
+
+
+def _task(cfg) -> Iterator[str]:
+    if cfg.MODEL.TASK == "semantic":
+        for head in ("CENTER", "OFFSET"):
+            if cfg.WEIGHTING[head] != "none":
+                yield (
+                    f"WEIGHTING.{head}: expected none with MODEL.TASK semantic, which has no such head, found "
+                    f"'{cfg.WEIGHTING[head]}'; set it to none or MODEL.TASK to panoptic."
+                )
+        return
+    for name in cfg.DATASETS.TRAIN:
+        if not hasattr(MetadataCatalog.get(name), "panoptic_json"):
+            yield (
+                f"DATASETS.TRAIN: expected a source with instance labels for MODEL.TASK panoptic, found '{name}', which "
+                "has semantic labels only; set MODEL.TASK semantic or take another source."
+            )
+
+
+def _adaptation(cfg) -> Iterator[str]:
+    adapts = cfg.TRAINER.NAME != "SourceOnlyTrainer"
+    if adapts and not cfg.DATASETS.TARGET:
+        yield (
+            f"DATASETS.TARGET: expected the unlabelled target of {cfg.TRAINER.NAME}, found none; name one, e.g. "
+            "cityscapes_uda_images_train."
+        )
+    if not adapts and cfg.DATASETS.TARGET:
+        yield (
+            f"DATASETS.TARGET: expected none with SourceOnlyTrainer, which never looks at it, found "
+            f"{tuple(cfg.DATASETS.TARGET)}; set it to () or choose another TRAINER.NAME."
+        )
+    if not adapts and cfg.TEST.MODEL == "teacher":
+        yield "TEST.MODEL: expected student with SourceOnlyTrainer, which has no teacher, found 'teacher'; set it to student."
+
+
+def _protocols(cfg) -> Iterator[str]:
+    if not cfg.TEST.PROTOCOLS:
+        yield f"TEST.PROTOCOLS: expected at least one of {', '.join(PROTOCOLS)}, found none; name one."
+    labelled = set()
+    for name in cfg.DATASETS.TRAIN:
+        labelled.update(MetadataCatalog.get(name).labelled_classes)
+    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.names
+    for name in cfg.TEST.PROTOCOLS:
+        if name not in PROTOCOLS:
+            yield f"TEST.PROTOCOLS: expected names among {', '.join(PROTOCOLS)}, found '{name}'; correct it."
+        missing = [names[c] for c in PROTOCOLS[name].class_ids if c not in labelled]
+        # 19 is allowed on a source of 16: it then says what three classes of zero do to the average
+        if missing and name != "19":
+            yield (
+                f"TEST.PROTOCOLS: expected a protocol over classes that the source labels, found '{name}', which averages "
+                f"over {', '.join(missing)} that {', '.join(cfg.DATASETS.TRAIN)} does not label; choose another protocol."
+            )
+    if not any(cfg.MODEL.TASK in PROTOCOLS[name].tasks for name in cfg.TEST.PROTOCOLS):
+        yield (
+            f"TEST.PROTOCOLS: expected at least one protocol for MODEL.TASK {cfg.MODEL.TASK}, found "
+            f"{', '.join(cfg.TEST.PROTOCOLS)} (semantic only); add 19, 16 or 16-ignore."
+        )
+
+
+def _output(cfg) -> Iterator[str]:
+    folder = os.path.abspath(cfg.OUTPUT_DIR)
+    while not os.path.exists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
+        yield f"OUTPUT_DIR: expected a folder that can be written, found {cfg.OUTPUT_DIR}; choose another one."

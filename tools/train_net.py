@@ -1,0 +1,100 @@
+"""Train and evaluate, with Detectron2's own flags.
+
+    python tools/train_net.py --config-file configs/streets/self_training_gbw.yaml
+    python tools/train_net.py --config-file FILE --resume
+    python tools/train_net.py --config-file FILE --eval-only MODEL.WEIGHTS output/model_final.pth
+    python tools/train_net.py --config-file FILE --dry-run
+    python tools/train_net.py --list
+"""
+
+import argparse
+import glob
+import logging
+import os
+
+from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
+
+from gbw_panoptic import cli
+from gbw_panoptic.data.register import check_datasets
+from gbw_panoptic.engine.build import build_checkpointer, build_models, build_trainer, resume_or_load
+from gbw_panoptic.engine.evaluation import evaluate
+from gbw_panoptic.engine.setup import prepare_config
+from gbw_panoptic.engine.trainer import QuietUserErrors
+from gbw_panoptic.evaluation.report import write_report
+from gbw_panoptic.validation import validate
+
+DRY_RUN_ITERATIONS = 2
+DRY_RUN_IMAGES = 2
+
+
+def main(args: argparse.Namespace) -> None:
+    setup_logger(name="gbw_panoptic", distributed_rank=comm.get_rank())
+    logging.getLogger("detectron2.engine.train_loop").addFilter(QuietUserErrors())
+    cfg = prepare_config(args)
+    if args.dry_run:
+        cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "dry_run")
+    validate(cfg)
+    sources = () if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TARGET)
+    check_datasets((*sources, *cfg.DATASETS.TEST))
+    cfg.freeze()
+    default_setup(cfg, args)
+    if args.eval_only:
+        models = build_models(cfg)
+        build_checkpointer(models, cfg.OUTPUT_DIR).load(cfg.MODEL.WEIGHTS)
+        evaluate(cfg, models, iteration=-1)
+    else:
+        trainer = build_trainer(cfg)
+        resume_or_load(trainer, cfg.MODEL.WEIGHTS, resume=args.resume)
+        if args.dry_run:
+            return dry_run(cfg, trainer)
+        trainer.train(trainer.start_iter, cfg.SOLVER.MAX_ITER)
+    if comm.is_main_process():
+        print(f"Report: {write_report(cfg.OUTPUT_DIR)}")
+
+
+def dry_run(cfg, trainer) -> None:
+    """Two iterations, one evaluation and one save with the very configuration, in OUTPUT_DIR/dry_run."""
+    from detectron2.engine import hooks
+
+    trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, hooks.EvalHook)]
+    trainer.train(0, DRY_RUN_ITERATIONS)
+    models = {"student": trainer.checkpointer.model}
+    if hasattr(trainer.strategy, "teacher"):
+        models["teacher"] = trainer.strategy.teacher.model
+    evaluate(cfg, models, iteration=DRY_RUN_ITERATIONS, max_images=DRY_RUN_IMAGES)
+    logging.getLogger("gbw_panoptic").info("Dry run passed: training, evaluation and checkpoint in %s.", cfg.OUTPUT_DIR)
+
+
+def parse() -> argparse.Namespace:
+    parser = default_argument_parser()
+    parser.add_argument("--dry-run", action="store_true", help="two iterations, one evaluation, one save")
+    parser.add_argument("--list", action="store_true", help="list the configurations and exit")
+    return parser.parse_args()
+
+
+def list_configs() -> None:
+    root = os.path.join(os.path.dirname(__file__), "..", "configs")
+    for path in sorted(glob.glob(os.path.join(root, "*", "*.yaml"))):
+        with open(path) as file:
+            first = file.readline().strip()
+        print(f"{os.path.relpath(path):70s} {first.removeprefix('#').strip() if first.startswith('#') else ''}")
+
+
+def entry() -> None:
+    args = parse()
+    if args.list:
+        return list_configs()
+    launch(
+        main,
+        args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+        args=(args,),
+    )
+
+
+if __name__ == "__main__":
+    cli.run(entry)
