@@ -6,7 +6,7 @@ constant; look-ups and histograms then see tens of thousands of runs instead of 
 Shapes: N pixels, R runs (R <= N), K keys.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,7 +29,9 @@ def joint_counts(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.
     changes |= second[1:] != second[:-1]
     starts = np.flatnonzero(changes) + 1
     if len(starts) * _MIN_MEAN_RUN > first.size and _is_32_bit(first) and _is_32_bit(second):
-        pairs, counts = np.unique(first.astype(np.uint64) << np.uint64(32) | second.astype(np.uint64), return_counts=True)
+        pairs, counts = np.unique(
+            first.astype(np.uint64) << np.uint64(32) | second.astype(np.uint64), return_counts=True
+        )
         return (pairs >> np.uint64(32)).astype(first.dtype), (pairs & np.uint64(2**32 - 1)).astype(second.dtype), counts
     starts = np.concatenate([np.zeros(min(first.size, 1), np.int64), starts])
     return first[starts], second[starts], np.diff(starts, append=first.size)

@@ -32,7 +32,9 @@ def draw_panoptic(
         UserError: image and map differ in size.
     """
     if image.shape[:2] != panoptic.shape:
-        raise UserError(f"expected a map of the image's size {image.shape[:2]}, found {panoptic.shape}: resize one of them")
+        raise UserError(
+            f"expected a map of the image's size {image.shape[:2]}, found {panoptic.shape}: resize one of them"
+        )
     colors = colorize_panoptic(panoptic, taxonomy)
     picture = np.rint((1 - opacity) * image + opacity * colors).astype(np.uint8)
     void = panoptic < 0

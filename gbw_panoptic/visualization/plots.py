@@ -39,7 +39,12 @@ def class_bars(
         if baseline is not None:
             end, text = max(value, baseline[row]), f"{text} ({value - baseline[row]:+.1f})"
         axes.text(end + 1.2, row, text, va="center", fontsize=8, color="#333333")
-    axes.set(xlim=(0, 118 if baseline is not None else 108), ylim=(len(names) - 0.4, -0.6), xlabel=label, xticks=range(0, 101, 20))
+    axes.set(
+        xlim=(0, 118 if baseline is not None else 108),
+        ylim=(len(names) - 0.4, -0.6),
+        xlabel=label,
+        xticks=range(0, 101, 20),
+    )
     axes.set_yticks(rows, names, fontsize=9)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     return _png(figure, axes)

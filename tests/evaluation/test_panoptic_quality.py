@@ -13,7 +13,8 @@ from panopticapi.utils import id2rgb, rgb2id
 from PIL import Image
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.panoptic_quality import PanopticQuality, count_overlaps, match_segments
+from gbw_panoptic.evaluation.matching import count_overlaps, match_segments
+from gbw_panoptic.evaluation.panoptic_quality import PanopticQuality
 
 SAMPLE = Path(__file__).parents[2] / ".." / "shared" / "data" / "coco_panoptic_sample"
 CATEGORIES = [
@@ -52,7 +53,8 @@ def random_pair(seed: int):
     if len(gt_listed) > 1 and rng.random() < 0.2:
         gt_listed.pop()  # in the map, not in the list
     gt_segments = [
-        {"id": i, "category_id": classes[i], "iscrowd": int(rng.random() < 0.25), "area": int((gt == i).sum())} for i in gt_listed
+        {"id": i, "category_id": classes[i], "iscrowd": int(rng.random() < 0.25), "area": int((gt == i).sum())}
+        for i in gt_listed
     ]
     return pred, [{"id": i, "category_id": classes_pred[i]} for i in pred_listed], gt, gt_segments
 
@@ -73,7 +75,8 @@ def oracle(folder: Path, pred, pred_segments, gt, gt_segments, categories=CATEGO
         (folder / name).mkdir(exist_ok=True)
         Image.fromarray(id2rgb(ids)).save(folder / name / "a.png", compress_level=1)
     annotations = [
-        {"file_name": "a.png", "image_id": 0, "segments_info": [dict(s) for s in segments]} for segments in (gt_segments, pred_segments)
+        {"file_name": "a.png", "image_id": 0, "segments_info": [dict(s) for s in segments]}
+        for segments in (gt_segments, pred_segments)
     ]
     stat = pq_compute_single_core(
         0, [tuple(annotations)], str(folder / "gt"), str(folder / "pred"), {c["id"]: c for c in categories}
@@ -134,11 +137,18 @@ def test_equals_panopticapi_on_coco_annotations(tmp_path):
 def test_hand_computed():
     gt = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 0, 0]])
     pred = np.array([[5, 5, 5, 6, 6, 7, 7, 7, 7, 7, 7, 8]])
-    gt_segments = [{"id": 1, "category_id": 7}, {"id": 2, "category_id": 24}, {"id": 3, "category_id": 24, "iscrowd": 1}]
+    gt_segments = [
+        {"id": 1, "category_id": 7},
+        {"id": 2, "category_id": 24},
+        {"id": 3, "category_id": 24, "iscrowd": 1},
+    ]
     pred_segments = [
         {"id": 5, "category_id": 7},  # 3 of 4 pixels of 1: IoU = 3 / 4
         {"id": 6, "category_id": 24},  # 1 of 2 with 2, IoU = 1 / (2 + 4 - 1): false positive
-        {"id": 7, "category_id": 24},  # with 2: 3 / (6 + 4 - 3 - 1 void) = 1/2, no match; 1 void + 2 crowd of 6 = 1/2: false positive
+        {
+            "id": 7,
+            "category_id": 24,
+        },  # with 2: 3 / (6 + 4 - 3 - 1 void) = 1/2, no match; 1 void + 2 crowd of 6 = 1/2: false positive
         {"id": 8, "category_id": 33},  # all on void: ignored
     ]
     scores = ours(pred, pred_segments, gt, gt_segments).compute()
@@ -162,7 +172,9 @@ def test_abstaining_is_no_way_to_look_good(covered, expected):
     pred = gt.copy()
     pred[0, 10 + covered :] = 0
     gt_segments = [{"id": 1, "category_id": 7}, {"id": 2, "category_id": 24}]
-    assert ours(pred, gt_segments[: 1 + bool(covered)], gt, gt_segments).compute()["All"]["PQ"] == pytest.approx(expected)
+    assert ours(pred, gt_segments[: 1 + bool(covered)], gt, gt_segments).compute()["All"]["PQ"] == pytest.approx(
+        expected
+    )
 
 
 def test_ground_truth_as_prediction_scores_100():

@@ -26,7 +26,9 @@ def test_equals_cityscapesscripts(tmp_path):
             Image.fromarray(labels).save(tmp_path / f"{name}.png")
         official.evaluatePair(str(tmp_path / "predicted.png"), str(tmp_path / "truth.png"), matrix, {}, {}, arguments)
         confusion.update(table[predicted], table[truth])
-    expected = {i: 100 * official.getIouScoreForLabel(d, matrix, arguments) for i, d in enumerate(CITYSCAPES.dataset_ids)}
+    expected = {
+        i: 100 * official.getIouScoreForLabel(d, matrix, arguments) for i, d in enumerate(CITYSCAPES.dataset_ids)
+    }
     scores = confusion.compute()
     for i, iou in expected.items():
         assert scores["per_class"][i]["IoU"] == pytest.approx(0 if np.isnan(iou) else iou, abs=1e-9)
@@ -47,7 +49,9 @@ def test_hand_computed():
         "mIoU": (2 / 5 + 2 / 3 + 0) / 3, "mean_recall": (1 / 2 + 1 + 0) / 3, "mean_precision": (2 / 3 + 2 / 3 + 0) / 3,
         "fwIoU": (4 * 2 / 5 + 2 * 2 / 3) / 7, "rare_recall": 1 / 4, "rare_precision": 1 / 3, "rare_IoU": 1 / 5,
     }  # fmt: skip
-    assert {key: scores[key] for key in expected} == pytest.approx({key: 100 * value for key, value in expected.items()})
+    assert {key: scores[key] for key in expected} == pytest.approx(
+        {key: 100 * value for key, value in expected.items()}
+    )
     assert scores["n"] == 3
     assert scores["per_class"][0] == pytest.approx(
         {"IoU": 40, "precision": 200 / 3, "recall": 50, "tp": 2, "fp": 1, "fn": 2}

@@ -1,0 +1,251 @@
+"""The evaluator of one model on one data set, in Detectron2's protocol (reset, process, evaluate)."""
+
+import logging
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.utils import comm
+
+from ..data import io
+from ..errors import UserError
+from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
+from ..visualization.panels import make_panel, pixel_errors
+from . import maps, results
+from .matching import SegmentOverlaps, count_overlaps, match_segments
+from .panoptic_quality import PanopticQuality
+from .semantic import SemanticConfusion
+
+logger = logging.getLogger(__name__)
+
+
+def build_evaluator(
+    cfg, dataset_name: str, output_dir: str | None = None, *, model_name: str = "student", iteration: int | None = None
+) -> "DomainAdaptationEvaluator":
+    """Evaluator of ``dataset_name`` for the configured task and protocols.
+
+    Args:
+        output_dir: folder of the results; ``OUTPUT_DIR/inference`` by default, with one folder per data set if there are several.
+        iteration: of the weights, for the result file.
+    """
+    metadata = MetadataCatalog.get(dataset_name)
+    if output_dir is None:
+        output_dir = str(Path(cfg.OUTPUT_DIR, "inference", *([dataset_name] if len(cfg.DATASETS.TEST) > 1 else [])))
+    return DomainAdaptationEvaluator(
+        DatasetCatalog.get(dataset_name),
+        metadata.taxonomy,
+        protocols=[PROTOCOLS[name] for name in cfg.TEST.PROTOCOLS],
+        task=cfg.MODEL.TASK,
+        dataset_name=dataset_name,
+        model_name=model_name,
+        iteration=iteration,
+        source_pixels=_source_pixels(cfg.DATASETS.TRAIN),
+        num_rare=cfg.TEST.RARE_CLASSES,
+        output_dir=output_dir,
+        num_panels=cfg.TEST.NUM_PANELS,
+    )
+
+
+def _source_pixels(names: Sequence[str]) -> np.ndarray | None:
+    """[C] labelled pixels over the sources; None where one has no class statistics (not prepared on this machine)."""
+    paths = [MetadataCatalog.get(name).get("class_statistics") for name in names]
+    if not paths or not all(path and Path(path).is_file() for path in paths):
+        logger.warning(
+            "No class statistics of %s: rare classes are not averaged apart.", ", ".join(names) or "a source"
+        )
+        return None
+    return np.sum([io.read_json(path)["pixels"] for path in paths], axis=0)
+
+
+class DomainAdaptationEvaluator(DatasetEvaluator):
+    """Panoptic quality and semantic metrics by protocol, accumulated in memory.
+
+    Args:
+        records: the data set's records; looked up by ``file_name``, so a mapper may drop label keys.
+        protocols: what to average over; those that are not defined for ``panoptic`` are reported for ``semantic`` only.
+        task: ``panoptic`` or ``semantic`` (then outputs need no ``panoptic_seg``).
+        source_pixels, num_rare: see :func:`gbw_panoptic.evaluation.results.semantic_scores`.
+        output_dir: where ``<model_name>.json`` and ``panels/<model_name>/*.png`` go; None writes nothing.
+        num_panels: pictures of the first images.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Mapping],
+        taxonomy: Taxonomy,
+        *,
+        protocols: Sequence[Protocol],
+        task: str = "panoptic",
+        dataset_name: str = "",
+        model_name: str = "student",
+        iteration: int | None = None,
+        source_pixels: Sequence[float] | None = None,
+        num_rare: int = 0,
+        output_dir: str | None = None,
+        num_panels: int = 0,
+    ) -> None:
+        self._records = {record["file_name"]: record for record in records}
+        self._taxonomy, self._protocols, self._task = taxonomy, tuple(protocols), task
+        self._identity = {"model": model_name, "dataset": dataset_name, "iteration": iteration}
+        self._source_pixels, self._num_rare = source_pixels, num_rare
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._num_panels = num_panels if output_dir is not None and comm.is_main_process() else 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all images."""
+        categories = [{"id": c, "isthing": thing} for c, thing in enumerate(self._taxonomy.is_thing)]
+        voids = {p.void_ids for p in self._protocols if "panoptic" in p.tasks}
+        self._qualities = {void_ids: PanopticQuality(categories, void_ids) for void_ids in voids}
+        self._confusion = SemanticConfusion(self._taxonomy.num_classes)
+        self._images: Counter = Counter()
+        self._panoptic_images = 0
+        self._seconds: Counter = Counter()
+
+    def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
+        """Adds images.
+
+        Args:
+            inputs: model inputs with ``file_name``.
+            outputs: ``{"sem_seg": logits [C, H, W], "panoptic_seg": (map, None or segments_info)}`` as in docs/architecture.md.
+        """
+        for file_name, output in zip((i["file_name"] for i in inputs), outputs):
+            record = self._records.get(file_name)
+            if record is None:
+                raise UserError(
+                    f"expected an image of {self._identity['dataset']}, found {file_name}: evaluate with its own loader"
+                )
+            try:
+                self._process_one(record, output)
+            except UserError as error:
+                raise UserError(f"{file_name}: {error}") from None
+            self._images[file_name] += 1
+
+    def _process_one(self, record: Mapping, output: Mapping) -> None:
+        with self._clock("reading ground truth"):
+            truth = maps.read_ground_truth(record, self._taxonomy)
+        with self._clock("arg max and copies"):
+            labels = maps.predicted_labels(output)
+            has_panoptic = self._task == "panoptic" and truth.ids is not None
+            panoptic = maps.predicted_panoptic_map(output, self._taxonomy) if has_panoptic else None
+        with self._clock("metrics"):
+            self._confusion.update(labels, truth.labels)
+            overlaps = self._add_panoptic(panoptic, truth) if has_panoptic else None
+        if len(self._images) < self._num_panels:
+            with self._clock("panels"):
+                self._save_panel(record, truth, labels, panoptic, overlaps)
+
+    def _add_panoptic(self, panoptic: np.ndarray, truth: maps.GroundTruth) -> SegmentOverlaps:
+        ids, segments = maps.segments_of(panoptic, self._taxonomy)
+        overlaps = count_overlaps(ids, segments, truth.ids, truth.segments)
+        for quality in self._qualities.values():
+            quality.add(overlaps)
+        self._panoptic_images += 1
+        return overlaps
+
+    def _save_panel(self, record, truth, labels, panoptic, overlaps) -> None:
+        if overlaps is None:
+            true_map, matched = maps.label_map(truth.labels, self._taxonomy), None
+            predicted_map = maps.label_map(labels, self._taxonomy)
+        else:
+            true_map, values = maps.panoptic_map(truth.ids, truth.segments, self._taxonomy)
+            predicted_map, matched = panoptic, _accepted_pairs(overlaps, values)
+        errors = pixel_errors(true_map, predicted_map, self._taxonomy, matched=matched)
+        image = io.read_image(record["file_name"])
+        folder = self._output_dir / "panels" / self._identity["model"]
+        folder.mkdir(parents=True, exist_ok=True)
+        panel = make_panel(image, true_map, predicted_map, errors, self._taxonomy)
+        io.write_png(folder / f"{Path(record['file_name']).stem}.png", panel)
+
+    def evaluate(self) -> OrderedDict:
+        """Merges the ranks, logs tables and writes the results.
+
+        Returns:
+            task -> protocol -> metric -> number on the main rank (per class ``<metric>/<class name>``), nothing on the others.
+        """
+        self._gather()
+        if not comm.is_main_process():
+            return OrderedDict()
+        scores = self._scores()
+        self._log(scores)
+        if self._output_dir is not None:
+            self._output_dir.mkdir(parents=True, exist_ok=True)
+            complete = {
+                **self._identity, "images": len(self._images), "protocols": [p.name for p in self._protocols],
+                "seconds_per_image": self._seconds_per_image(), "scores": scores,
+            }  # fmt: skip
+            io.write_json(self._output_dir / f"{self._identity['model']}.json", complete)
+        return results.flatten(scores)
+
+    def _gather(self) -> None:
+        """Adds the other ranks' sums to the main rank's."""
+        state = {
+            "qualities": {void_ids: quality.state() for void_ids, quality in self._qualities.items()},
+            "matrix": self._confusion.matrix, "images": self._images, "panoptic_images": self._panoptic_images,
+            "seconds": self._seconds,
+        }  # fmt: skip
+        for other in comm.gather(state)[1:]:
+            for void_ids, sums in other["qualities"].items():
+                self._qualities[void_ids].add_state(sums)
+            self._confusion.matrix += other["matrix"]
+            self._images += other["images"]
+            self._panoptic_images += other["panoptic_images"]
+            self._seconds += other["seconds"]
+        repeated = [name for name, count in self._images.items() if count > 1]
+        if repeated:
+            raise UserError(
+                f"expected every image once, found {len(repeated)} several times, first {repeated[0]}: use Detectron2's InferenceSampler"
+            )
+
+    def _scores(self) -> OrderedDict:
+        scores = OrderedDict()
+        if self._panoptic_images:
+            scores["panoptic"] = {
+                p.name: results.panoptic_scores(self._qualities[p.void_ids], p, self._taxonomy)
+                for p in self._protocols
+                if "panoptic" in p.tasks
+            }
+        scores["semantic"] = {
+            p.name: results.semantic_scores(
+                self._confusion, p, self._taxonomy, source_pixels=self._source_pixels, num_rare=self._num_rare
+            )
+            for p in self._protocols
+        }
+        return scores
+
+    def _log(self, scores: Mapping) -> None:
+        model, dataset = self._identity["model"], self._identity["dataset"]
+        logger.info("The %s on %d images of %s:", model, len(self._images), dataset)
+        for name, semantic in scores["semantic"].items():
+            panoptic = scores.get("panoptic", {}).get(name)
+            averaged, absent = results.averaged_classes(panoptic or semantic)
+            logger.info(
+                "Protocol %s, N = %d: %s%s\n%s\n\n%s", name, len(averaged), ", ".join(averaged),
+                f" (do not occur: {', '.join(absent)})" if absent else "",
+                results.class_table(panoptic, semantic), results.summary_table(panoptic, semantic),
+            )  # fmt: skip
+        times = (f"{name} {1000 * seconds:.1f}" for name, seconds in self._seconds_per_image().items())
+        logger.info("Milliseconds per image: %s", ", ".join(times))
+
+    def _seconds_per_image(self) -> dict[str, float]:
+        return {name: seconds / max(len(self._images), 1) for name, seconds in self._seconds.items()}
+
+    @contextmanager
+    def _clock(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[name] += time.perf_counter() - start
+
+
+def _accepted_pairs(overlaps: SegmentOverlaps, values: Mapping[int, int]) -> list[tuple[int, int]]:
+    """(true, predicted) panoptic map values of matched segments, and of crowds with whatever of their class lies on them."""
+    matches = match_segments(overlaps)
+    pairs = list(zip(matches.gt, matches.pred))
+    on_crowd = overlaps.gt_crowd[:, None] & (overlaps.gt_categories[:, None] == overlaps.pred_categories)
+    pairs += zip(*np.nonzero(on_crowd))
+    return [(values[int(overlaps.gt_ids[t])], int(overlaps.pred_ids[p]) - 1) for t, p in pairs]

@@ -1,0 +1,90 @@
+"""From model outputs and label files to the maps that the metrics compare.
+
+Shapes: H x W pixels, C classes. A panoptic map (int64 H x W) holds contiguous id * label_divisor + instance number (stuff and crowds 0,
+things from 1), -1 = void.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..data import io
+from ..errors import UserError
+from ..taxonomy import Taxonomy
+from .counting import joint_counts, positions
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Labels of one image.
+
+    Attributes:
+        labels: uint8 H x W contiguous ids, ``ignore_label`` where unlabelled.
+        ids: integer H x W segment ids (0 = void); None for a semantic label.
+        segments: COCO-panoptic segments with contiguous ``category_id``; empty for a semantic label.
+    """
+
+    labels: np.ndarray
+    ids: np.ndarray | None
+    segments: Sequence[Mapping]
+
+
+def read_ground_truth(record: Mapping, taxonomy: Taxonomy) -> GroundTruth:
+    """Reads the panoptic label of a data set record, or else its semantic one; crowds count in the semantic truth."""
+    if "pan_seg_file_name" in record:
+        ids = io.read_panoptic(record["pan_seg_file_name"])
+        table = np.full(int(ids.max(initial=0)) + 1, taxonomy.ignore_label, np.uint8)
+        for segment in record["segments_info"]:
+            if segment["id"] < len(table):
+                table[segment["id"]] = segment["category_id"]
+        return GroundTruth(table[ids], ids, record["segments_info"])
+    if "sem_seg_file_name" in record:
+        return GroundTruth(io.read_label(record["sem_seg_file_name"]), None, ())
+    raise UserError(
+        f"expected labels to evaluate {record['file_name']}, found none: name a labelled data set in DATASETS.TEST"
+    )
+
+
+def segments_of(panoptic: np.ndarray, taxonomy: Taxonomy) -> tuple[np.ndarray, list[dict]]:
+    """Segment ids (value + 1, so that void is 0) and segments (contiguous ``category_id``) of a panoptic map."""
+    values = np.unique(joint_counts(panoptic, panoptic)[0])
+    segments = [
+        {"id": value + 1, "category_id": value // taxonomy.label_divisor} for value in values.tolist() if value >= 0
+    ]
+    return panoptic + 1, segments
+
+
+def panoptic_map(ids: np.ndarray, segments: Sequence[Mapping], taxonomy: Taxonomy) -> tuple[np.ndarray, dict[int, int]]:
+    """Numbers the listed segments per class.
+
+    Returns:
+        the panoptic map (-1 on ids that are not listed) and segment id -> value in it.
+    """
+    values: dict[int, int] = {}
+    instances: Counter = Counter()
+    for segment in segments:
+        category = segment["category_id"]
+        countable = taxonomy.is_thing[category] and not segment.get("iscrowd", 0)
+        instances[category] += countable
+        values[segment["id"]] = category * taxonomy.label_divisor + (instances[category] if countable else 0)
+    table = np.array([-1, *values.values()], dtype=np.int64)
+    return table[positions(ids, list(values))], values
+
+
+def label_map(labels: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """Panoptic map without instances of a semantic label map."""
+    return np.where(labels < taxonomy.num_classes, labels.astype(np.int64) * taxonomy.label_divisor, -1)
+
+
+def predicted_panoptic_map(output: Mapping, taxonomy: Taxonomy) -> np.ndarray:
+    """Panoptic map of a model output's ``panoptic_seg``: the map itself, or segment ids (0 = void) with ``segments_info``."""
+    ids, segments = output["panoptic_seg"]
+    ids = ids.cpu().numpy()
+    return ids if segments is None else panoptic_map(ids, segments, taxonomy)[0]
+
+
+def predicted_labels(output: Mapping) -> np.ndarray:
+    """Integer H x W contiguous ids: the arg max of a model output's ``sem_seg`` logits [C, H, W]."""
+    return output["sem_seg"].argmax(dim=0).byte().cpu().numpy()

@@ -1,0 +1,98 @@
+"""Scores by protocol, as nested numbers for metrics.json and as tables for people."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+from tabulate import tabulate
+
+from ..taxonomy import Protocol, Taxonomy
+from .panoptic_quality import PanopticQuality
+from .semantic import SemanticConfusion, rarest_classes
+
+_PANOPTIC_COLUMNS = ("PQ", "SQ", "RQ", "tp", "fp", "fn", "recall")
+_SEMANTIC_COLUMNS = ("IoU", "precision", "recall")
+#: Per-class metrics that go to metrics.json, where every value costs a line in each plot's legend.
+_CURVES = {"panoptic": ("PQ",), "semantic": ("IoU", "recall")}
+
+
+def panoptic_scores(quality: PanopticQuality, protocol: Protocol, taxonomy: Taxonomy) -> dict:
+    """``{"PQ", "SQ", "RQ", "PQ_things", ..., "RQ_stuff", "N", "N_things", "N_stuff", "per_class": {name: {...}}}``, in percent."""
+    computed = quality.compute(protocol.class_ids)
+    scores = {}
+    for group, suffix in (("All", ""), ("Things", "_things"), ("Stuff", "_stuff")):
+        scores.update({f"{metric}{suffix}": computed[group][metric] for metric in ("PQ", "SQ", "RQ")})
+        scores[f"N{suffix}"] = computed[group]["n"]
+    return {**scores, "per_class": _by_name(computed["per_class"], taxonomy)}
+
+
+def semantic_scores(
+    confusion: SemanticConfusion,
+    protocol: Protocol,
+    taxonomy: Taxonomy,
+    *,
+    source_pixels: Sequence[float] | None,
+    num_rare: int,
+) -> dict:
+    """``{"mIoU", "mean_recall", ..., "N", "per_class": {name: {...}}}``, in percent.
+
+    With ``source_pixels`` ([C] labelled pixels of the source) also the means over its ``num_rare`` rarest classes of the protocol
+    and their names, ``rare_classes``.
+    """
+    rare = () if source_pixels is None else rarest_classes(source_pixels, protocol.class_ids, num_rare)
+    computed = confusion.compute(protocol.class_ids, void_ids=protocol.void_ids, rare_ids=rare)
+    scores = {key: value for key, value in computed.items() if key not in ("n", "per_class")}
+    if rare:
+        scores["rare_classes"] = [taxonomy.names[c] for c in rare]
+    return {**scores, "N": computed["n"], "per_class": _by_name(computed["per_class"], taxonomy)}
+
+
+def flatten(scores: Mapping[str, Mapping[str, Mapping]]) -> OrderedDict:
+    """Task -> protocol -> metric -> number, with ``<metric>/<class name>`` for the classes: what metrics.json can hold."""
+    flat = OrderedDict()
+    for task, protocols in scores.items():
+        flat[task] = OrderedDict()
+        for name, values in protocols.items():
+            numbers = {key: value for key, value in values.items() if isinstance(value, (int, float))}
+            classes = {
+                f"{metric}/{class_name}": class_scores[metric]
+                for metric in _CURVES[task]
+                for class_name, class_scores in values["per_class"].items()
+            }
+            flat[task][name] = OrderedDict({**numbers, **classes})
+    return flat
+
+
+def class_table(panoptic: Mapping | None, semantic: Mapping) -> str:
+    """One row per class of one protocol: segments' PQ, SQ, RQ, TP, FP, FN, recall and pixels' IoU, precision, recall."""
+    rows = []
+    for name, pixels in semantic["per_class"].items():
+        segments = [panoptic["per_class"][name][key] for key in _PANOPTIC_COLUMNS] if panoptic else []
+        rows.append([name, *segments, *(pixels[key] for key in _SEMANTIC_COLUMNS)])
+    segment_header = ["PQ", "SQ", "RQ", "TP", "FP", "FN", "segment recall"] if panoptic else []
+    return tabulate(rows, ["class", *segment_header, "IoU", "precision", "recall"], "pipe", floatfmt=".1f")
+
+
+def summary_table(panoptic: Mapping | None, semantic: Mapping) -> str:
+    """The averages of one protocol."""
+    lines = []
+    if panoptic:
+        rows = [
+            [group, *(panoptic[f"{metric}{suffix}"] for metric in ("PQ", "SQ", "RQ", "N"))]
+            for group, suffix in (("All", ""), ("Things", "_things"), ("Stuff", "_stuff"))
+        ]
+        lines += [tabulate(rows, ["", "PQ", "SQ", "RQ", "N"], "pipe", floatfmt=".1f"), ""]
+    metrics = [key for key, value in semantic.items() if isinstance(value, float)]
+    lines.append(
+        tabulate([[*(semantic[key] for key in metrics), semantic["N"]]], [*metrics, "N"], "pipe", floatfmt=".1f")
+    )
+    return "\n".join(lines)
+
+
+def averaged_classes(scores: Mapping) -> tuple[list[str], list[str]]:
+    """Names of a protocol's classes that were averaged (TP + FP + FN > 0), and of those that do not occur."""
+    occurs = {name: values["tp"] + values["fp"] + values["fn"] > 0 for name, values in scores["per_class"].items()}
+    return [name for name, yes in occurs.items() if yes], [name for name, yes in occurs.items() if not yes]
+
+
+def _by_name(per_class: Mapping[int, Mapping], taxonomy: Taxonomy) -> dict[str, dict]:
+    return {taxonomy.names[c]: dict(values) for c, values in per_class.items()}
