@@ -21,8 +21,9 @@ def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
     """Decode an image to uint8 [H, W, 3] in ``format`` ("RGB" or "BGR") channel order, upright as its EXIF tag says."""
     if format not in ("RGB", "BGR"):
         raise UserError(f"expected the image format RGB or BGR, found {format!r}; set INPUT.FORMAT to one of them")
-    image = ImageOps.exif_transpose(_decode(path))
-    pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    image = _decode(path)
+    ImageOps.exif_transpose(image, in_place=True)
+    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # a copy, hence writable
     return pixels if format == "RGB" else np.ascontiguousarray(pixels[:, :, ::-1])
 
 
@@ -55,7 +56,7 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
             f"expected a label PNG with one 8-bit id per pixel, found mode {image.mode} in {path}; "
             "put the id labels there, not their colour rendering"
         )
-    return np.asarray(image)
+    return np.array(image)
 
 
 def read_instance_ids(path: str | os.PathLike) -> np.ndarray:
@@ -132,6 +133,8 @@ def _open(path: str | os.PathLike) -> Image.Image:
     except UnidentifiedImageError:
         found = "an empty file" if os.path.getsize(path) == 0 else "something else"
         raise UserError(f"expected an image, found {found} at {path}; unpack or generate it again") from None
+    except Image.DecompressionBombError as error:
+        raise UserError(f"expected an image of reasonable size, found {path} ({error}); replace it") from None
     except OSError as error:
         raise _cannot_read(path, error) from None
 
@@ -141,7 +144,7 @@ def _decode(path: str | os.PathLike) -> Image.Image:
     with _open(path) as image:
         try:
             image.load()
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError) as error:
             raise UserError(
                 f"expected a readable image, found a damaged file at {path} ({error}); unpack or generate it again"
             ) from None

@@ -157,13 +157,14 @@ def list_images(root: Path, template: str) -> list[ImageName]:
 
 
 def expected_images(root: Path, split: Split) -> int:
-    """How many images the split should have: of the real data set, or what the manifest of Streets says."""
+    """How many images the split should have: of the real data set, or what the manifest of Streets says (0 = not made)."""
     manifest = root / MANIFEST
     if not manifest.is_file():
         return split.expected_images
     try:
-        count = io.read_json(manifest)["counts"][split.dataset][split.name]
-    except (KeyError, TypeError):
+        splits = io.read_json(manifest)["datasets"].get(split.dataset, {})
+        count = splits[split.name]["images"] if split.name in splits else 0
+    except (AttributeError, KeyError, TypeError):
         count = None
     if type(count) is not int:
         raise UserError(

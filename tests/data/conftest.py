@@ -19,7 +19,8 @@ def _raw_datasets(tmp_path_factory) -> Path:
     _write_synthia(root / "synthia/RAND_CITYSCAPES", generator)
     _write_gta5(root / "gta5", generator)
     _write_cityscapes(root / "cityscapes", generator)
-    (root / "streets.json").write_text(json.dumps({"counts": COUNTS}))
+    manifest = {d: {split: {"images": count} for split, count in c.items()} for d, c in COUNTS.items()}
+    (root / "streets.json").write_text(json.dumps({"datasets": manifest}))
     return root
 
 
