@@ -1,0 +1,184 @@
+"""From dense predictions to a panoptic map: centres, pixels grouped around them, majority vote per instance.
+
+The method and its results are those of Panoptic-DeepLab (Cheng et al., CVPR 2020, section 3.3) as Detectron2 implements it;
+memory is bounded and the host waits a fixed number of times, however many instances there are.
+
+Shapes: H x W image, K centres, C classes. Coordinates are (y, x) in pixels.
+"""
+
+from typing import Collection
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: Pixel-centre distances that exist at a time: small enough for a CPU's cache, large enough to fill a GPU.
+_DISTANCES_PER_CHUNK = {"cpu": 1 << 18, "other": 1 << 24}
+#: Squared distances closer than this, relatively, may swap order by rounding when roots are taken (16 float32 ulp).
+_TIE_TOLERANCE = 2e-6
+
+
+def panoptic_segmentation(
+    sem_seg: Tensor,
+    center: Tensor,
+    offset: Tensor,
+    *,
+    thing_ids: Collection[int],
+    label_divisor: int,
+    stuff_area: int,
+    void_label: int,
+    threshold: float = 0.1,
+    nms_kernel: int = 7,
+    top_k: int | None = 200,
+) -> Tensor:
+    """The map that Detectron2's ``get_panoptic_segmentation`` gives, from the predictions for one image.
+
+    Args:
+        sem_seg: H x W or 1 x H x W int64, predicted class.
+        center: H x W or 1 x H x W float, centre heatmap.
+        offset: 2 x H x W float, (dy, dx) to the centre.
+        thing_ids: classes with instances.
+        label_divisor, stuff_area, void_label: see :func:`merge_semantic_and_instance`.
+        threshold, nms_kernel, top_k: see :func:`find_centers`.
+
+    Returns:
+        H x W int64.
+    """
+    sem_seg = sem_seg.reshape(sem_seg.shape[-2:])
+    centers = find_centers(center, threshold=threshold, nms_kernel=nms_kernel, top_k=top_k)
+    things = torch.isin(sem_seg, torch.tensor(sorted(thing_ids), dtype=sem_seg.dtype, device=sem_seg.device))
+    return merge_semantic_and_instance(
+        sem_seg,
+        group_pixels(centers, offset, mask=things),
+        num_instances=len(centers),
+        thing_ids=thing_ids,
+        label_divisor=label_divisor,
+        stuff_area=stuff_area,
+        void_label=void_label,
+    )
+
+
+def find_centers(center: Tensor, *, threshold: float = 0.1, nms_kernel: int = 7, top_k: int | None = 200) -> Tensor:
+    """Local maxima of a centre heatmap.
+
+    With ``top_k`` or more maxima, those above the score of the ``top_k``-th are kept: ``top_k`` - 1 if no scores are
+    equal. That is Detectron2's rule.
+
+    Args:
+        center: H x W or 1 x H x W float.
+        threshold: a centre scores more than this, and more than 0.
+        nms_kernel: odd side of the window in which a centre is the maximum.
+        top_k: see above; None keeps all.
+
+    Returns:
+        K x 2 int64 (y, x), in reading order.
+    """
+    if nms_kernel < 1 or nms_kernel % 2 == 0:
+        raise ValueError(f"expected an odd positive nms_kernel, found {nms_kernel}")
+    heat = center.reshape(center.shape[-2:])
+    centers = ((heat > max(threshold, 0.0)) & (heat == _window_maximum(heat, nms_kernel))).nonzero()
+    if top_k is None or len(centers) < top_k:
+        return centers
+    scores = heat[centers[:, 0], centers[:, 1]]
+    return centers[scores > scores.topk(top_k).values[-1]]
+
+
+def _window_maximum(values: Tensor, kernel: int) -> Tensor:
+    """Maximum over the ``kernel`` x ``kernel`` window around each pixel of H x W, clipped to the image.
+
+    Windows double in width, one axis after the other: 6 maxima per pixel for a kernel of 7 where pooling takes 49.
+    """
+    reach = kernel // 2
+    values = F.pad(values, (reach,) * 4, value=float("-inf"))
+    for axis in (0, 1):
+        width = 1
+        while width < kernel:
+            step = min(width, kernel - width)
+            length = values.shape[axis] - step
+            values = torch.maximum(values.narrow(axis, 0, length), values.narrow(axis, step, length))
+            width += step
+    return values
+
+
+def group_pixels(centers: Tensor, offset: Tensor, *, mask: Tensor) -> Tensor:
+    """Assign pixels to the centre that is nearest to where their offset points; the first one among equals.
+
+    Args:
+        centers: K x 2 int64 (y, x).
+        offset: 2 x H x W float (dy, dx).
+        mask: H x W bool, the pixels to be assigned.
+
+    Returns:
+        H x W int64: 1..K where ``mask`` holds (if K > 0), else 0.
+    """
+    instance_ids = torch.zeros(mask.shape, dtype=torch.int64, device=offset.device)
+    if len(centers) == 0:
+        return instance_ids
+    offset = offset if offset.dtype == torch.float64 else offset.float()  # 16 bits do not hold coordinates
+    pixels = mask.nonzero()
+    y, x = pixels.unbind(1)
+    locations = pixels.to(offset.dtype) + torch.stack([offset[0][y, x], offset[1][y, x]], dim=1)
+    kind = "cpu" if offset.device.type == "cpu" else "other"
+    chunk = max(1, _DISTANCES_PER_CHUNK[kind] // len(centers))
+    nearest, unsure = (torch.cat(parts) for parts in zip(*(_nearest(centers, x) for x in locations.split(chunk))))
+    for part in unsure.nonzero()[:, 0].split(chunk):
+        distances = torch.norm(centers[:, None] - locations[part][None], dim=-1)
+        nearest[part] = distances.argmin(dim=0)
+    return instance_ids.index_put_((y, x), nearest + 1)
+
+
+def _nearest(centers: Tensor, locations: Tensor) -> tuple[Tensor, Tensor]:
+    """Index [P] of the centre nearest to each of P locations [P, 2], and whether that is unsure.
+
+    Squares need no roots, but the rounding of roots decides near ties in Detectron2 (about one pixel in a million), so these
+    are left to the very norm that it takes, like locations that are not finite.
+    """
+    y, x = centers.to(locations.dtype).unbind(1)
+    squares = (locations[:, :1] - y).square_().add_((locations[:, 1:] - x).square_())
+    minimum, nearest = squares.min(dim=1)
+    return nearest, (squares <= (minimum * (1 + _TIE_TOLERANCE))[:, None]).sum(dim=1) != 1
+
+
+def merge_semantic_and_instance(
+    sem_seg: Tensor,
+    instance_ids: Tensor,
+    *,
+    num_instances: int,
+    thing_ids: Collection[int],
+    label_divisor: int,
+    stuff_area: int,
+    void_label: int,
+) -> Tensor:
+    """Give each instance the class of most of its thing pixels (the lowest one among equals), and stuff the rest.
+
+    One histogram over (instance, class) holds all votes and all stuff areas, and one look-up paints the map.
+
+    Args:
+        sem_seg: H x W int64 >= 0, predicted class.
+        instance_ids: H x W int64, 0 = no instance, else 1..K.
+        num_instances: K.
+        thing_ids: classes with instances.
+        label_divisor: panoptic id = class * label_divisor + number within the class, by instance id from 1; 0 for stuff.
+        stuff_area: stuff classes of fewer pixels become void.
+        void_label: also the label of thing pixels without an instance.
+
+    Returns:
+        H x W int64 panoptic ids.
+    """
+    num_classes = int(sem_seg.max()) + 1
+    device = sem_seg.device
+    keys = (instance_ids * num_classes + sem_seg).flatten()
+    counts = torch.zeros((num_instances + 1) * num_classes, dtype=torch.int64, device=device)
+    counts = counts.scatter_add_(0, keys, torch.ones_like(keys)).view(num_instances + 1, num_classes)
+
+    classes = torch.arange(num_classes, device=device)
+    is_thing = torch.isin(classes, torch.tensor(sorted(thing_ids), dtype=torch.int64, device=device))
+    votes = counts[1:] * is_thing
+    instance_class = votes.argmax(dim=1)
+    of_class = F.one_hot(instance_class, num_classes) * (votes > 0).any(dim=1, keepdim=True)
+    number = of_class.cumsum(dim=0).gather(1, instance_class[:, None])
+
+    stuff = torch.where(~is_thing & (counts[0] >= stuff_area), classes * label_divisor, void_label)
+    things = torch.where(is_thing, instance_class[:, None] * label_divisor + number, void_label)
+    labels = torch.cat([stuff[None], things])
+    return labels.flatten().index_select(0, keys).view(sem_seg.shape)

@@ -1,0 +1,158 @@
+"""Post-processing against Detectron2's, step by step and as a whole, and by hand where Detectron2 cannot go."""
+
+import pytest
+import torch
+from detectron2.projects.panoptic_deeplab.post_processing import find_instance_center, get_panoptic_segmentation
+from detectron2.projects.panoptic_deeplab.post_processing import group_pixels as detectron2_group_pixels
+
+from gbw_panoptic.data.targets import instance_targets
+from gbw_panoptic.modeling.post_processing import (
+    find_centers,
+    group_pixels,
+    merge_semantic_and_instance,
+    panoptic_segmentation,
+)
+from gbw_panoptic.taxonomy import CITYSCAPES
+
+THINGS = CITYSCAPES.thing_ids
+NUM_CLASSES = CITYSCAPES.num_classes
+OPTIONS = dict(thing_ids=THINGS, label_divisor=1000, void_label=-1)
+
+
+def blocks(generator: torch.Generator, height: int, width: int, side: int) -> torch.Tensor:
+    """Labels that are constant on squares, of stuff and things alike."""
+    rows, columns = -(-height // side), -(-width // side)
+    labels = torch.randint(0, NUM_CLASSES, (rows, columns), generator=generator)
+    return labels.repeat_interleave(side, 0).repeat_interleave(side, 1)[:height, :width].contiguous()
+
+
+def assert_equal_to_detectron2(sem_seg, center, offset, **options) -> torch.Tensor:
+    expected, _ = get_panoptic_segmentation(sem_seg[None], center[None].clone(), offset, **OPTIONS, **options)
+    found = panoptic_segmentation(sem_seg[None], center[None], offset, **OPTIONS, **options)
+    assert found.dtype == torch.int64 and torch.equal(found, expected[0])
+    return found
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_maps_equal_detectron2(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    height, width = torch.randint(8, 70, (2,), generator=generator).tolist()
+    sem_seg = blocks(generator, height, width, side=1 + seed % 12)
+    center = torch.rand(height, width, generator=generator) * (0.3 if seed % 3 else 2.0) - 0.1
+    offset = torch.randn(2, height, width, generator=generator) * 8
+    assert_equal_to_detectron2(
+        sem_seg, center, offset, stuff_area=seed % 40, threshold=0.1, nms_kernel=1 + 2 * (seed % 5), top_k=1 + seed % 50
+    )
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_real_shaped_predictions_equal_detectron2(seed: int) -> None:
+    """What a good network predicts: Gaussians at centroids, offsets to them with noise, labels with errors."""
+    generator = torch.Generator().manual_seed(100 + seed)
+    height, width, num_instances = 96, 192, 30
+    ids = torch.zeros(height, width, dtype=torch.int64)
+    sem_seg = blocks(generator, height, width, side=24)
+    sem_seg[torch.isin(sem_seg, torch.tensor(THINGS))] = CITYSCAPES.ids("road")[0]
+    for k in range(1, num_instances + 1):
+        y, x = (int(torch.randint(0, n - 4, (1,), generator=generator)) for n in (height, width))
+        h, w = torch.randint(4, 30, (2,), generator=generator).tolist()
+        ids[y : y + h, x : x + w] = k
+        sem_seg[y : y + h, x : x + w] = THINGS[k % len(THINGS)]
+    wrong = torch.rand(height, width, generator=generator) < 0.05
+    sem_seg[wrong] = torch.randint(0, NUM_CLASSES, (int(wrong.sum()),), generator=generator)
+    targets = instance_targets(ids, num_instances, sigma=3)
+    center = targets["center"] + 0.02 * torch.randn(height, width, generator=generator)
+    offset = targets["offset"] + torch.randn(2, height, width, generator=generator)
+    found = assert_equal_to_detectron2(sem_seg, center, offset, stuff_area=64, top_k=200)
+    assert len(found.unique()) > 20
+
+
+def test_zero_offsets_have_many_exact_ties() -> None:
+    sem_seg = torch.full((24, 24), THINGS[2])
+    center = torch.zeros(24, 24)
+    center[::6, ::6] = 1.0
+    assert_equal_to_detectron2(sem_seg, center, torch.zeros(2, 24, 24), stuff_area=1, nms_kernel=3, top_k=200)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_offsets_that_are_not_finite(value: float) -> None:
+    offset = torch.randn(2, 12, 12, generator=torch.Generator().manual_seed(0))
+    offset[0, ::2] = value
+    center = torch.zeros(12, 12)
+    center[2, 3] = center[8, 9] = 0.7
+    found = group_pixels(find_centers(center), offset, mask=torch.ones(12, 12, dtype=torch.bool))
+    assert torch.equal(found, detectron2_group_pixels(find_centers(center), offset)[0])
+
+
+@pytest.mark.parametrize("top_k", [None, 1, 2, 5, 20, 200])
+@pytest.mark.parametrize("distinct", [2, 5, 1000])
+def test_centers_equal_detectron2(top_k: int | None, distinct: int) -> None:
+    """Few distinct scores make plateaus, and ties at the top_k-th score, where fewer than top_k centres survive."""
+    generator = torch.Generator().manual_seed(distinct)
+    center = torch.randint(0, distinct, (40, 50), generator=generator) / distinct
+    expected = find_instance_center(center[None].clone(), threshold=0.1, nms_kernel=5, top_k=top_k)
+    assert torch.equal(find_centers(center, threshold=0.1, nms_kernel=5, top_k=top_k), expected)
+
+
+def test_more_centers_wanted_than_pixels() -> None:
+    """Detectron2's topk raises here."""
+    center = torch.zeros(3, 4)
+    center[1, 2] = 0.5
+    assert find_centers(center, top_k=200).tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 30), (30, 1)])
+def test_images_of_one_row(size: tuple[int, int]) -> None:
+    """Detectron2 cannot squeeze them."""
+    sem_seg, center = torch.full(size, THINGS[0]), torch.zeros(size)
+    center[-1, -1] = 0.9
+    found = panoptic_segmentation(sem_seg, center, torch.zeros(2, *size), stuff_area=0, **OPTIONS)
+    assert (found == THINGS[0] * 1000 + 1).all()
+
+
+def test_no_center_leaves_things_void() -> None:
+    sem_seg = torch.tensor([[THINGS[0], 0], [0, 0]]).repeat(8, 16)
+    found = assert_equal_to_detectron2(sem_seg, torch.zeros(16, 32), torch.zeros(2, 16, 32), stuff_area=1)
+    assert ((found == -1) == (sem_seg == THINGS[0])).all()
+
+
+def test_no_thing_pixel() -> None:
+    center = torch.zeros(16, 32)
+    center[4, 5] = 1
+    found = assert_equal_to_detectron2(torch.full((16, 32), 3), center, torch.zeros(2, 16, 32), stuff_area=512)
+    assert (found == 3000).all()
+
+
+def test_everything_becomes_void() -> None:
+    sem_seg = blocks(torch.Generator().manual_seed(0), 16, 32, side=2)
+    found = assert_equal_to_detectron2(sem_seg, torch.zeros(16, 32), torch.zeros(2, 16, 32), stuff_area=1000)
+    assert (found == -1).all()
+
+
+def test_float64_and_float16_offsets() -> None:
+    generator = torch.Generator().manual_seed(1)
+    sem_seg, center = blocks(generator, 40, 60, side=10), torch.rand(40, 60, generator=generator)
+    offset = torch.randn(2, 40, 60, generator=generator, dtype=torch.float64)
+    assert_equal_to_detectron2(sem_seg, center, offset, stuff_area=1)
+    half = panoptic_segmentation(sem_seg, center, offset.half(), stuff_area=1, **OPTIONS)
+    single = panoptic_segmentation(sem_seg, center, offset.half().float(), stuff_area=1, **OPTIONS)
+    assert torch.equal(half, single)
+
+
+def test_votes_and_numbers_by_hand() -> None:
+    car, person = CITYSCAPES.ids("car", "person")
+    sem_seg = torch.tensor([[car, person, car, car], [car, 0, 0, person]])
+    instance_ids = torch.tensor([[1, 1, 3, 3], [4, 0, 3, 4]])
+    found = merge_semantic_and_instance(sem_seg, instance_ids, num_instances=4, stuff_area=1, **OPTIONS)
+    # 1 and 4 are ties, for the lower id; 2 is empty; the stuff pixel inside instance 3 stays void
+    assert person < car
+    expected = [
+        [person * 1000 + 1, person * 1000 + 1, car * 1000 + 1, car * 1000 + 1],
+        [person * 1000 + 2, 0, -1, person * 1000 + 2],
+    ]
+    assert found.tolist() == expected
+
+
+def test_even_kernel_is_refused() -> None:
+    with pytest.raises(ValueError, match="odd"):
+        find_centers(torch.zeros(4, 4), nms_kernel=4)
