@@ -1,4 +1,4 @@
-"""Plots as PNG bytes. Each draws on a figure of its own with explicit settings; matplotlib's global state is not touched."""
+"""Plots as PNG bytes. Each draws on a figure of its own with explicit settings; matplotlib's global state stays as it is."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 Series = tuple[Sequence[float], Sequence[float]]
-_DPI, _GREY = 110, "#666666"
+_DPI = 110
 
 
 def class_bars(
@@ -46,6 +46,7 @@ def class_bars(
         xticks=range(0, 101, 20),
     )
     axes.set_yticks(rows, names, fontsize=9)
+    axes.set_axisbelow(True)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     return _png(figure, axes)
 
@@ -76,14 +77,15 @@ def curves(series: Mapping[str, Series], *, label: str, logarithmic: bool = Fals
     """Lines over iterations, each the running median of its noisy points, which are drawn faintly behind it.
 
     Args:
-        series: name -> (iterations, values).
+        series: name -> (iterations, values); values that are not finite are left out.
         label: of the vertical axis.
     """
     figure = Figure(figsize=(8.5, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for name, (iterations, values) in series.items():
-        smooth = _running_median(np.asarray(values, float))
-        (line,) = axes.plot(iterations, smooth, linewidth=1.6, label=name)
+        finite = np.isfinite(values)
+        iterations, values = np.asarray(iterations)[finite], np.asarray(values, float)[finite]
+        (line,) = axes.plot(iterations, _running_median(values), linewidth=1.6, label=name)
         axes.plot(iterations, values, linewidth=0.7, alpha=0.25, color=line.get_color())
     axes.set(xlabel="iteration", ylabel=label, yscale="log" if logarithmic else "linear")
     axes.grid(color="#e5e5e5", linewidth=0.6)
@@ -94,7 +96,7 @@ def curves(series: Mapping[str, Series], *, label: str, logarithmic: bool = Fals
 
 def _running_median(values: np.ndarray) -> np.ndarray:
     half = len(values) // 40
-    return np.array([np.nanmedian(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
+    return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
 
 
 def _edges(centers: np.ndarray) -> np.ndarray:
@@ -107,7 +109,6 @@ def _edges(centers: np.ndarray) -> np.ndarray:
 
 def _png(figure: Figure, axes) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(color=_GREY)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")

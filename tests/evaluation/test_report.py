@@ -1,0 +1,157 @@
+"""The report of finished, running and broken runs."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.evaluation import results
+from gbw_panoptic.evaluation.panoptic_quality import PanopticQuality
+from gbw_panoptic.evaluation.report import write_report
+from gbw_panoptic.evaluation.run_folder import RunFolder, read_metrics
+from gbw_panoptic.evaluation.semantic import SemanticConfusion
+from gbw_panoptic.taxonomy import CITYSCAPES, PROTOCOLS
+
+CONFIG = """
+TRAINER: {NAME: SelfTrainingTrainer}
+MODEL: {TASK: panoptic}
+DATASETS: {TRAIN: [synthia_panoptic_train], TARGET: [cityscapes_uda_images_train], TEST: [cityscapes_uda_panoptic_val]}
+TEST: {MODEL: teacher}
+"""
+
+
+def scores_of(seed: int, protocols: tuple[str, ...]) -> dict:
+    rng = np.random.default_rng(seed)
+    quality = PanopticQuality([{"id": c, "isthing": thing} for c, thing in enumerate(CITYSCAPES.is_thing)])
+    tp, fp, fn = rng.integers(1, 50, (3, 19))
+    quality.add_state({"tp": tp, "fp": fp, "fn": fn, "iou": tp * rng.uniform(0.5, 1, 19)})
+    confusion = SemanticConfusion(19)
+    confusion.matrix += rng.integers(1, 50, (19, 20)) + 200 * np.eye(19, 20, dtype=int)
+    panoptic = [PROTOCOLS[name] for name in protocols if "panoptic" in PROTOCOLS[name].tasks]
+    return {
+        "panoptic": {p.name: results.panoptic_scores(quality, p, CITYSCAPES) for p in panoptic},
+        "semantic": {
+            name: results.semantic_scores(
+                confusion, PROTOCOLS[name], CITYSCAPES, source_pixels=range(1, 20), num_rare=3
+            )
+            for name in protocols
+        },
+    }
+
+
+def metrics_lines() -> list[dict]:
+    lines = []
+    for iteration in range(19, 400, 20):
+        line = {"iteration": iteration, "total_loss": 3 / iteration, "source/loss_sem_seg": 2 / iteration, "lr": 1e-4}
+        for c, name in enumerate(CITYSCAPES.names):
+            if (c + iteration // 20) % 5:
+                line[f"gbw/source/semantic/weight/{name}"] = 0.5 + c / 19
+        lines.append(line)
+    return [*lines, {"iteration": 399, "teacher/panoptic/16/PQ": 41.5}]
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """A finished run's OUTPUT_DIR."""
+    folder = tmp_path / "my run"
+    panels = folder / "inference" / "panels" / "teacher"
+    panels.mkdir(parents=True)
+    (folder / "config.yaml").write_text(CONFIG)
+    (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in metrics_lines()))
+    for seed, model in enumerate(("student", "teacher")):
+        content = {
+            "model": model, "dataset": "cityscapes_uda_panoptic_val", "iteration": 399, "images": 100,
+            "protocols": ["16", "13"], "scores": scores_of(seed, ("16", "13")),
+        }  # fmt: skip
+        (folder / "inference" / f"{model}.json").write_text(json.dumps(content))
+    Image.new("RGB", (8, 8)).save(panels / "frankfurt 0.png")
+    return folder
+
+
+def links(report: Path) -> list[Path]:
+    return [report.parent / unquote(link) for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", report.read_text())]
+
+
+def test_finished_run(run):
+    report = Path(write_report(run))
+    assert report == run / "report.md"
+    text = report.read_text()
+    teacher = scores_of(1, ("16", "13"))
+    assert f"**PQ {teacher['panoptic']['16']['PQ']:.1f}" in text  # the model named in the configuration
+    assert "protocol `16`, teacher, iteration 399; N = 16 classes averaged: road" in text
+    assert f"{scores_of(0, ('13',))['semantic']['13']['mIoU']:.1f}" in text  # the student in the table
+    assert "k = 3: road, sidewalk, building" in text
+    assert "SelfTrainingTrainer" in text and "truck" not in text.split("## Class weights")[0]
+    pictures = {path.relative_to(run).as_posix() for path in links(report)}
+    assert pictures == {
+        "report/classes.png", "report/losses.png", "report/weights_source_semantic.png",
+        "inference/panels/teacher/frankfurt 0.png",
+    }  # fmt: skip
+    for path in links(report):
+        Image.open(path).load()
+
+
+def test_nothing_absolute_and_nothing_temporary_is_left(run):
+    text = Path(write_report(run)).read_text()
+    assert str(run.parent) not in text
+    assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
+
+
+def test_running_job(run):
+    with open(run / "metrics.json", "a") as file:
+        file.write('{"iteration": 419, "total_lo')
+    for path in (run / "inference").glob("*.json"):
+        path.unlink()
+    text = Path(write_report(run)).read_text()
+    assert "No evaluation yet" in text and "report/losses.png" in text
+    assert re.search(r"last logged iteration\s*\| 399", text)
+
+
+def test_empty_folder_names_what_is_missing(tmp_path):
+    text = Path(write_report(tmp_path)).read_text()
+    for missing in ("config.yaml", "metrics.json", "inference/", "panels", "class weights"):
+        assert missing in text
+
+
+def test_damaged_files_are_skipped(run):
+    (run / "inference" / "student.json").write_text('{"model": ')
+    (run / "config.yaml").write_text("a: [")
+    text = Path(write_report(run)).read_text()
+    assert (
+        "config.yaml is missing or damaged" in text
+        and "| teacher |" in text.replace("  ", "")
+        and "student" not in text
+    )
+
+
+def test_evaluation_apart_from_training(run):
+    content = json.loads((run / "inference" / "teacher.json").read_text())
+    (run / "inference" / "teacher.json").write_text(json.dumps({**content, "iteration": -1}))
+    assert "teacher, iteration not recorded" in Path(write_report(run)).read_text()
+
+
+def test_no_folder(tmp_path):
+    with pytest.raises(UserError, match="absent"):
+        write_report(tmp_path / "absent")
+
+
+def test_metrics_are_merged_by_iteration(tmp_path):
+    path = tmp_path / "metrics.json"
+    lines = ['{"iteration": 9, "a": 1}', "", "broken", "[1]", '{"a": 3}', '{"iteration": 4, "a": 5}']
+    path.write_text("\n".join([*lines, '{"iteration": 9, "b": 2}', '{"iteration": 19, "a"']))
+    assert read_metrics(path) == [{"iteration": 4, "a": 5}, {"iteration": 9, "a": 1, "b": 2}]
+    assert read_metrics(tmp_path / "absent") == []
+
+
+def test_class_weights_keep_gaps(run):
+    iterations, names, weights = RunFolder.read(run).class_weights()["source/semantic"]
+    assert weights.shape == (len(iterations), 19) and set(names) == set(CITYSCAPES.names)
+    assert iterations == list(range(19, 400, 20))
+    column = names.index("sky")
+    assert np.isnan(weights[:, column]).mean() == pytest.approx(0.2, abs=0.02)
+    assert np.nanmax(weights[:, column]) == pytest.approx(0.5 + CITYSCAPES.names.index("sky") / 19)

@@ -1,0 +1,171 @@
+"""Colours, overlays, panels and plots at the edges."""
+
+import io
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.taxonomy import CITYSCAPES
+from gbw_panoptic.visualization import colors, panels, plots
+from gbw_panoptic.visualization.overlay import draw_panoptic, hatch, instance_contours
+
+# cityscapesScripts, helpers/labels.py, in the order of trainIds.
+OFFICIAL = [
+    (128, 64, 128), (244, 35, 232), (70, 70, 70), (102, 102, 156), (190, 153, 153), (153, 153, 153), (250, 170, 30),
+    (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70),
+    (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
+]  # fmt: skip
+SIZES = [(1, 1), (2, 3), (7, 5), (33, 65), (128, 257)]
+
+
+def random_scene(size, seed=0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    panoptic = np.full(size, -1, np.int64)
+    for label in rng.permutation(19):
+        top, left = rng.integers(0, size[0]), rng.integers(0, size[1])
+        panoptic[top : top + 30, left : left + 50] = 1000 * label + int(CITYSCAPES.is_thing[label])
+    return rng.integers(0, 256, (*size, 3), np.uint8), panoptic
+
+
+def test_official_colors_of_all_classes():
+    labels = np.arange(19)[None]
+    expected = np.array(OFFICIAL)[None]
+    np.testing.assert_array_equal(colors.colorize_labels(labels, CITYSCAPES), expected)
+    np.testing.assert_array_equal(colors.colorize_panoptic(1000 * labels, CITYSCAPES), expected)  # stuff
+    np.testing.assert_array_equal(colors.colorize_panoptic(1000 * labels + 1, CITYSCAPES), expected)  # first instances
+    opaque = draw_panoptic(np.zeros((1, 19, 3), np.uint8), 1000 * labels, CITYSCAPES, opacity=1, names=False)
+    stuff = list(CITYSCAPES.stuff_ids)[:-1]  # the last one's neighbour is a thing, but only things get contours
+    np.testing.assert_array_equal(opaque[0, stuff], np.array(OFFICIAL)[stuff])
+
+
+def test_void_is_black():
+    labels = np.array([[255, -1, 19]])
+    assert not colors.colorize_labels(labels, CITYSCAPES).any()
+    assert not colors.colorize_panoptic(np.array([[-1, 255_000, 19_000]]), CITYSCAPES).any()
+
+
+def test_instances_of_a_class_differ_and_keep_its_hue():
+    (car,) = CITYSCAPES.ids("car")
+    shades = [colors.segment_color(1000 * car + k, CITYSCAPES) for k in range(1, 30)]
+    assert len(set(shades)) == 29
+    assert all(blue > red == green for red, green, blue in shades)  # between the official colour and white
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_any_size(size):
+    image, panoptic = random_scene(size)
+    assert draw_panoptic(image, panoptic, CITYSCAPES).shape == (*size, 3)
+    errors = panels.pixel_errors(panoptic, panoptic[::-1], CITYSCAPES)
+    panel = panels.make_panel(image, panoptic, panoptic[::-1], errors, CITYSCAPES)
+    assert panel.dtype == np.uint8 and panel.shape[1] == 2 * 768 + 3 * 12
+
+
+def test_void_everywhere_is_hatched():
+    image, void = np.full((40, 60, 3), 90, np.uint8), np.full((40, 60), -1)
+    picture = draw_panoptic(image, void, CITYSCAPES)
+    np.testing.assert_array_equal(picture, hatch(image))
+    assert len(np.unique(picture)) == 2  # stripes and ground
+    errors = panels.pixel_errors(void, void, CITYSCAPES)
+    assert (errors == panels.VOID).all()
+    assert panels.make_panel(image, void, void, errors, CITYSCAPES).shape[2] == 3
+
+
+def test_one_segment_is_blended_and_named():
+    image, road = np.full((60, 200, 3), 100, np.uint8), np.zeros((60, 200), np.int64)
+    plain = draw_panoptic(image, road, CITYSCAPES, opacity=0.5, names=False)
+    np.testing.assert_array_equal(
+        np.unique(plain.reshape(-1, 3), axis=0), [(114, 82, 114)]
+    )  # (100 + (128, 64, 128)) / 2
+    named = (draw_panoptic(image, road, CITYSCAPES, opacity=0.5) != plain).any(axis=2)
+    rows, columns = np.nonzero(named)
+    assert named.any() and abs(rows.mean() - 30) < 8 and np.ptp(columns) < 60  # a short word near the middle
+
+
+def test_names_fit_or_are_left_out():
+    image = np.zeros((64, 64, 3), np.uint8)
+    thin = np.full((64, 64), -1)
+    thin[:, 30:32] = 5000
+    np.testing.assert_array_equal(
+        draw_panoptic(image, thin, CITYSCAPES), draw_panoptic(image, thin, CITYSCAPES, names=False)
+    )
+
+
+def test_contours_lie_on_instances_only():
+    (car,) = CITYSCAPES.ids("car")
+    panoptic = np.zeros((9, 12), np.int64)
+    panoptic[2:7, 2:6], panoptic[2:7, 6:10] = 1000 * car + 1, 1000 * car + 2
+    contours = instance_contours(panoptic, CITYSCAPES)
+    expected = np.zeros((9, 12), bool)
+    expected[2:7, 2:10] = True
+    expected[3:6, 3:5] = expected[3:6, 7:9] = False  # the insides of the two cars
+    np.testing.assert_array_equal(contours, expected)
+
+
+def test_image_and_map_of_different_size():
+    with pytest.raises(UserError, match=r"\(4, 5\), found \(5, 4\)"):
+        draw_panoptic(np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), int), CITYSCAPES)
+
+
+def test_pixel_errors_by_hand():
+    (car,) = CITYSCAPES.ids("car")
+    one, two = 1000 * car + 1, 1000 * car + 2
+    truth = np.array([[-1, 0, 0, one, one, two, 1000]])
+    predicted = np.array([[0, 0, -1, one, two, two, 0]])
+    codes = [
+        panels.VOID,
+        panels.CORRECT,
+        panels.UNLABELLED,
+        panels.CORRECT,
+        panels.CORRECT,
+        panels.CORRECT,
+        panels.WRONG_CLASS,
+    ]
+    assert panels.pixel_errors(truth, predicted, CITYSCAPES)[0].tolist() == codes
+    codes[4], codes[5] = panels.WRONG_SEGMENT, panels.WRONG_SEGMENT
+    found = panels.pixel_errors(truth, predicted, CITYSCAPES, matched=[(0, 0), (one, one)])
+    assert found[0].tolist() == codes
+
+
+def test_panel_shows_the_errors():
+    image, truth = np.full((60, 80, 3), 128, np.uint8), np.zeros((60, 80), np.int64)
+    right = panels.make_panel(image, truth, truth, panels.pixel_errors(truth, truth, CITYSCAPES), CITYSCAPES)
+    wrong_map = truth + 1000
+    errors = panels.pixel_errors(truth, wrong_map, CITYSCAPES)
+    wrong = panels.make_panel(image, truth, wrong_map, errors, CITYSCAPES)
+
+    def share_of_vermilion(panel):
+        return (np.abs(panel.astype(int) - (187, 104, 38)).max(axis=2) <= 1).mean()  # 0.3 * 128 + 0.7 * (213, 94, 0)
+
+    assert share_of_vermilion(right) < 0.01
+    assert share_of_vermilion(wrong) > 0.15
+
+
+def png_size(data: bytes) -> tuple[int, int]:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    assert image.format == "PNG"
+    return image.size
+
+
+def test_plots_are_pictures_and_leave_matplotlib_alone():
+    before = dict(matplotlib.rcParams)
+    values = np.linspace(0, 100, 19)
+    arguments = (CITYSCAPES.names, values, CITYSCAPES.colors)
+    plain = plots.class_bars(*arguments, label="PQ (%)")
+    compared = plots.class_bars(*arguments, label="PQ (%)", baseline=values[::-1])
+    assert png_size(plain) == png_size(compared) and plain != compared
+    weights = np.full((4, 19), 1.0)
+    weights[:, 3], weights[2] = 3.0, np.nan
+    assert min(png_size(plots.class_heat_map([0, 1, 5, 6], CITYSCAPES.names, weights, label="weight"))) > 200
+    series = {"a": ([0, 10, 20], [1.0, 0.5, 0.2]), "b": ([], [])}
+    assert min(png_size(plots.curves(series, label="loss", logarithmic=True))) > 200
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_plots_of_almost_nothing():
+    assert png_size(plots.class_heat_map([7], ["road"], np.array([[np.nan]]), label="weight"))
+    assert png_size(plots.curves({}, label="loss"))
+    assert png_size(plots.curves({"a": ([3], [np.nan])}, label="loss"))
