@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .canvas import Brush
-from .shapes import Place, SMALL_CIRCLE, bar, disc, flat, ground_shadow, rectangle
+from .canvas import Brush, Place
+from .shapes import bar, disc, flat, ground_shadow, rectangle
 
 _SIGN_SHAPES = ("disc", "triangle", "board", "diamond")
 
@@ -89,24 +89,30 @@ def draw_tree(brush: Brush, place: Place, rng: np.random.Generator) -> None:
     """Draw a deciduous tree: a trunk and a crown of overlapping leafy discs, darker below."""
     height = rng.uniform(4.5, 9.0)
     crown = height * rng.uniform(0.24, 0.34)
+    if not brush.sees(place, crown):
+        return
     ground_shadow(brush, place, 0.2 * crown, 0.2 * crown, height)
     flat(brush, place, bar((0.0, 0.0), (0.0, 0.6 * height), 0.05 * height), "trunk")
     foliage_cloud(brush, place, rng, (0.0, height - crown), crown, crown * 0.9)
 
 
+_CLOUD_ANGLES = np.linspace(0.0, 2.0 * np.pi, 18, endpoint=False)
+_CLOUD = np.stack([np.cos(_CLOUD_ANGLES), np.sin(_CLOUD_ANGLES)], axis=-1)
+
+
 def foliage_cloud(
     brush: Brush, place: Place, rng: np.random.Generator, center: tuple[float, float], width: float, height: float
 ) -> None:
-    """Fill an ellipse of leaves (half axes ``width`` and ``height`` in metres) with a ragged outline."""
-    count = 4 if brush.pixels(width) < 4.0 else 9
-    angles = np.linspace(0.0, 2.0 * np.pi, count, endpoint=False) + rng.uniform(0.0, 1.0)
-    centers = np.stack([np.cos(angles) * width * 0.6, np.sin(angles) * height * 0.6], axis=-1) + center
-    order = np.argsort(centers[:, 1])  # lower leaves are darker and behind
-    radii = rng.uniform(0.38, 0.58, size=count)
-    flat(brush, place, disc(*center, 0.75 * width, height / width), "foliage", tone=0.85)
-    for i in order:
-        tone = 0.92 + 0.2 * (centers[i, 1] - center[1]) / height
-        flat(brush, place, SMALL_CIRCLE * radii[i] * (width, height) + centers[i], "foliage", tone=float(tone))
+    """Fill an ellipse of leaves (half axes ``width`` and ``height`` in metres) with a ragged outline, lit from above."""
+    ragged = _CLOUD * rng.uniform(0.78, 1.12, size=(18, 1))
+    flat(brush, place, ragged * (width, height) + center, "foliage", tone=0.82)
+    if brush.pixels(width) < 2.0:
+        return
+    middle = (center[0] + 0.08 * width * brush.canvas.sun, center[1] + 0.18 * height)
+    flat(brush, place, ragged[::-1] * (0.8 * width, 0.75 * height) * (1, -1) + middle, "foliage", tone=0.98)
+    for offset in rng.uniform(-0.4, 0.4, size=3):
+        bough = (center[0] + offset * width, center[1] + (0.55 - abs(offset)) * height)
+        flat(brush, place, ragged[::2] * (0.3 * width, 0.26 * height) + bough, "foliage", tone=1.12)
 
 
 def draw_clutter(brush: Brush, place: Place, rng: np.random.Generator) -> None:

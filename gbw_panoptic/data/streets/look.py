@@ -1,7 +1,12 @@
 """How a domain looks: one palette and the strengths of every visual effect. The domain gap is set here alone."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Mapping
+
+import numpy as np
+
+from .materials import MATERIALS
 
 RGB = tuple[int, int, int]
 Palette = Mapping[str, tuple[RGB, ...]]
@@ -13,7 +18,8 @@ class Look:
 
     Attributes:
         palette: material -> colours (RGB 0..255), one of which each object takes.
-        color_spread: random change of an object's colour channels (standard deviation).
+        brightness_spread, tint_spread: random change of each material from image to image: relative brightness, and
+            shift of each channel (standard deviations).
         face_contrast: difference between sunny and shady faces; 0 = flat, 1 = full.
         shadow: darkness of shadows on the ground, 0..1; ``shadow_softness`` = blur of their edges.
         leaf_texture, ground_texture, surface_texture: noise of foliage and grass, of other ground, of all else.
@@ -23,14 +29,15 @@ class Look:
         haze: density per metre; ``haze_color`` is what far things fade to.
         color_cast: factor of each channel over the whole image.
         saturation: 1 = as the palette says, 0 = grey.
-        exposure: spread (standard deviation, in stops); ``contrast`` around mid grey.
+        exposure: mean and spread (standard deviation) in stops; ``contrast`` around mid grey.
         vignette: darkening of the corners, 0..1.
         blur: lens blur; ``chroma_blur`` = that of colour alone, as JPEG has it.
         sensor_noise: per pixel and channel (standard deviation).
     """
 
     palette: Palette
-    color_spread: float
+    brightness_spread: float
+    tint_spread: float
     face_contrast: float
     shadow: float
     shadow_softness: float
@@ -45,12 +52,21 @@ class Look:
     haze_color: RGB
     color_cast: tuple[float, float, float]
     saturation: float
-    exposure: float
+    exposure: tuple[float, float]
     contrast: float
     vignette: float
     blur: float
     chroma_blur: float
     sensor_noise: float
+
+    @cached_property
+    def palette_table(self) -> tuple[np.ndarray, np.ndarray]:
+        """float32 [materials, most colours, 3] in 0..1, and the number of colours of each material."""
+        counts = np.array([len(self.palette[name]) for name in MATERIALS])
+        table = np.zeros((len(counts), counts.max(), 3), dtype=np.float32)
+        for i, name in enumerate(MATERIALS):
+            table[i, : counts[i]] = np.array(self.palette[name], dtype=np.float32) / 255.0
+        return table, counts
 
 
 _GAME: dict[str, tuple[RGB, ...]] = {
@@ -177,22 +193,22 @@ _CAMERA: dict[str, tuple[RGB, ...]] = {
 }
 
 SYNTHIA_LOOK = Look(
-    palette=_GAME, color_spread=0.02, face_contrast=1.0, shadow=0.5, shadow_softness=0.0,
+    palette=_GAME, brightness_spread=0.05, tint_spread=0.005, face_contrast=1.0, shadow=0.5, shadow_softness=0.0,
     leaf_texture=0.16, ground_texture=0.03, surface_texture=0.02, texture_scales=(0.03,), texture_levels=3,
     sky_gradient=0.25, clouds=0.12, haze=0.0008, haze_color=(190, 214, 240), color_cast=(1.0, 1.0, 1.0),
-    saturation=1.1, exposure=0.08, contrast=1.1, vignette=0.0, blur=0.0, chroma_blur=0.0, sensor_noise=0.0,
+    saturation=1.1, exposure=(0.0, 0.08), contrast=1.1, vignette=0.0, blur=0.0, chroma_blur=0.0, sensor_noise=0.0,
 )  # fmt: skip
 
 GTA5_LOOK = Look(
-    palette=_SECOND_GAME, color_spread=0.03, face_contrast=0.9, shadow=0.45, shadow_softness=0.004,
+    palette=_SECOND_GAME, brightness_spread=0.08, tint_spread=0.008, face_contrast=0.9, shadow=0.45, shadow_softness=0.004,
     leaf_texture=0.2, ground_texture=0.05, surface_texture=0.04, texture_scales=(0.06, 0.02), texture_levels=4,
     sky_gradient=0.2, clouds=0.2, haze=0.002, haze_color=(214, 216, 214), color_cast=(1.04, 1.0, 0.94),
-    saturation=1.0, exposure=0.15, contrast=1.05, vignette=0.0, blur=0.0, chroma_blur=0.0, sensor_noise=0.005,
+    saturation=1.0, exposure=(0.0, 0.15), contrast=1.05, vignette=0.0, blur=0.0, chroma_blur=0.0, sensor_noise=0.005,
 )  # fmt: skip
 
 CAMERA_LOOK = Look(
-    palette=_CAMERA, color_spread=0.05, face_contrast=0.5, shadow=0.35, shadow_softness=0.015,
+    palette=_CAMERA, brightness_spread=0.12, tint_spread=0.01, face_contrast=0.5, shadow=0.35, shadow_softness=0.015,
     leaf_texture=0.3, ground_texture=0.09, surface_texture=0.09, texture_scales=(0.12, 0.03, 0.012), texture_levels=0,
     sky_gradient=0.06, clouds=0.05, haze=0.008, haze_color=(178, 188, 180), color_cast=(0.94, 1.03, 0.95),
-    saturation=0.8, exposure=0.3, contrast=0.9, vignette=0.3, blur=0.004, chroma_blur=0.012, sensor_noise=0.022,
+    saturation=0.8, exposure=(0.28, 0.22), contrast=0.9, vignette=0.3, blur=0.004, chroma_blur=0.012, sensor_noise=0.022,
 )  # fmt: skip

@@ -25,8 +25,7 @@ MATERIALS = MappingProxyType({name: i for i, name in enumerate(_MATERIAL_NAMES)}
 GROUND = ("asphalt", "marking", "pavement", "kerb", "grass", "parking_lot")
 
 _VOID_NAMES = (
-    "unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "ground",
-    "parking", "guard rail", "bridge",
+    "ego vehicle", "rectification border", "out of roi", "static", "dynamic", "parking", "guard rail", "bridge",
 )  # fmt: skip
 
 #: Every Cityscapes class name that occurs in a scene: the 19 evaluated ones in order, then the void ones.

@@ -5,8 +5,8 @@ Local coordinates in metres: (across, up). A rider and the vehicle below are two
 
 import numpy as np
 
-from .canvas import Brush
-from .shapes import Place, bar, disc, flat, ground_shadow, rectangle
+from .canvas import Brush, Place
+from .shapes import bar, disc, flat, ground_shadow, rectangle
 
 _DETAIL_PIXELS = 6.0  # figures lower than this are drawn as three blobs
 

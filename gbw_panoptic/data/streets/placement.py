@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .canvas import Place
 from .layout import PARKING_WIDTH, Layout, Occupancy, Street
-from .shapes import Place
 
 _FAR = 70.0  # metres beyond which no object is placed
 _RIGHT_ANGLE = np.pi / 2
@@ -130,5 +130,6 @@ class Placer:
 
 #: Vehicle kind -> half width and half length of the ground that it takes.
 _VEHICLES = {"car": (0.95, 2.3), "truck": (1.25, 4.0), "bus": (1.3, 5.8), "train": (1.3, 11.0)}
-_FEATURED_RANGE = {"train": (8.0, 18.0), "bus": (8.0, 22.0), "truck": (8.0, 20.0), "traffic_light": (7.0, 16.0)}
+#: Kind -> nearest and farthest distance as the featured object, so that it spans tens of pixels but not the image.
+_FEATURED_RANGE = {"train": (14.0, 34.0), "bus": (14.0, 32.0), "truck": (14.0, 32.0), "traffic_light": (7.0, 16.0)}
 _KERB_SIDE = frozenset(("traffic_light", "sign", "sign_board", "lamp_post", "post", "tree"))

@@ -10,7 +10,7 @@ from .furniture import draw_clutter, draw_lamp_post, draw_pole, draw_sign, draw_
 from .layout import Layout, Street, sample_street
 from .people import draw_bicycle, draw_motorcycle, draw_person, draw_rider
 from .placement import Item, Placer
-from .surroundings import draw_bridge, draw_ground, draw_lots, draw_own_car, draw_sky, draw_skyline
+from .surroundings import draw_bridge, draw_ground, draw_lots, draw_own_car, draw_skyline
 from .vehicles import draw_vehicle
 
 _BRIDGE_PROBABILITY = 0.05
@@ -30,7 +30,6 @@ def compose(rng: np.random.Generator, layout: Layout, size: tuple[int, int], ind
     """
     street = sample_street(rng, layout)
     canvas = Canvas(_sample_camera(rng, layout, street, size), sun=float(rng.uniform(-1.0, 1.0)))
-    draw_sky(canvas)
     draw_skyline(canvas, rng, layout, street)
     draw_ground(canvas, rng, layout, street)
     draw_lots(canvas, rng, layout, street)
@@ -38,6 +37,7 @@ def compose(rng: np.random.Generator, layout: Layout, size: tuple[int, int], ind
         draw_bridge(canvas, rng)
     for item in Placer(rng, layout, street).place_all(layout.featured[index % len(layout.featured)]):
         _draw(canvas, item, rng)
+    canvas.rasterise()
     if layout.own_car:
         draw_own_car(canvas, rng)
     return canvas
@@ -86,4 +86,5 @@ _FURNITURE: dict[str, tuple[str, Callable[[Brush, object, np.random.Generator], 
     "post": ("pole", partial(draw_pole, height=1.1)),
     "tree": ("vegetation", draw_tree),
     "clutter": ("static", draw_clutter),
+    "trolley": ("dynamic", draw_clutter),
 }

@@ -1,16 +1,14 @@
 """Geometry that several kinds of object are made of.
 
-Objects have local axes: ``along`` (their length, forwards), ``across`` (their width, to their right) and ``up``.
-Shape legend: K = corners of a polygon, M = polygons.
+Shape legend: K = corners of a polygon, M = polygons. Local axes (along, across, up): see ``canvas.Place``.
 """
 
-from dataclasses import dataclass
-from math import cos, sin
+from math import cos, hypot, sin
 from typing import Sequence
 
 import numpy as np
 
-from .canvas import Brush
+from .canvas import END, GROUND, LOCAL, SIDE, Brush, Place
 
 
 def circle(corners: int = 12) -> np.ndarray:
@@ -21,6 +19,7 @@ def circle(corners: int = 12) -> np.ndarray:
 
 CIRCLE = circle()
 SMALL_CIRCLE = circle(8)
+_BASE = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
 
 
 def rectangle(left: float, bottom: float, right: float, top: float) -> np.ndarray:
@@ -35,25 +34,10 @@ def disc(x: float, y: float, radius: float, stretch: float = 1.0) -> np.ndarray:
 
 def bar(start: tuple[float, float], end: tuple[float, float], width: float) -> np.ndarray:
     """float64 [4, 2]: a straight limb or tube of the given width."""
-    a, b = np.array(start), np.array(end)
-    normal = np.array([a[1] - b[1], b[0] - a[0]])
-    normal *= 0.5 * width / max(float(np.hypot(*normal)), 1e-9)
-    return np.array([a + normal, b + normal, b - normal, a - normal])
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an object stands (metres, on the ground) and where it heads: yaw 0 = away from the camera."""
-
-    x: float
-    z: float
-    yaw: float = 0.0
-
-    def world(self, local: np.ndarray) -> np.ndarray:
-        """Local points [..., 3] (along, across, up) to world points [..., 3]."""
-        along, across, up = local[..., 0], local[..., 1], local[..., 2]
-        c, s = cos(self.yaw), sin(self.yaw)
-        return np.stack([self.x + across * c + along * s, up, self.z - across * s + along * c], axis=-1)
+    (ax, ay), (bx, by) = start, end
+    factor = 0.5 * width / max(hypot(bx - ax, by - ay), 1e-9)
+    nx, ny = (ay - by) * factor, (bx - ax) * factor
+    return np.array([(ax + nx, ay + ny), (bx + nx, by + ny), (bx - nx, by - ny), (ax - nx, ay - ny)])
 
 
 def side_tone(brush: Brush, normal_x: float, normal_y: float = 0.0) -> float:
@@ -61,72 +45,64 @@ def side_tone(brush: Brush, normal_x: float, normal_y: float = 0.0) -> float:
     return 0.92 + 0.28 * normal_y + 0.22 * normal_x * brush.canvas.sun
 
 
-def flat(brush: Brush, place: Place, polygons: np.ndarray, material: str, *, squeeze: float = 1.0, tone: float = 1.0) -> None:
+def flat(
+    brush: Brush, place: Place, polygons: np.ndarray, material: str, *, squeeze: float = 1.0, tone: float = 1.0
+) -> None:
     """Fill upright polygons [K, 2] or [M, K, 2] (across, up) that face the camera, narrowed by ``squeeze``."""
-    points = np.asarray(polygons, dtype=np.float64)
-    depth = np.full(points.shape[:-1], place.z)
-    brush.fill(np.stack([place.x + points[..., 0] * squeeze, points[..., 1], depth], axis=-1), material, tone)
+    brush.fill(polygons, material, tone, axes=END, place=place, squeeze=squeeze)
 
 
 def visible_side(brush: Brush, place: Place) -> float:
     """-1 or 1: the side (across) of an object that the camera sees."""
-    camera = brush.canvas.camera
-    toward = (camera.eye_x - place.x) * cos(place.yaw) + place.z * sin(place.yaw)
+    toward = (brush.canvas.camera.eye_x - place.x) * cos(place.yaw) + place.z * sin(place.yaw)
     return 1.0 if toward > 0 else -1.0
 
 
 def visible_end(brush: Brush, place: Place) -> float:
     """1 if the camera sees the object's front, -1 if it sees the back."""
-    camera = brush.canvas.camera
-    toward = (camera.eye_x - place.x) * sin(place.yaw) - place.z * cos(place.yaw)
+    toward = (brush.canvas.camera.eye_x - place.x) * sin(place.yaw) - place.z * cos(place.yaw)
     return 1.0 if toward > 0 else -1.0
+
+
+def on_side(
+    brush: Brush, place: Place, polygons: np.ndarray, half_width: float, material: str, tone: float = 1.0
+) -> None:
+    """Fill polygons [K, 2] or [M, K, 2] (along, up) on the visible side plane of an object."""
+    fixed = visible_side(brush, place) * half_width
+    brush.fill(polygons, material, tone, axes=SIDE, place=place, fixed=fixed)
+
+
+def on_end(
+    brush: Brush, place: Place, polygons: np.ndarray, half_length: float, material: str, tone: float = 1.0
+) -> None:
+    """Fill polygons [K, 2] or [M, K, 2] (across, up) on the visible front or back plane of an object."""
+    fixed = visible_end(brush, place) * half_length
+    brush.fill(polygons, material, tone, axes=END, place=place, fixed=fixed)
 
 
 def prism(brush: Brush, place: Place, profile: Sequence[tuple[float, float]], half_width: float, material: str) -> None:
     """Draw the visible faces of a convex side profile [(along, up)], counter-clockwise, extruded across."""
-    corners = np.asarray(profile, dtype=np.float64)
-    left, right = (
-        place.world(np.column_stack([corners[:, 0], np.full(len(corners), w), corners[:, 1]]))
-        for w in (-half_width, half_width)
-    )
     camera = brush.canvas.camera
     c, s = cos(place.yaw), sin(place.yaw)
-    for i in range(len(corners)):
-        j = (i + 1) % len(corners)
-        d_along, d_up = corners[j] - corners[i]
-        length = max(float(np.hypot(d_along, d_up)), 1e-9)
-        normal = np.array([d_up / length * s, -d_along / length, d_up / length * c])
-        if normal @ (np.array([camera.eye_x, camera.eye_y, 0.0]) - left[i]) > 0:
-            face = np.stack([left[i], left[j], right[j], right[i]])
-            brush.fill(face, material, side_tone(brush, normal[0], normal[1]))
-    side = visible_side(brush, place)
-    brush.fill(right if side > 0 else left, material, side_tone(brush, side * c))
-
-
-def on_side(brush: Brush, place: Place, polygons: np.ndarray, half_width: float, material: str, tone: float = 1.0) -> None:
-    """Fill polygons [K, 2] or [M, K, 2] (along, up) on the visible side plane of an object."""
-    points = np.asarray(polygons, dtype=np.float64)
-    across = np.full(points.shape[:-1], visible_side(brush, place) * half_width)
-    brush.fill(place.world(np.stack([points[..., 0], across, points[..., 1]], axis=-1)), material, tone)
-
-
-def on_end(brush: Brush, place: Place, polygons: np.ndarray, half_length: float, material: str, tone: float = 1.0) -> None:
-    """Fill polygons [K, 2] or [M, K, 2] (across, up) on the visible front or back plane of an object."""
-    points = np.asarray(polygons, dtype=np.float64)
-    along = np.full(points.shape[:-1], visible_end(brush, place) * half_length)
-    brush.fill(place.world(np.stack([along, points[..., 0], points[..., 1]], axis=-1)), material, tone)
+    eye_along = (camera.eye_x - place.x) * s - place.z * c
+    for i, (along, up) in enumerate(profile):
+        next_along, next_up = profile[(i + 1) % len(profile)]
+        d_along, d_up = next_along - along, next_up - up
+        if d_up * (eye_along - along) - d_along * (camera.eye_y - up) <= 0:  # the camera is behind this face
+            continue
+        length = max(hypot(d_along, d_up), 1e-9)
+        face = [(along, -half_width, up), (next_along, -half_width, next_up)]
+        face += [(next_along, half_width, next_up), (along, half_width, up)]
+        tone = side_tone(brush, d_up / length * s, -d_along / length)
+        brush.fill(np.array(face), material, tone, axes=LOCAL, place=place)
+    on_side(brush, place, np.array(profile), half_width, material, side_tone(brush, visible_side(brush, place) * c))
 
 
 def ground_shadow(brush: Brush, place: Place, half_length: float, half_width: float, height: float) -> None:
     """Shade the ground under an object and to the side that is away from the sun."""
-    base = np.array([[a, b, 0.0] for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]) * (half_length, half_width, 0.0)
-    world = place.world(base)
-    brush.canvas.fill_shadow(world)
-    offset = np.array([-brush.canvas.sun * height * 0.9, 0.0, 0.25 * height])
-    order = np.argsort(world[:, 0] * np.sign(offset[0] or 1.0))
-    edge = world[order[:2]]
-    brush.canvas.fill_shadow(np.stack([edge[0], edge[1], edge[1] + offset, edge[0] + offset]))
-    far = world + offset
-    brush.canvas.fill_shadow(far)
-    edge = world[order[2:]]
-    brush.canvas.fill_shadow(np.stack([edge[0], edge[1], edge[1] + offset, edge[0] + offset]))
+    canvas = brush.canvas
+    shift_x, shift_z = -canvas.sun * height * 0.9, 0.25 * height
+    c, s = cos(place.yaw), sin(place.yaw)
+    along, across = shift_x * s + shift_z * c, shift_x * c - shift_z * s
+    base = _BASE * (half_length, half_width)
+    canvas.add_polygons(np.concatenate([base, base + (along, across)]), GROUND, -1, place, 0.0, 1.0)

@@ -5,10 +5,10 @@ Shape legend: M = polygons, K = corners. World coordinates are metres (see ``can
 
 import numpy as np
 
-from .canvas import Brush, Canvas
+from .canvas import Brush, Canvas, Place
 from .furniture import draw_tree, foliage_cloud
 from .layout import PARKING_WIDTH, Layout, Street
-from .shapes import Place, flat, rectangle, side_tone
+from .shapes import flat, rectangle, side_tone
 
 _END = 130.0  # metres to the end of the street
 _BEHIND = 0.3  # lots begin this close to the camera
@@ -17,13 +17,6 @@ _WINDOW_LIMIT = 75.0  # metres beyond which windows are not drawn
 
 def _ground(x0: float, x1: float, z0: float, z1: float) -> np.ndarray:
     return np.array([(x0, 0.0, z0), (x1, 0.0, z0), (x1, 0.0, z1), (x0, 0.0, z1)])
-
-
-def draw_sky(canvas: Canvas) -> None:
-    """Cover the whole image with sky."""
-    paint = canvas.add_paint("sky", "sky", instance=0, variant=0.0, tone=1.0, depth=0.0)
-    h, w = canvas.index.shape
-    canvas.fill_pixels(rectangle(-1, -1, w + 1, h + 1)[None], paint)
 
 
 def draw_skyline(canvas: Canvas, rng: np.random.Generator, layout: Layout, street: Street) -> None:
@@ -99,7 +92,7 @@ def _split_side(rng: np.random.Generator, street: Street) -> list[tuple[float, f
     """(near z, far z) of each lot of one side, side street left out."""
     lots, z = [], _BEHIND
     while z < _END:
-        far = z + rng.uniform(8.0, 22.0)
+        far = z + rng.uniform(8.0, 22.0) * (1.0 + z / _END)  # far lots are too small to tell apart
         if street.crossing and z < street.crossing[1] + 2.0 and far > street.crossing[0] - 2.0:
             far = street.crossing[0] - 2.0
             if far - z > 2.0:
@@ -204,7 +197,7 @@ def _wall(canvas: Canvas, rng: np.random.Generator, layout: Layout, lot: Lot) ->
 
 def _fence(canvas: Canvas, rng: np.random.Generator, layout: Layout, lot: Lot) -> None:
     side, x, near, far = lot
-    if rng.random() < 0.5:
+    if "lawn" in layout.lots and rng.random() < 0.5:
         _lawn(canvas, rng, layout, (side, x + 0.1, near, far))
     else:
         _backing(canvas, rng, layout, lot)
@@ -246,10 +239,9 @@ def draw_own_car(canvas: Canvas, rng: np.random.Generator) -> None:
     crest = 0.905 + rng.uniform(-0.01, 0.01) + 0.075 * np.abs(2.0 * u - 1.0) ** 2.5
     for rise, tone in ((0.0, 1.0), (0.025, 0.75)):
         outline = np.concatenate([np.stack([u, crest + rise], axis=-1), [(1.02, 1.1), (-0.02, 1.1)]]) * (w, h)
-        paint = canvas.add_paint("bonnet", "ego vehicle", instance=0, variant=0.0, tone=tone, depth=1.0)
-        canvas.fill_pixels(outline[None], paint)
-    for label, border in (("rectification border", 0.008), ("out of roi", 0.004)):
-        paint = canvas.add_paint("border", label, instance=0, variant=0.0, tone=1.0, depth=1.0)
-        width = max(1, round(border * h)) if label == "out of roi" else max(2, round(border * h))
-        canvas.index[:width], canvas.index[-width:] = paint, paint
-        canvas.index[:, :width], canvas.index[:, -width:] = paint, paint
+        paint = canvas.add_paint("bonnet", "ego vehicle", tone=tone)
+        canvas.fill_pixels(outline, paint)
+    border = max(1, round(0.006 * h))
+    paint = canvas.add_paint("border", "rectification border")
+    canvas.index[:border], canvas.index[:, :border], canvas.index[:, -border:] = paint, paint, paint
+    canvas.index[-border:] = canvas.add_paint("border", "out of roi")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .canvas import Brush
-from .shapes import Place, disc, ground_shadow, on_end, on_side, prism, rectangle, visible_end
+from .canvas import LOCAL, Brush, Place
+from .shapes import disc, ground_shadow, on_end, on_side, prism, rectangle, visible_end
 
 _DETAIL_PIXELS = 5.0  # a vehicle whose height spans fewer pixels is drawn without details
 
@@ -86,7 +86,7 @@ def _windscreen(brush: Brush, place: Place, w: float, low: float, high: float, f
     bottom, top = front if sign > 0 else back
     local = [(sign * bottom, -0.76 * w, low), (sign * bottom, 0.76 * w, low), (sign * top, 0.7 * w, high)]
     local.append((sign * top, -0.7 * w, high))
-    brush.fill(place.world(np.array(local)), "glass")
+    brush.fill(np.array(local), "glass", axes=LOCAL, place=place)
 
 
 def _truck(brush: Brush, place: Place, body: Body, rng: np.random.Generator) -> None:
@@ -143,7 +143,7 @@ def _tram(brush: Brush, place: Place, body: Body, rng: np.random.Generator) -> N
     sign = visible_end(brush, place)
     local = [(sign * half, -0.8 * w, 0.5), (sign * half, 0.8 * w, 0.5), (sign * (half - 0.45), 0.75 * w, 0.88)]
     local.append((sign * (half - 0.45), -0.75 * w, 0.88))
-    brush.fill(place.world(np.array(local) * (1.0, 1.0, top)), "glass")
+    brush.fill(np.array(local) * (1.0, 1.0, top), "glass", axes=LOCAL, place=place)
     on_end(brush, place, rectangle(-w, 0.3 * top, w, 0.4 * top), half, "sign_white")
     on_end(brush, place, rectangle(-w, 0.2, w, 0.14 * top), half, "tyre")
     _lights(brush, place, half, w, 0.18 * top, 0.25 * top)
