@@ -40,6 +40,8 @@ FIXES = (
     Fix("detectron2/data/build.py", _NUMPY_ALIAS, r"\1", 2),
     Fix("detectron2/data/datasets/pascal_voc.py", _NUMPY_ALIAS, r"\1", 1),
     Fix("detectron2/evaluation/pascal_voc_evaluation.py", _NUMPY_ALIAS, r"\1", 2),
+    # np.array(tensor) warns with NumPy 2: tensors do not know its copy argument.
+    Fix("detectron2/evaluation/sem_seg_evaluation.py", r"np\.array\(output, ", "np.asarray(output, ", 1),
     Fix("detectron2/evaluation/sem_seg_evaluation.py", _NUMPY_ALIAS, r"\1", 7),
     Fix("detectron2/structures/masks.py", _NUMPY_ALIAS, r"\1", 3),
     Fix("detectron2/utils/video_visualizer.py", _NUMPY_ALIAS, r"\1", 1),

@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -178,9 +179,7 @@ def remove_half_installed(venv: Path) -> None:
     """
     for metadata in venv.glob("lib/python*/site-packages/*.dist-info"):
         if not (metadata / "INSTALLER").exists():
-            for file in metadata.iterdir():
-                file.unlink()
-            metadata.rmdir()
+            shutil.rmtree(metadata)
 
 
 def remedy(output: str) -> str:

@@ -1,0 +1,46 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import doctor
+
+DOCTOR = Path(doctor.__file__)
+
+
+def run_doctor(root: Path) -> str:
+    environment = {**os.environ, "DETECTRON2_DATASETS": str(root)}
+    done = subprocess.run([sys.executable, str(DOCTOR)], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_doctor_reports_versions_and_missing_data_sets_and_how_to_get_them(tmp_path):
+    report = run_doctor(tmp_path / "nothing here")
+    for package in ("torch", "numpy", "cityscapesScripts"):
+        assert doctor.version(package) in report
+    data_sets = report.split("Data sets below")[1]
+    for name in ("synthia", "cityscapes", "gta5"):
+        assert name in data_sets
+    assert data_sets.count("missing") == data_sets.count("->") >= 3
+    assert not (tmp_path / "nothing here").exists()
+
+
+def test_extras_are_read_from_the_metadata():
+    requirements = ["numpy", 'pytest; extra == "test"', "no-such-package>=2; extra == 'more'", 'pytest; extra == "more"']
+    assert dict(doctor.describe_extras(requirements)) == {
+        "extra 'test'": "installed",
+        "extra 'more'": "missing: no-such-package",
+    }
+
+
+def test_flavour_and_release_of_detectron2_are_told_apart(monkeypatch):
+    def present(*names):
+        monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: name if name in names else None)
+
+    present("detectron2")
+    assert doctor.describe_detectron2().startswith("v0.6, pure Python")
+    present("detectron2", "detectron2._C", "detectron2.tracking")
+    assert doctor.describe_detectron2().startswith("main, with compiled operators")
+    present()
+    assert doctor.describe_detectron2().startswith("not installed")
