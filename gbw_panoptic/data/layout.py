@@ -174,15 +174,33 @@ def expected_images(root: Path, split: Split) -> int:
     return count
 
 
+def expected_splits(root: Path, dataset: str) -> list[Split]:
+    """The splits of ``dataset`` that should have images below ``root``."""
+    splits = [split for split in SPLITS[dataset] if expected_images(root, split)]
+    if not splits:
+        raise UserError(
+            f"expected {dataset} among the generated data in {root}, found none in {MANIFEST}; "
+            "generate it with datasets/make_streets.py --formats or choose another --root"
+        )
+    return splits
+
+
 def prepare_command(root: Path, dataset: str) -> str:
     """The command that prepares ``dataset``."""
     return f"python datasets/prepare.py {dataset} --root {root}"
 
 
+def download_source(root: Path, split: Split, folder: str) -> str:
+    """Where ``folder`` comes from, in words."""
+    if (root / MANIFEST).is_file():
+        return f"this root holds generated data: run datasets/make_streets.py --root {root} again"
+    return next(download.source for download in split.downloads if download.folder == folder)
+
+
 def missing_download(root: Path, split: Split, folder: str, found: str, *, then_prepare: bool = True) -> UserError:
     """The error for a folder that the user must provide."""
-    source = next(download.source for download in split.downloads if download.folder == folder)
     then = f", then run `{prepare_command(root, split.dataset)}`" if then_prepare else ""
+    source = download_source(root, split, folder)
     return UserError(f"expected the {split.title} files in {root / folder}, found {found}; {source}{then}")
 
 

@@ -24,6 +24,7 @@ from gbw_panoptic.data.preparation.converters import synthia_panoptic_ids
 from gbw_panoptic.data.preparation.faults import FaultKind
 from gbw_panoptic.data.preparation.parallel import ordered_map
 from gbw_panoptic.data.statistics import ClassStatistics
+from gbw_panoptic.data.streets import generate
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
 
@@ -274,6 +275,7 @@ def test_the_tool_says_what_is_missing_and_where_to_get_it(tmp_path):
 )
 @pytest.mark.parametrize("leave_folder", [True, False])
 def test_missing_downloads_are_named_before_any_work(raw_root, dataset, folder, remedy, leave_folder):
+    (raw_root / "streets.json").unlink()
     (raw_root / folder).rename(raw_root / "elsewhere")
     if leave_folder:
         (raw_root / folder).mkdir()
@@ -298,7 +300,9 @@ def test_status_goes_from_missing_to_complete(raw_root, tmp_path_factory):
     assert set(states(raw_root).values()) == {"incomplete"}
     remedies = {s.name: s.remedy for s in status(raw_root)}
     assert remedies["synthia"] == f"run `python datasets/prepare.py synthia --root {raw_root}`"
-    assert "Playing for Data" in remedies["gta5"]
+    assert f"run datasets/make_streets.py --root {raw_root} again" in remedies["gta5"]
+    (raw_root / "streets.json").unlink()
+    assert "Playing for Data" in {s.name: s.remedy for s in status(raw_root)}["gta5"]
 
 
 def test_status_expects_the_published_counts_without_a_manifest(raw_root):
@@ -513,3 +517,30 @@ def test_check_of_raw_data_names_the_command(raw_root):
     (report,) = check("gta5", raw_root, workers=1)
     assert len(report.faults) == 6  # five labels and the statistics
     assert all(f"python datasets/prepare.py gta5 --root {raw_root}" in fault.message for fault in report.faults)
+
+
+# --- Streets: the generated data sets go through the same commands ---
+
+
+def test_streets_are_prepared_like_the_published_data_sets(tmp_path):
+    generate(tmp_path, size=(64, 128), source=3, target_train=2, target_val=1, seed=0)
+    for dataset, counts in {"synthia": [3], "gta5": [3], "cityscapes": [2, 1]}.items():
+        reports = prepare(dataset, tmp_path, workers=1)
+        assert [(r.expected, r.images, r.prepared) for r in reports] == [(n, n, n) for n in counts]
+        assert not any(fault for report in (*reports, *check(dataset, tmp_path, workers=1)) for fault in report.faults)
+        manifest = json.loads((tmp_path / "streets.json").read_text())["datasets"][dataset]
+        for report in reports:
+            assert report.statistics.pixels.tolist() == manifest[report.split.name]["class_pixels"]
+    assert {s.state for s in status(tmp_path)} == {"complete"}
+
+
+def test_a_data_set_that_was_not_generated_is_not_expected(tmp_path):
+    generate(tmp_path, size=(64, 128), source=1, target_train=1, target_val=0, seed=0, formats=("cityscapes",))
+    assert [report.split.name for report in prepare("cityscapes", tmp_path, workers=1)] == ["train"]
+    assert {s.name: s.state for s in status(tmp_path)} == {
+        "synthia": "missing",
+        "cityscapes": "complete",
+        "gta5": "missing",
+    }
+    with pytest.raises(UserError, match="expected gta5 among the generated data"):
+        prepare("gta5", tmp_path, workers=1)

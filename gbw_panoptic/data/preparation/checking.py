@@ -9,7 +9,7 @@ from ...errors import UserError
 from ...taxonomy import CITYSCAPES
 from .. import io
 from ..coco_panoptic import load_panoptic_json
-from ..layout import SPLITS, ImageName, Split, expected_images, list_images, prepare_command
+from ..layout import ImageName, Split, expected_images, expected_splits, list_images, prepare_command
 from ..statistics import ClassStatistics
 from .converters import CONVERTERS, Description
 from .faults import Fault, FaultError, FaultKind, as_fault
@@ -32,8 +32,8 @@ class _CheckResult:
 
 def check(dataset: str, root: Path, *, workers: int) -> list[SplitReport]:
     """Read every file of ``dataset`` below ``root`` and compare raw labels, prepared labels, indices and counts."""
-    names = {split: require_downloads(root, split) for split in SPLITS[dataset]}
-    return [_check_split(root, split, names[split], workers) for split in SPLITS[dataset]]
+    names = {split: require_downloads(root, split) for split in expected_splits(root, dataset)}
+    return [_check_split(root, split, names[split], workers) for split in names]
 
 
 def _check_split(root: Path, split: Split, names: list[ImageName], workers: int) -> SplitReport:

@@ -5,7 +5,16 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import UserError
-from ..layout import SPLITS, Split, default_root, expected_images, list_images, prepare_command
+from ..layout import (
+    SPLITS,
+    Split,
+    default_root,
+    download_source,
+    expected_images,
+    expected_splits,
+    list_images,
+    prepare_command,
+)
 from ..statistics import ClassStatistics
 
 State = Literal["complete", "raw", "incomplete", "missing"]
@@ -35,33 +44,34 @@ def status(root: str | Path | None = None) -> list[DatasetStatus]:
 
 
 def _dataset_status(root: Path, dataset: str) -> DatasetStatus:
-    splits = [_split_status(root, split) for split in SPLITS[dataset]]
+    try:
+        splits = [_split_status(root, split) for split in expected_splits(root, dataset)]
+    except UserError as error:  # a manifest or an index that is damaged, or a data set that was not generated
+        detail, _, remedy = str(error).rpartition("; ")
+        return DatasetStatus(dataset, "incomplete" if (root / dataset).is_dir() else "missing", detail, remedy)
     states = {state for state, _, _ in splits}
     state = states.pop() if len(states) == 1 else "incomplete"
-    remedies = dict.fromkeys(remedy for _, _, remedy in splits if remedy)
     details = "; ".join(detail for _, detail, _ in splits)
+    remedies = dict.fromkeys(remedy for _, _, remedies in splits for remedy in remedies)
     return DatasetStatus(dataset, state, details, "; ".join(remedies))
 
 
-def _split_status(root: Path, split: Split) -> tuple[State, str, str]:
+def _split_status(root: Path, split: Split) -> tuple[State, str, list[str]]:
+    """State, detail and remedies."""
     images = len(list_images(root, split.image))
     raw = min(len(list_images(root, template)) for template in split.raw_labels)
     prepared = min(len(list_images(root, template)) for template in split.prepared_labels)
-    try:
-        expected = expected_images(root, split)
-        indexed = _indexed_images(root, split, default=images)
-    except UserError as error:
-        return "incomplete", str(error), f"run `{prepare_command(root, split.dataset)}`"
+    expected = expected_images(root, split)
+    indexed = _indexed_images(root, split, default=images)
     detail = f"{split.name}: {images} of {expected} images, {prepared} prepared labels"
-    if images == raw == 0:
-        return "missing", detail, "; ".join(dict.fromkeys(download.source for download in split.downloads))
+    command = f"run `{prepare_command(root, split.dataset)}`"
     if indexed is not None and images == expected and prepared >= indexed:
-        return "complete", detail, ""
+        return "complete", detail, []
     if images < expected or (raw < images and prepared < images):
-        folders = " and ".join(d.folder for d in split.downloads)
-        return "incomplete", detail, f"complete {folders}: {split.downloads[-1].source}"
-    state: State = "raw" if prepared == 0 else "incomplete"
-    return state, detail, f"run `{prepare_command(root, split.dataset)}`"
+        state: State = "missing" if images == raw == 0 else "incomplete"
+        sources = [download_source(root, split, download.folder) for download in split.downloads]
+        return state, detail, [*sources, command]
+    return "raw" if prepared == 0 else "incomplete", detail, [command]
 
 
 def _indexed_images(root: Path, split: Split, default: int) -> int | None:

@@ -12,7 +12,7 @@ from ...errors import UserError
 from ...taxonomy import CITYSCAPES
 from .. import io
 from ..coco_panoptic import save_panoptic_json
-from ..layout import SPLITS, ImageName, Split, expected_images, list_images, missing_download
+from ..layout import ImageName, Split, expected_images, expected_splits, list_images, missing_download
 from ..statistics import ClassStatistics
 from .converters import CONVERTERS, Description, Files
 from .faults import Fault, FaultError, FaultKind, as_fault
@@ -54,9 +54,10 @@ def prepare(dataset: str, root: Path, *, workers: int, overwrite: bool = False) 
     Raises:
         UserError: nothing to prepare: the message says what is missing and where to get it.
     """
-    for split in SPLITS[dataset]:  # all that is missing is said before hours of work
+    splits = expected_splits(root, dataset)
+    for split in splits:  # all that is missing is said before hours of work
         require_downloads(root, split)
-    return [_prepare_split(root, split, workers, overwrite) for split in SPLITS[dataset]]
+    return [_prepare_split(root, split, workers, overwrite) for split in splits]
 
 
 def require_downloads(root: Path, split: Split) -> list[ImageName]:

@@ -35,7 +35,9 @@ class SplitReport:
         if self.statistics is not None:
             lines += _histogram(self.statistics)
         for kind in FaultKind:
-            lines += _fault_lines(kind, [fault for fault in self.faults if fault.kind is kind])
+            faults = [fault for fault in self.faults if fault.kind is kind]
+            if faults or kind is not FaultKind.COUNT:  # the counts stand in the first line, right or wrong
+                lines += _fault_lines(kind, faults)
         if self.skipped and self.faults:
             lines.append(f"  the {len(self.faults)} faults above are left out of training")
         return "\n".join(lines)
