@@ -13,6 +13,7 @@ from detectron2.modeling import build_model
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 
+from .. import modeling  # noqa: F401  (registers the meta-architectures)
 from ..adaptation import MeanTeacher, SelfTraining, SourceOnly, Strategy
 from ..adaptation.augmentation import StrongAugmentation
 from ..data.loader import build_train_loader
