@@ -136,7 +136,7 @@ def panoptic_deeplab_targets(
         ``offset_weights`` 1 x H x W float32; ``instance_ids`` H x W int64, 0 or 1..K; ``instance_classes`` K int64;
         ``center_classes`` H x W int64, the class of the instance whose Gaussian is largest, or ``ignore_label``.
     """
-    rows, segment_ids = _segment_rows(np.asarray(panoptic_ids), segments_info)
+    rows, segment_ids = segment_rows(np.asarray(panoptic_ids), segments_info)
     areas = np.bincount(rows.ravel(), minlength=len(segment_ids) + 1).tolist()
     tables = _SegmentTables(len(areas), ignore_label)
     for segment in segments_info:
@@ -180,7 +180,7 @@ def _targets_of_rows(
     }
 
 
-def _segment_rows(panoptic_ids: np.ndarray, segments_info: Sequence[Mapping]) -> tuple[np.ndarray, dict[int, int]]:
+def segment_rows(panoptic_ids: np.ndarray, segments_info: Sequence[Mapping]) -> tuple[np.ndarray, dict[int, int]]:
     """Replace ids (up to 2^24, sparse) by rows of a small table.
 
     Returns:

@@ -1,0 +1,231 @@
+"""The two-domain training loader and the test loader.
+
+Workers prefetch, but only what was handed out counts as consumed, and every sample is a pure function of its position: a run
+that resumes at the position of its checkpoint sees what it would have seen without the stop.
+"""
+
+import logging
+from itertools import count
+from typing import Any, Iterator, Mapping, NamedTuple, Sequence
+
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.common import DatasetFromList
+from detectron2.data.samplers import InferenceSampler
+from detectron2.utils import comm
+from torch.utils.data import Dataset
+
+from ..errors import UserError
+from . import io
+from .mappers import SourceMapper, TargetMapper
+from .samplers import Domain, EpochSampler, RareClassSampler, Sampler, rank_positions
+from .statistics import ClassStatistics
+from .streams import BadFile, SampleStream, data_loader
+from .views import resize_image, shortest_edge_size
+
+logger = logging.getLogger(__name__)
+
+
+class DomainBatch(NamedTuple):
+    """One rank's samples of a step (docs/architecture.md lists their keys); ``target`` is empty without a target."""
+
+    source: list[dict]
+    target: list[dict]
+
+
+class _Steps(Dataset):
+    """One rank's part of the step that begins at a position."""
+
+    def __init__(self, source: SampleStream, target: SampleStream | None, rank: int, batch_size: int) -> None:
+        self.streams = [stream for stream in (source, target) if stream is not None]
+        self.rank = rank
+        self.batch_size = batch_size
+
+    def __getitem__(self, start: int) -> tuple[list[list[dict | None]], list[BadFile]]:
+        positions = rank_positions(start, rank=self.rank, batch_size=self.batch_size)
+        results = [[stream.sample(position) for position in positions] for stream in self.streams]
+        bad = [file for stream in results for _, files in stream for file in files]
+        return [[sample for sample, _ in stream] for stream in results], bad
+
+
+class DomainLoader:
+    """Iterates over endless :class:`DomainBatch`es, from the position after the last one that was handed out.
+
+    Attributes:
+        consumed: samples of each domain that were handed out, over all ranks.
+        bad_files: the unreadable files met so far on this rank.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: SampleStream,
+        target: SampleStream | None,
+        images_per_batch: int,
+        num_workers: int,
+        max_bad_files: int = 0,
+        start_position: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        """
+        Args:
+            images_per_batch: source images of a step over all ranks; as many target images come with them.
+            max_bad_files: how many unreadable files are skipped and logged, per rank; one more stops training.
+
+        Raises:
+            UserError: the batch cannot be shared equally by the ranks.
+        """
+        if images_per_batch < 1 or images_per_batch % world_size:
+            raise UserError(
+                f"expected SOLVER.IMS_PER_BATCH to be a positive multiple of the number of processes, found "
+                f"{images_per_batch} for {world_size}; set it to a multiple of {world_size}"
+            )
+        self.consumed = start_position
+        self.bad_files: set[str] = set()
+        self.images_per_batch = images_per_batch
+        self.max_bad_files = max_bad_files
+        self._steps = _Steps(source, target, rank, images_per_batch // world_size)
+        self._num_workers = num_workers
+
+    def __iter__(self) -> Iterator[DomainBatch]:
+        starts = count(self.consumed, self.images_per_batch)
+        for samples, bad in data_loader(self._steps, starts, self._num_workers):
+            self._report(bad)
+            self.consumed += self.images_per_batch
+            yield DomainBatch(*samples) if len(samples) == 2 else DomainBatch(samples[0], [])
+
+    def state_dict(self) -> dict[str, int]:
+        return {"consumed": self.consumed}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Continue after ``consumed`` samples; takes effect with the next ``iter()``."""
+        self.consumed = state_dict["consumed"]
+
+    def _report(self, bad: list[BadFile]) -> None:
+        for file in bad:
+            if file.file_name in self.bad_files:
+                continue
+            self.bad_files.add(file.file_name)
+            if len(self.bad_files) > self.max_bad_files:
+                raise UserError(
+                    file.message
+                    if self.max_bad_files == 0
+                    else f"{file.message} (more unreadable files than DATALOADER.MAX_BAD_FILES {self.max_bad_files})"
+                )
+            logger.warning("skipped file %d of at most %d: %s", len(self.bad_files), self.max_bad_files, file.message)
+
+
+class _TestImages(Dataset):
+    """Records with their resized images."""
+
+    def __init__(self, records: Sequence[dict], image_format: str, short_edge: int, max_size: int) -> None:
+        self.records = DatasetFromList(records)
+        self.image_format = image_format
+        self.short_edge = short_edge
+        self.max_size = max_size
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict[str, Any] | BadFile:
+        record = self.records[index]
+        try:
+            image = io.read_image(record["file_name"], self.image_format)
+        except UserError as error:
+            return BadFile(record["file_name"], str(error))
+        height, width = image.shape[:2]
+        resized = resize_image(image, shortest_edge_size((height, width), self.short_edge, self.max_size))
+        tensor = torch.from_numpy(resized.transpose(2, 0, 1).copy())
+        return {**record, "image": tensor, "height": height, "width": width}
+
+
+class TestLoader:
+    """Iterates over this rank's part of the test images, as lists of one record; each image is on one rank, once."""
+
+    __test__ = False  # not a test, whatever its name makes pytest think
+
+    def __init__(self, images: _TestImages, num_workers: int) -> None:
+        self._images = images
+        self._indices = list(InferenceSampler(len(images)))
+        self._num_workers = num_workers
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __iter__(self) -> Iterator[list[dict]]:
+        for record in data_loader(self._images, self._indices, min(self._num_workers, len(self))):
+            if isinstance(record, BadFile):
+                raise UserError(record.message)
+            yield [record]
+
+
+def build_train_loader(cfg, start_position: int = 0) -> DomainLoader:
+    """The loader of DATASETS.TRAIN and, if there are any, DATASETS.TARGET."""
+    if cfg.SEED < 0:
+        raise UserError(f"expected SEED >= 0, from which every sample follows, found {cfg.SEED}; set it")
+    source = _records(cfg.DATASETS.TRAIN)
+    target = _records(cfg.DATASETS.TARGET)
+    max_bad_files = cfg.DATALOADER.MAX_BAD_FILES
+    source_stream = SampleStream(source, build_source_sampler(cfg, source), SourceMapper(cfg), max_bad_files)
+    target_stream = None
+    if target:
+        sampler = EpochSampler(size=len(target), seed=cfg.SEED, domain=Domain.TARGET)
+        target_stream = SampleStream(target, sampler, TargetMapper(cfg), max_bad_files)
+    return DomainLoader(
+        source=source_stream,
+        target=target_stream,
+        images_per_batch=cfg.SOLVER.IMS_PER_BATCH,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        max_bad_files=max_bad_files,
+        start_position=start_position,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+    )
+
+
+def build_source_sampler(cfg, records: Sequence[dict]) -> Sampler:
+    """The sampler that DATALOADER.RARE_CLASS_SAMPLING asks for, over the records of all DATASETS.TRAIN."""
+    options = cfg.DATALOADER.RARE_CLASS_SAMPLING
+    if not options.ENABLED:
+        return EpochSampler(size=len(records), seed=cfg.SEED, domain=Domain.SOURCE)
+    return RareClassSampler(
+        image_counts=[counts for name in cfg.DATASETS.TRAIN for counts in _image_counts(name)],
+        temperature=options.TEMPERATURE,
+        min_pixels=options.MIN_PIXELS,
+        seed=cfg.SEED,
+    )
+
+
+def build_test_loader(cfg, name: str) -> TestLoader:
+    """This rank's images of the data set ``name``, resized to INPUT.MIN_SIZE_TEST, with their whole records."""
+    images = _TestImages(_records((name,)), cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    return TestLoader(images, cfg.DATALOADER.NUM_WORKERS)
+
+
+def _records(names: Sequence[str]) -> list[dict]:
+    records = []
+    for name in names:
+        found = DatasetCatalog.get(name)
+        if not found:
+            raise UserError(f"expected images in the data set {name}, found none; prepare it")
+        records.extend(found)
+    return records
+
+
+def _image_counts(name: str) -> list[Mapping[int, int]]:
+    """Class -> pixels, for each record of a source."""
+    metadata = MetadataCatalog.get(name)
+    path = metadata.get("class_statistics")
+    if path is None:
+        raise UserError(
+            f"expected class statistics of {name} for rare-class sampling, found none; "
+            "set DATALOADER.RARE_CLASS_SAMPLING.ENABLED False or take a labelled source"
+        )
+    images = ClassStatistics.load(path, metadata.taxonomy.names).images
+    try:
+        return [images[str(record["image_id"])] for record in DatasetCatalog.get(name)]
+    except KeyError as error:
+        raise UserError(
+            f"expected statistics of every image of {name} in {path}, found none of {error}; prepare the data set again"
+        ) from None

@@ -1,0 +1,195 @@
+"""From records to training samples (docs/architecture.md lists their keys).
+
+A sample is a pure function of its record, (seed, domain, position) and the drawn class: no global random state is read or
+changed, so that neither the worker that makes it nor their number matters.
+
+Shapes: H x W the crop; all sizes are (height, width) in pixels.
+"""
+
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+import torch
+from detectron2.config import configurable
+from detectron2.data import MetadataCatalog
+from torch import Tensor
+
+from ..taxonomy import Taxonomy
+from . import io
+from .label_maps import LabelMap, read_label_map
+from .samplers import Domain, Draw, Stream, random_generator
+from .targets import panoptic_deeplab_targets
+from .views import ViewSampler, Window, build_view_sampler, cut, resize_image
+
+
+class SourceMapper:
+    """Labelled images: image, semantic labels and, for panoptic labels and task, instance targets."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        taxonomy: Taxonomy,
+        views: ViewSampler,
+        image_format: str = "RGB",
+        pad_value: Sequence[int] = (0, 0, 0),
+        target_options: Mapping[str, Any] | None,
+        single_category_max_area: float = 1.0,
+        min_crop_pixels: int = 0,
+        max_tries: int = 10,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            pad_value: of image pixels beyond the border, in the order of ``image_format``.
+            target_options: keyword arguments of :func:`panoptic_deeplab_targets`; None for the semantic task.
+            single_category_max_area: a crop is redrawn if a class has this share of its labelled pixels, or more, or is the
+                only one; 1 accepts all.
+            min_crop_pixels: a crop is redrawn if it has no more than this of the class for which the image was drawn.
+            max_tries: after so many crops, the last one is taken as it is.
+        """
+        self.taxonomy = taxonomy
+        self.views = views
+        self.image_format = image_format
+        self.pad_value = tuple(pad_value)
+        self.target_options = target_options
+        self.single_category_max_area = single_category_max_area
+        self.min_crop_pixels = min_crop_pixels
+        self.max_tries = max_tries
+        self.seed = seed
+
+    @classmethod
+    def from_config(cls, cfg) -> dict[str, Any]:
+        taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
+        target_options = {
+            "thing_ids": frozenset(taxonomy.thing_ids),
+            "ignore_label": taxonomy.ignore_label,
+            "sigma": cfg.INPUT.GAUSSIAN_SIGMA,
+            "ignore_stuff_in_offset": cfg.INPUT.IGNORE_STUFF_IN_OFFSET,
+            "small_instance_area": cfg.INPUT.SMALL_INSTANCE_AREA,
+            "small_instance_weight": cfg.INPUT.SMALL_INSTANCE_WEIGHT,
+            "ignore_crowd_in_semantic": cfg.INPUT.IGNORE_CROWD_IN_SEMANTIC,
+        }
+        return {
+            "taxonomy": taxonomy,
+            "views": build_view_sampler(cfg, cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN),
+            "image_format": cfg.INPUT.FORMAT,
+            "pad_value": _rounded(cfg.MODEL.PIXEL_MEAN),
+            "target_options": target_options if cfg.MODEL.TASK == "panoptic" else None,
+            "single_category_max_area": cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
+            "min_crop_pixels": cfg.DATALOADER.RARE_CLASS_SAMPLING.MIN_CROP_PIXELS,
+            "max_tries": cfg.DATALOADER.RARE_CLASS_SAMPLING.MAX_TRIES,
+            "seed": cfg.SEED,
+        }
+
+    def __call__(self, record: Mapping[str, Any], draw: Draw) -> dict[str, Any]:
+        """
+        Raises:
+            UserError: a file cannot be read, label and image differ in size, or the label holds ids that it must not.
+        """
+        generator = random_generator(self.seed, Domain.SOURCE, Stream.AUGMENTATION, draw.position)
+        image = io.read_image(record["file_name"], self.image_format)
+        ignore_crowd = bool(self.target_options and self.target_options.get("ignore_crowd_in_semantic"))
+        label = read_label_map(record, image.shape[:2], self.taxonomy, ignore_crowd=ignore_crowd)
+        size = self.views.resized_size(image.shape[:2], generator)
+        label = label.resize(size)
+        window = self._draw_window(label.semantic, draw.class_id, generator)
+        flip = self.views.flip(generator)
+        rows = cut(label.rows, window, fill=label.fill, flip=flip)
+        return {
+            "image": _as_tensor(cut(resize_image(image, size), window, fill=self.pad_value, flip=flip)),
+            **self._targets(rows, label),
+            **_file_facts(record, image),
+        }
+
+    def _targets(self, rows: np.ndarray, label: LabelMap) -> dict[str, Tensor]:
+        if self.target_options is None or label.segments is None:
+            sem_seg = torch.from_numpy(label.categories[rows].astype(np.int64))
+            return {"sem_seg": sem_seg, "sem_seg_weights": torch.ones(sem_seg.shape)}
+        targets = panoptic_deeplab_targets(rows, label.segments, **self.target_options)
+        del targets["center_points"]  # a list of its own length in every sample; instance_ids say the same
+        return targets
+
+    def _draw_window(self, semantic: np.ndarray, class_id: int | None, generator: np.random.Generator) -> Window:
+        """Decide on the label alone: files are decoded once, targets made once."""
+        for _ in range(max(self.max_tries, 1)):
+            window = self.views.window(semantic.shape, generator)
+            part = semantic[window.top : window.top + window.height, window.left : window.left + window.width]
+            counts = np.bincount(part.ravel(), minlength=self.taxonomy.num_classes)[: self.taxonomy.num_classes]
+            enough = class_id is None or counts[class_id] > self.min_crop_pixels
+            if enough and (self.single_category_max_area >= 1 or self._is_diverse(counts)):
+                break
+        return window
+
+    def _is_diverse(self, counts: np.ndarray) -> bool:
+        """Detectron2's rule (``RandomCrop_CategoryAreaConstraint``): two classes, none with too much of the labelled area."""
+        return np.count_nonzero(counts) > 1 and counts.max() < counts.sum() * self.single_category_max_area
+
+
+class TargetMapper:
+    """Unlabelled images. No label can leak: only the keys below are emitted, and only the image file is opened."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        views: ViewSampler,
+        image_format: str = "RGB",
+        pad_value: Sequence[int] = (0, 0, 0),
+        ignore_top: int = 0,
+        ignore_bottom: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """
+        Args:
+            pad_value: of pixels beyond the border, in the order of ``image_format``.
+            ignore_top, ignore_bottom: rows of the resized image that are not valid.
+        """
+        self.views = views
+        self.image_format = image_format
+        self.pad_value = tuple(pad_value)
+        self.ignore_top = ignore_top
+        self.ignore_bottom = ignore_bottom
+        self.seed = seed
+
+    @classmethod
+    def from_config(cls, cfg) -> dict[str, Any]:
+        options = cfg.INPUT.TARGET
+        return {
+            "views": build_view_sampler(cfg, options.MIN_SIZE_TRAIN, options.MAX_SIZE_TRAIN),
+            "image_format": cfg.INPUT.FORMAT,
+            "pad_value": _rounded(cfg.MODEL.PIXEL_MEAN),
+            "ignore_top": options.IGNORE_TOP,
+            "ignore_bottom": options.IGNORE_BOTTOM,
+            "seed": cfg.SEED,
+        }
+
+    def __call__(self, record: Mapping[str, Any], draw: Draw) -> dict[str, Any]:
+        """
+        Raises:
+            UserError: the file cannot be read.
+        """
+        generator = random_generator(self.seed, Domain.TARGET, Stream.AUGMENTATION, draw.position)
+        image = io.read_image(record["file_name"], self.image_format)
+        size = self.views.resized_size(image.shape[:2], generator)
+        window, flip = self.views.window(size, generator), self.views.flip(generator)
+        valid = np.zeros(size, dtype=bool)
+        valid[self.ignore_top : max(size[0] - self.ignore_bottom, 0)] = True
+        return {
+            "image": _as_tensor(cut(resize_image(image, size), window, fill=self.pad_value, flip=flip)),
+            "valid_mask": torch.from_numpy(cut(valid, window, fill=False, flip=flip)),
+            **_file_facts(record, image),
+        }
+
+
+def _file_facts(record: Mapping[str, Any], image: np.ndarray) -> dict[str, Any]:
+    height, width = image.shape[:2]
+    return {"file_name": record["file_name"], "image_id": record["image_id"], "height": height, "width": width}
+
+
+def _as_tensor(image: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _rounded(values: Sequence[float]) -> tuple[int, ...]:
+    return tuple(round(value) for value in values)

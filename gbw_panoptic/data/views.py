@@ -1,0 +1,108 @@
+"""Random views of an image for training: one resize, one crop, one flip.
+
+Shapes: H x W array; sizes are (height, width) in pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Sequence
+
+import cv2
+import numpy as np
+from detectron2.data.transforms import ResizeShortestEdge
+
+from ..errors import UserError
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a resized image; it may reach beyond the lower and right border."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class ViewSampler:
+    """Draws views.
+
+    Attributes:
+        short_edges: lengths of the short edge after the resize; one of them (``sampling`` "choice") or any in between the
+            two ("range").
+        max_size: of the long edge after the resize.
+        crop_size: None for the whole image.
+        flip_probability: of a horizontal flip.
+    """
+
+    short_edges: tuple[int, ...]
+    max_size: int
+    sampling: str = "choice"
+    crop_size: tuple[int, int] | None = None
+    flip_probability: float = 0.5
+
+    def resized_size(self, size: tuple[int, int], generator: np.random.Generator) -> tuple[int, int]:
+        """Draw the size to which an image is resized."""
+        if self.sampling == "range":
+            short_edge = int(generator.integers(self.short_edges[0], self.short_edges[-1], endpoint=True))
+        else:
+            short_edge = int(generator.choice(self.short_edges))
+        return shortest_edge_size(size, short_edge, self.max_size)
+
+    def window(self, size: tuple[int, int], generator: np.random.Generator) -> Window:
+        """Draw a crop of a resized image; at its upper left corner where the image is smaller than the crop."""
+        height, width = self.crop_size or size
+        top = int(generator.integers(max(size[0] - height, 0), endpoint=True))
+        left = int(generator.integers(max(size[1] - width, 0), endpoint=True))
+        return Window(top, left, height, width)
+
+    def flip(self, generator: np.random.Generator) -> bool:
+        """Draw whether the view is flipped."""
+        return bool(generator.random() < self.flip_probability)
+
+
+def build_view_sampler(cfg, short_edges: Sequence[int], max_size: int) -> ViewSampler:
+    """Views for sources or targets, which differ in scale only."""
+    if cfg.INPUT.RANDOM_FLIP not in ("horizontal", "none"):
+        raise UserError(f"expected INPUT.RANDOM_FLIP horizontal or none, found {cfg.INPUT.RANDOM_FLIP!r}; change it")
+    if cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.TYPE != "absolute":
+        raise UserError(
+            f"expected INPUT.CROP.TYPE absolute, so that the images of a batch have one size, found {cfg.INPUT.CROP.TYPE!r}; "
+            "set it, and INPUT.CROP.SIZE to (height, width) in pixels"
+        )
+    return ViewSampler(
+        short_edges=tuple(short_edges),
+        max_size=max_size,
+        sampling=cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING,
+        crop_size=tuple(cfg.INPUT.CROP.SIZE) if cfg.INPUT.CROP.ENABLED else None,
+        flip_probability=0.5 if cfg.INPUT.RANDOM_FLIP == "horizontal" else 0.0,
+    )
+
+
+def shortest_edge_size(size: tuple[int, int], short_edge: int, max_size: int) -> tuple[int, int]:
+    """Size with the given short edge and the same shape, unless the long edge would exceed ``max_size``; 0 = as it is."""
+    return ResizeShortestEdge.get_output_shape(*size, short_edge, max_size) if short_edge else size
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Bilinear resize of uint8 [H, W, 3]."""
+    return image if image.shape[:2] == size else cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def resize_ids(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest-neighbour resize of integers [H, W].
+
+    Pixel centres are aligned as in the bilinear resize; OpenCV's plain INTER_NEAREST is off by up to half a pixel.
+    """
+    return ids if ids.shape == size else cv2.resize(ids, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def cut(array: np.ndarray, window: Window, *, fill: int | Sequence[int], flip: bool) -> np.ndarray:
+    """The window of [H, W, ...], flipped if asked, with ``fill`` beyond the borders."""
+    part = array[window.top : window.top + window.height, window.left : window.left + window.width]
+    if part.shape[:2] != (window.height, window.width):
+        padded = np.empty((window.height, window.width, *array.shape[2:]), dtype=array.dtype)
+        padded[:] = fill
+        padded[: part.shape[0], : part.shape[1]] = part
+        part = padded
+    return np.ascontiguousarray(part[:, ::-1] if flip else part)
