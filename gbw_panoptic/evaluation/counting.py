@@ -1,7 +1,8 @@
 """Joint histograms of two label maps.
 
-Label maps of scenes consist of long horizontal runs of equal values, so the maps are first cut into runs on which both are
-constant; look-ups and histograms then see tens of thousands of runs instead of millions of pixels. Noise is sorted instead.
+Label maps of scenes consist of long horizontal runs of equal values, so the maps are first cut into runs on which
+both are constant; look-ups and histograms then see tens of thousands of runs instead of millions of pixels. Noise is
+sorted instead.
 
 Shapes: N pixels, R runs (R <= N), K keys.
 """

@@ -30,7 +30,8 @@ def build_evaluator(
     """Evaluator of ``dataset_name`` for the configured task and protocols.
 
     Args:
-        output_dir: folder of the results; ``OUTPUT_DIR/inference`` by default, with one folder per data set if there are several.
+        output_dir: folder of the results; ``OUTPUT_DIR/inference`` by default, with one folder per data set if there
+            are several.
         iteration: of the weights, for the result file.
     """
     metadata = MetadataCatalog.get(dataset_name)
@@ -112,7 +113,8 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
 
         Args:
             inputs: model inputs with ``file_name``.
-            outputs: ``{"sem_seg": logits [C, H, W], "panoptic_seg": (map, None or segments_info)}`` as in docs/architecture.md.
+            outputs: ``{"sem_seg": logits [C, H, W], "panoptic_seg": (map, None or segments_info)}`` as in
+                docs/architecture.md.
         """
         for file_name, output in zip((i["file_name"] for i in inputs), outputs):
             record = self._records.get(file_name)
@@ -166,7 +168,8 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         """Merges the ranks, logs tables and writes the results.
 
         Returns:
-            task -> protocol -> metric -> number on the main rank (per class ``<metric>/<class name>``), nothing on the others.
+            task -> protocol -> metric -> number on the main rank (per class ``<metric>/<class name>``), nothing on
+            the others.
         """
         self._gather()
         if not comm.is_main_process():
@@ -199,7 +202,8 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         repeated = [name for name, count in self._images.items() if count > 1]
         if repeated:
             raise UserError(
-                f"expected every image once, found {len(repeated)} several times, first {repeated[0]}: use Detectron2's InferenceSampler"
+                f"expected every image once, found {len(repeated)} several times, first {repeated[0]}: "
+                "use Detectron2's InferenceSampler"
             )
 
     def _scores(self) -> OrderedDict:
@@ -243,7 +247,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
 
 
 def _accepted_pairs(overlaps: SegmentOverlaps, values: Mapping[int, int]) -> list[tuple[int, int]]:
-    """(true, predicted) panoptic map values of matched segments, and of crowds with whatever of their class lies on them."""
+    """(true, predicted) values of matched segments, and of crowds with whatever of their class lies on them."""
     matches = match_segments(overlaps)
     pairs = list(zip(matches.gt, matches.pred))
     on_crowd = overlaps.gt_crowd[:, None] & (overlaps.gt_categories[:, None] == overlaps.pred_categories)

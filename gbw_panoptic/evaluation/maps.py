@@ -1,7 +1,7 @@
 """From model outputs and label files to the maps that the metrics compare.
 
-Shapes: H x W pixels, C classes. A panoptic map (int64 H x W) holds contiguous id * label_divisor + instance number (stuff and crowds 0,
-things from 1), -1 = void.
+Shapes: H x W pixels, C classes. A panoptic map (int64 H x W) holds contiguous id * label_divisor + instance number
+(stuff and crowds 0, things from 1), -1 = void.
 """
 
 from collections import Counter
@@ -79,7 +79,7 @@ def label_map(labels: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
 
 
 def predicted_panoptic_map(output: Mapping, taxonomy: Taxonomy) -> np.ndarray:
-    """Panoptic map of a model output's ``panoptic_seg``: the map itself, or segment ids (0 = void) with ``segments_info``."""
+    """Panoptic map of an output's ``panoptic_seg``: the map itself, or ids (0 = void) with ``segments_info``."""
     ids, segments = output["panoptic_seg"]
     ids = ids.cpu().numpy()
     return ids if segments is None else panoptic_map(ids, segments, taxonomy)[0]

@@ -1,4 +1,5 @@
-"""Segments of a predicted and a true panoptic map: overlaps and matches, with the semantics of panopticapi and cityscapesScripts.
+"""Segments of a predicted and a true panoptic map: overlaps and matches, with the semantics of panopticapi and
+cityscapesScripts.
 
 * Void is id 0 of the ground truth, and only that. The IoU's union leaves out the predicted segment's void pixels.
 * An id of the ground-truth map that its segments do not list is no void and matches nothing.
@@ -88,15 +89,18 @@ def count_overlaps(
 
     Args:
         pred_ids, gt_ids: integer H x W arrays (NumPy or torch) of segment ids.
-        pred_segments, gt_segments: ``{"id", "category_id", "iscrowd" (ground truth, 0 by default)}``; an ``area`` is not read.
+        pred_segments, gt_segments: ``{"id", "category_id", "iscrowd" (ground truth, 0 by default)}``; an ``area`` is
+            not read.
 
     Raises:
-        UserError: maps that are not two integer H x W arrays of one size; a predicted id without a listed segment, or the reverse.
+        UserError: maps that are not two integer H x W arrays of one size; a predicted id without a listed segment, or
+            the reverse.
     """
     pred_ids, gt_ids = _as_map(pred_ids, "prediction"), _as_map(gt_ids, "ground truth")
     if pred_ids.shape != gt_ids.shape:
         raise UserError(
-            f"expected a prediction of the ground truth's size {gt_ids.shape}, found {pred_ids.shape}: resize the prediction"
+            f"expected a prediction of the ground truth's size {gt_ids.shape}, found {pred_ids.shape}: "
+            "resize the prediction"
         )
     # As in panopticapi, the last of several entries with one id counts. VOID comes first, listed or not.
     pred_by_id, gt_by_id = {s["id"]: s for s in pred_segments}, {s["id"]: s for s in gt_segments}
@@ -134,7 +138,7 @@ def count_overlaps(
 
 
 def match_segments(overlaps: SegmentOverlaps) -> Matches:
-    """Matches segments of equal class with IoU > 0.5 (then no segment has two partners) and lists misses and false positives."""
+    """Matches segments of equal class with IoU > 0.5, so that none has two partners; lists misses and false alarms."""
     o = overlaps
     unions = o.pred_areas + o.gt_areas[:, None] - o.intersections - o.void_overlaps
     same_class = (o.gt_categories[:, None] == o.pred_categories) & ~o.gt_crowd[:, None] & (o.intersections > 0)

@@ -1,7 +1,7 @@
 """Panoptic quality (Kirillov et al., arXiv 1801.00868) with the semantics of panopticapi and cityscapesScripts.
 
-Per class, SQ = sum of IoU / TP, RQ = TP / (TP + FP/2 + FN/2), PQ = SQ * RQ. What is different here: areas are counted from
-the maps, and an average over no class is 0 with n = 0 (the reference programs divide by zero).
+Per class, SQ = sum of IoU / TP, RQ = TP / (TP + FP/2 + FN/2), PQ = SQ * RQ. What is different here: areas are counted
+from the maps, and an average over no class is 0 with n = 0 (the reference programs divide by zero).
 
 Shapes: C classes.
 """
@@ -32,7 +32,7 @@ class PanopticQuality:
         self._iou = np.zeros(len(self._index), np.float64)
 
     def update(self, pred_ids, pred_segments: Sequence[Mapping], gt_ids, gt_segments: Sequence[Mapping]) -> None:
-        """Adds one image; arguments and errors as in :func:`count_overlaps`, and an error for a predicted class that does not exist."""
+        """Adds one image; arguments and errors of :func:`count_overlaps`, plus an error for an unknown class."""
         self.add(count_overlaps(pred_ids, pred_segments, gt_ids, gt_segments))
 
     def add(self, overlaps: SegmentOverlaps) -> None:
@@ -76,9 +76,9 @@ class PanopticQuality:
             category_ids: the classes to average and list; all of them by default.
 
         Returns:
-            ``All``, ``Things`` and ``Stuff``: ``{"PQ", "SQ", "RQ", "n"}``, the means over the n classes with TP + FP + FN > 0
-            (all 0 where n = 0); ``per_class``: id -> ``{"PQ", "SQ", "RQ", "tp", "fp", "fn", "iou", "recall"}`` with ``iou``
-            the sum over matches and ``recall`` = TP / (TP + FN) of segments.
+            ``All``, ``Things`` and ``Stuff``: ``{"PQ", "SQ", "RQ", "n"}``, the means over the n classes with TP + FP
+            + FN > 0 (all 0 where n = 0); ``per_class``: id -> ``{"PQ", "SQ", "RQ", "tp", "fp", "fn", "iou",
+            "recall"}`` with ``iou`` the sum over matches and ``recall`` = TP / (TP + FN) of segments.
         """
         chosen = list(self._is_thing if category_ids is None else category_ids)
         unknown = sorted(set(chosen) - self._index.keys())
@@ -96,7 +96,7 @@ class PanopticQuality:
         }
 
     def _classes(self, categories: np.ndarray) -> np.ndarray:
-        """Index of each category; C for a ground-truth category that does not exist (counted nowhere, as in panopticapi)."""
+        """Index of each category; C for an unknown one of the ground truth (counted nowhere, as in panopticapi)."""
         return np.array([self._index.get(c, len(self._index)) for c in categories.tolist()], dtype=np.int64)
 
 

@@ -1,4 +1,4 @@
-"""report.md of a run: headline, tables by protocol, classes, curves, class weights and pictures, from OUTPUT_DIR alone."""
+"""report.md of a run: headline, tables by protocol, classes, curves, class weights, pictures; from OUTPUT_DIR alone."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +22,8 @@ def write_report(output_dir: str | Path) -> str:
     """Writes ``report.md`` and its plots (``report/*.png``) from what a run has left so far.
 
     Args:
-        output_dir: a run's OUTPUT_DIR; read are metrics.json, config.yaml and inference/ (results and panels). What is missing is
-            named in the report.
+        output_dir: a run's OUTPUT_DIR; read are metrics.json, config.yaml and inference/ (results and panels). What
+            is missing is named in the report.
 
     Returns:
         the path of report.md.
@@ -63,8 +63,8 @@ def _headline(run: RunFolder) -> Iterator[str]:
             + ", ".join(f"{_title(m)} {scores[m]:.1f}" for m in metrics)
             + (
                 f"** on `{evaluation['dataset']}` ({evaluation['images']} images), protocol `{protocol}`, "
-                f"{evaluation['model']}, {_iteration(evaluation)}; N = {scores['N']} classes averaged: {', '.join(averaged)}"
-                + (f" (do not occur: {', '.join(absent)})." if absent else ".")
+                f"{evaluation['model']}, {_iteration(evaluation)}; N = {scores['N']} classes averaged: "
+                f"{', '.join(averaged)}" + (f" (do not occur: {', '.join(absent)})." if absent else ".")
             )
         )
     yield _facts(run)
@@ -73,8 +73,8 @@ def _headline(run: RunFolder) -> Iterator[str]:
 def _facts(run: RunFolder) -> str:
     """A table of what was run."""
     keys = (
-        "TRAINER.NAME", "MODEL.TASK", "DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST", "WEIGHTING.SEMANTIC", "WEIGHTING.CENTER",
-        "WEIGHTING.OFFSET", "GBW.LAMBDA", "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SEED",
+        "TRAINER.NAME", "MODEL.TASK", "DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST", "WEIGHTING.SEMANTIC",
+        "WEIGHTING.CENTER", "WEIGHTING.OFFSET", "GBW.LAMBDA", "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SEED",
     )  # fmt: skip
     if not run.config:
         return "config.yaml is missing or damaged: what was run cannot be listed."
@@ -88,12 +88,13 @@ def _tables(run: RunFolder) -> Iterator[str]:
     if not run.evaluations:
         yield "No result files in `inference/`."
     for task, metrics in (("panoptic", _PANOPTIC_METRICS), ("semantic", _SEMANTIC_METRICS)):
+        order = list(dict.fromkeys(protocol for e in run.evaluations for protocol in e["protocols"]))
         rows = [
             (evaluation["dataset"], protocol, evaluation["model"], scores)
             for evaluation in run.evaluations
             for protocol, scores in evaluation["scores"].get(task, {}).items()
         ]
-        rows.sort(key=lambda row: row[:2])
+        rows.sort(key=lambda row: (row[0], order.index(row[1])))
         columns = [m for m in metrics if any(m in row[3] for row in rows)]
         if rows:
             cells = [[*row[:3], *(row[3].get(m) for m in columns)] for row in rows]

@@ -16,7 +16,7 @@ _CURVES = {"panoptic": ("PQ",), "semantic": ("IoU", "recall")}
 
 
 def panoptic_scores(quality: PanopticQuality, protocol: Protocol, taxonomy: Taxonomy) -> dict:
-    """``{"PQ", "SQ", "RQ", "PQ_things", ..., "RQ_stuff", "N", "N_things", "N_stuff", "per_class": {name: {...}}}``, in percent."""
+    """``{"PQ", "SQ", "RQ", "N", "PQ_things", ..., "N_stuff", "per_class": {name: {...}}}``, in percent."""
     computed = quality.compute(protocol.class_ids)
     scores = {}
     for group, suffix in (("All", ""), ("Things", "_things"), ("Stuff", "_stuff")):
@@ -35,8 +35,8 @@ def semantic_scores(
 ) -> dict:
     """``{"mIoU", "mean_recall", ..., "N", "per_class": {name: {...}}}``, in percent.
 
-    With ``source_pixels`` ([C] labelled pixels of the source) also the means over its ``num_rare`` rarest classes of the protocol
-    and their names, ``rare_classes``.
+    With ``source_pixels`` ([C] labelled pixels of the source) also the means over its ``num_rare`` rarest classes of
+    the protocol and their names, ``rare_classes``.
     """
     rare = () if source_pixels is None else rarest_classes(source_pixels, protocol.class_ids, num_rare)
     computed = confusion.compute(protocol.class_ids, void_ids=protocol.void_ids, rare_ids=rare)
@@ -47,7 +47,7 @@ def semantic_scores(
 
 
 def flatten(scores: Mapping[str, Mapping[str, Mapping]]) -> OrderedDict:
-    """Task -> protocol -> metric -> number, with ``<metric>/<class name>`` for the classes: what metrics.json can hold."""
+    """Task -> protocol -> metric -> number, classes as ``<metric>/<class name>``: what metrics.json can hold."""
     flat = OrderedDict()
     for task, protocols in scores.items():
         flat[task] = OrderedDict()
@@ -63,7 +63,7 @@ def flatten(scores: Mapping[str, Mapping[str, Mapping]]) -> OrderedDict:
 
 
 def class_table(panoptic: Mapping | None, semantic: Mapping) -> str:
-    """One row per class of one protocol: segments' PQ, SQ, RQ, TP, FP, FN, recall and pixels' IoU, precision, recall."""
+    """One row per class of a protocol: segments' PQ, SQ, RQ, TP, FP, FN, recall; pixels' IoU, precision, recall."""
     rows = []
     for name, pixels in semantic["per_class"].items():
         segments = [panoptic["per_class"][name][key] for key in _PANOPTIC_COLUMNS] if panoptic else []
@@ -85,6 +85,9 @@ def summary_table(panoptic: Mapping | None, semantic: Mapping) -> str:
     lines.append(
         tabulate([[*(semantic[key] for key in metrics), semantic["N"]]], [*metrics, "N"], "pipe", floatfmt=".1f")
     )
+    if "rare_classes" in semantic:
+        rare = semantic["rare_classes"]
+        lines.append(f"rare: the source's {len(rare)} rarest classes of the protocol, {', '.join(rare)}")
     return "\n".join(lines)
 
 

@@ -18,8 +18,8 @@ class SemanticConfusion:
         num_classes: C; labels 0..C-1 are classes.
 
     Attributes:
-        matrix: int64 [C, C + 1] pixels; the last column counts pixels predicted as none of the classes, which are misses. Pixels
-            whose true label is none of the classes (``ignore_label``) are not counted.
+        matrix: int64 [C, C + 1] pixels; the last column counts pixels predicted as none of the classes, which are
+            misses. Pixels whose true label is none of the classes (``ignore_label``) are not counted.
     """
 
     def __init__(self, num_classes: int) -> None:
@@ -34,7 +34,8 @@ class SemanticConfusion:
         """
         if predicted.shape != truth.shape:
             raise UserError(
-                f"expected a prediction of the ground truth's size {truth.shape}, found {predicted.shape}: resize the prediction"
+                f"expected a prediction of the ground truth's size {truth.shape}, found {predicted.shape}: "
+                "resize the prediction"
             )
         true_values, predicted_values, pixels = joint_counts(truth, predicted)
         classes = range(self.num_classes)
@@ -51,7 +52,8 @@ class SemanticConfusion:
     ) -> dict:
         """Scores in percent; the averages run over ``class_ids``.
 
-        A pixel of another class that is predicted as one of ``class_ids`` is an error, unless its true class is in ``void_ids``.
+        A pixel of another class that is predicted as one of ``class_ids`` is an error, unless its true class is in
+        ``void_ids``.
 
         Args:
             class_ids: the classes to average and list; all by default.
@@ -59,10 +61,10 @@ class SemanticConfusion:
             rare_ids: classes, among ``class_ids``, to average apart.
 
         Returns:
-            ``mIoU`` over the ``n`` classes with TP + FP + FN > 0; ``mean_recall`` and ``mean_precision`` over those with true pixels
-            (a class that is never predicted has precision 0); ``fwIoU``, the IoU weighted with the true pixels; with ``rare_ids``
-            also ``rare_recall``, ``rare_precision``, ``rare_IoU``; and ``per_class``: id -> ``{"IoU", "precision", "recall", "tp", "fp",
-            "fn"}``. An average over no class is 0.
+            ``mIoU`` over the ``n`` classes with TP + FP + FN > 0; ``mean_recall`` and ``mean_precision`` over those
+            with true pixels (a class that is never predicted has precision 0); ``fwIoU``, the IoU weighted with the
+            true pixels; with ``rare_ids`` also ``rare_recall``, ``rare_precision``, ``rare_IoU``; and ``per_class``:
+            id -> ``{"IoU", "precision", "recall", "tp", "fp", "fn"}``. An average over no class is 0.
         """
         chosen = list(range(self.num_classes) if class_ids is None else class_ids)
         per_class = self._per_class(chosen, void_ids)
@@ -91,7 +93,8 @@ class SemanticConfusion:
 
 
 def rarest_classes(pixels: Sequence[float], class_ids: Iterable[int], count: int) -> tuple[int, ...]:
-    """The ``count`` classes of ``class_ids`` with the fewest source pixels, rarest first; classes without a pixel are left out.
+    """The ``count`` classes of ``class_ids`` with the fewest source pixels, rarest first; classes without a pixel are
+    left out.
 
     Args:
         pixels: [C] labelled source pixels per class.
@@ -104,7 +107,8 @@ def _class_scores(tp: int, fp: int, fn: int) -> dict[str, float]:
         return 100 * tp / denominator if denominator else 0.0
 
     return {
-        "IoU": percent(tp + fp + fn), "precision": percent(tp + fp), "recall": percent(tp + fn), "tp": tp, "fp": fp, "fn": fn,
+        "IoU": percent(tp + fp + fn), "precision": percent(tp + fp), "recall": percent(tp + fn), "tp": tp, "fp": fp,
+        "fn": fn,
     }  # fmt: skip
 
 

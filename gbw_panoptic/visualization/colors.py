@@ -1,7 +1,7 @@
 """Colours of label maps: the official palette for classes, lighter shades of it for further instances of a class.
 
-Shapes: H x W pixels, C classes. A panoptic map holds contiguous id * label_divisor + instance number (stuff 0, things from 1); negative
-values are void.
+Shapes: H x W pixels, C classes. A panoptic map holds contiguous id * label_divisor + instance number (stuff 0, things
+from 1); negative values are void.
 """
 
 import numpy as np

@@ -18,7 +18,8 @@ Box = tuple[int, int, int, int]
 def draw_panoptic(
     image: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy, *, opacity: float = 0.6, names: bool = True
 ) -> np.ndarray:
-    """Blends the segments' colours with the image, outlines instances, hatches void and writes class names where they fit.
+    """Blends the segments' colours with the image, outlines instances, hatches void and writes class names where they
+    fit.
 
     Args:
         image: uint8 [H, W, 3] RGB.
@@ -87,7 +88,7 @@ def _write_names(picture: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy) 
 
 
 def _place(mask: np.ndarray, size: tuple[int, int]) -> Box | None:
-    """Box for a text of ``size`` (width, height) around the mask's thickest place, moved into the picture; None if too thin."""
+    """Box for a text of ``size`` (width, height) at the mask's thickest place, inside the picture; None if too thin."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, left = rows[0], columns[0]
     cut = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)

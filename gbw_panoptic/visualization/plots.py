@@ -1,4 +1,4 @@
-"""Plots as PNG bytes. Each draws on a figure of its own with explicit settings; matplotlib's global state stays as it is."""
+"""Plots as PNG bytes. Each draws on a figure of its own; matplotlib's global state is not touched."""
 
 import io
 from collections.abc import Mapping, Sequence

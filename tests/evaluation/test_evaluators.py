@@ -254,6 +254,7 @@ def test_built_from_a_configuration(scenes, tmp_path, request, caplog):
     assert results["semantic"]["19"]["rare_recall"] == pytest.approx(np.mean(recalls))
     panels = sorted((tmp_path / "run" / "inference" / "panels" / "teacher").iterdir())
     assert [p.name for p in panels] == ["scene_0.png", "scene_1.png"]
+    assert "2 rarest classes of the protocol, bicycle, motorcycle" in caplog.text
     assert "Protocol 19, N = 19: road, sidewalk" in caplog.text and "Milliseconds per image" in caplog.text
     assert "metrics" in written["seconds_per_image"] and "reading ground truth" in written["seconds_per_image"]
 
