@@ -14,7 +14,7 @@ from gbw_panoptic.errors import UserError
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", choices=sorted(SPLITS))
-    parser.add_argument("--root", type=Path, help="folder of all data sets (default: $DETECTRON2_DATASETS or ./datasets)")
+    parser.add_argument("--root", type=Path, help="where the data sets lie (default: $DETECTRON2_DATASETS or ./datasets)")
     parser.add_argument("--workers", type=int, default=default_workers(), help="processes (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="read every file, report every fault, write nothing")
     parser.add_argument("--overwrite", action="store_true", help="convert again what is converted already")

@@ -49,7 +49,7 @@ def load_panoptic_json(path: str | os.PathLike, taxonomy: Taxonomy) -> list[Pano
         if not len({a.image_id for a in annotations}) == len(annotations) == len(value["images"]):
             raise ValueError(f"{len(annotations)} annotations of {len(value['images'])} images")
     except KeyError as error:
-        raise UserError(f"expected COCO-panoptic JSON, found no entry {error} in {path}; prepare the data again") from None
+        raise UserError(f"expected COCO-panoptic JSON, found no {error} in {path}; prepare the data again") from None
     except (TypeError, ValueError) as error:
         raise UserError(f"expected COCO-panoptic JSON, found {error} in {path}; prepare the data again") from None
     return annotations
@@ -86,7 +86,7 @@ def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[dict]:
             continue
         category = value if value < taxonomy.label_divisor else value // taxonomy.label_divisor
         if category not in taxonomy.contiguous_id:
-            raise UserError(f"expected classes of {taxonomy.name}, found the panoptic id {value}; prepare the data again")
+            raise UserError(f"expected {taxonomy.name} classes, found the panoptic id {value}; prepare the data again")
         is_thing = taxonomy.is_thing[taxonomy.contiguous_id[category]]
         box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
         crowd = int(is_thing and value < taxonomy.label_divisor)

@@ -77,8 +77,8 @@ def read_two_byte_channels(path: str | os.PathLike) -> np.ndarray:
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         raise UserError(
-            f"expected a 16-bit three-channel PNG, found {8 * pixels.itemsize}-bit with {channels} channel(s) in {path}; "
-            "use the files of GT/LABELS as they were downloaded, not a colour rendering"
+            f"expected a 16-bit three-channel PNG, found {8 * pixels.itemsize}-bit with {channels} channel(s) "
+            f"in {path}; use the files of GT/LABELS as they were downloaded, not a colour rendering"
         )
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
@@ -88,7 +88,7 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         return json.loads(_read_bytes(path))
     except ValueError as error:
-        raise UserError(f"expected JSON, found a damaged file at {path} ({error}); prepare the data set again") from None
+        raise UserError(f"expected JSON, found a damaged file at {path} ({error}); prepare the data again") from None
 
 
 def atomic_write(path: str | os.PathLike, data: bytes) -> None:

@@ -91,7 +91,7 @@ def _cityscapes_split(name: str, expected_images: int, statistics: str | None) -
     )
 
 
-_SYNTHIA_SITE = "download SYNTHIA-RAND-CITYSCAPES from synthia-dataset.net and unpack it in the folder synthia of the root"
+_SYNTHIA_SITE = "download SYNTHIA-RAND-CITYSCAPES from synthia-dataset.net and unpack it in synthia/ of the root"
 _GTA5_SITE = (
     "download all ten parts of the {} from the page of 'Playing for Data' (Richter et al., TU Darmstadt) "
     "and unpack them in the folder gta5 of the root"
@@ -142,11 +142,11 @@ def default_root() -> Path:
 
 
 def list_images(root: Path, template: str) -> list[ImageName]:
-    """The images for which a file after ``template`` exists, in the order of their paths; [] where the folder is absent."""
+    """The images for which a file after ``template`` exists, in the order of their paths; [] without the folder."""
     folder, _, rest = template.partition("/{")
     suffix = template.partition("{stem}")[2]
-    cities = rest.startswith("city}")
-    folders = [(city, Path(root, folder, city)) for city in _folders(root / folder)] if cities else [("", root / folder)]
+    cities = _folders(root / folder) if rest.startswith("city}") else [""]
+    folders = [(city, root / folder / city) for city in cities]
     names = [
         ImageName(city, file.removesuffix(suffix))
         for city, path in folders
@@ -157,7 +157,7 @@ def list_images(root: Path, template: str) -> list[ImageName]:
 
 
 def expected_images(root: Path, split: Split) -> int:
-    """How many images the split should have: of the real data set, or what the manifest of Streets says (0 = not made)."""
+    """How many images the split should have: as published, or what the manifest of Streets says (0 = not generated)."""
     manifest = root / MANIFEST
     if not manifest.is_file():
         return split.expected_images

@@ -143,7 +143,7 @@ def _register(
 
 
 def _taxonomy_metadata() -> dict[str, Any]:
-    # Both kinds of class carry all names and colors: Detectron2's panoptic visualizer looks up contiguous ids in either.
+    # Both kinds carry all names and colors: Detectron2's panoptic visualizer looks up contiguous ids in either.
     names, colors = list(CITYSCAPES.names), [list(color) for color in CITYSCAPES.colors]
     return {
         "taxonomy": CITYSCAPES,

@@ -14,7 +14,7 @@ _VERSION = 1
 
 
 def count_pixels(labels: np.ndarray, num_classes: int) -> dict[int, int]:
-    """Pixels of each class that occurs in ``labels`` (unsigned integers [H, W]; values >= ``num_classes`` are skipped)."""
+    """Pixels of each class that occurs in ``labels`` (integers >= 0 [H, W]; those from ``num_classes`` on are skipped)."""
     counts = np.bincount(labels.ravel(), minlength=num_classes)[:num_classes]
     return {int(c): int(counts[c]) for c in np.flatnonzero(counts)}
 

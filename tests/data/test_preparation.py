@@ -117,7 +117,8 @@ def test_gta5_labels_become_train_ids(raw_root):
         raw, prepared = np.array(Image.open(path)), np.array(Image.open(raw_root / "gta5/labelTrainIds" / path.name))
         assert prepared.dtype == np.uint8
         assert np.array_equal(prepared, np.vectorize(train_ids.get)(raw))
-        assert report.statistics.images[path.stem] == {c: int((prepared == c).sum()) for c in np.unique(prepared[prepared < 19])}
+        counts = {c: int((prepared == c).sum()) for c in range(19)}
+        assert report.statistics.images[path.stem] == {c: n for c, n in counts.items() if n}
 
 
 def test_cityscapes_output_equals_the_official_converter(raw_root, tmp_path_factory):
@@ -196,13 +197,13 @@ def test_finished_files_are_kept_and_changed_labels_are_converted_again(raw_root
 def test_a_killed_run_goes_on_where_it_stopped_and_leaves_no_process(raw_root):
     label = (raw_root / SYNTHIA_LABEL).read_bytes()
     image = (raw_root / SYNTHIA / "RGB/0000002.png").read_bytes()
-    for number in range(5, 250):
+    for number in range(5, 150):
         (raw_root / SYNTHIA / f"GT/LABELS/{number:07d}.png").write_bytes(label)
         (raw_root / SYNTHIA / f"RGB/{number:07d}.png").write_bytes(image)
     folder = raw_root / SYNTHIA / "panoptic_cityscapes"
-    arguments = [sys.executable, "-W", "ignore", "datasets/prepare.py", "synthia", "--root", str(raw_root), "--workers", "2"]
+    command = [sys.executable, "-W", "ignore", "datasets/prepare.py", "synthia", "--root", str(raw_root), "--workers=2"]
     process = subprocess.Popen(
-        arguments, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stderr=subprocess.DEVNULL
+        command, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 60
     while len(list(folder.glob("0*.png"))) < 20 and time.monotonic() < deadline:
@@ -217,7 +218,7 @@ def test_a_killed_run_goes_on_where_it_stopped_and_leaves_no_process(raw_root):
     finished = {path: path.stat().st_mtime_ns for path in folder.glob("0*.png")}
     assert len(finished) >= 20 and not (raw_root / SYNTHIA / "panoptic_cityscapes.json").exists()
     (report,) = prepare("synthia", raw_root, workers=1)
-    assert report.prepared == 250
+    assert report.prepared == 150
     assert all(path.stat().st_mtime_ns == written for path, written in finished.items())
     assert not list(folder.glob(".*"))
     assert the_fault("synthia", raw_root, FaultKind.COUNT).startswith("expected 5 images")

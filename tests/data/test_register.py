@@ -131,7 +131,11 @@ def test_target_images_need_no_label(root):
         ("gta5_sem_train", "gta5/images", "gta5"),
         ("gta5_sem_train", "gta5/labelTrainIds", "gta5"),
         ("cityscapes_uda_panoptic_val", "cityscapes/gtFine/cityscapes_panoptic_val.json", "cityscapes"),
-        ("cityscapes_uda_panoptic_val", "cityscapes/leftImg8bit/val/ulm/ulm_000000_000001_leftImg8bit.png", "cityscapes"),
+        (
+            "cityscapes_uda_panoptic_val",
+            "cityscapes/leftImg8bit/val/ulm/ulm_000000_000001_leftImg8bit.png",
+            "cityscapes",
+        ),
     ],
 )
 def test_preflight_names_the_missing_path_and_the_command(root, name, path, dataset):
@@ -164,7 +168,9 @@ def test_unknown_names_list_the_known_ones():
         check_datasets(["synthia"])
 
 
-@pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/x.png", "C:\\x.png", "..\\x.png", "\\x.png", "", 3])
+@pytest.mark.parametrize(
+    "name", ["../x.png", "a/../../x.png", "/etc/x.png", "C:\\x.png", "..\\x.png", "\\x.png", "", 3]
+)
 @pytest.mark.parametrize("place", ["images", "annotations"])
 def test_file_names_cannot_leave_the_root(root, name, place):
     edit_json(root / SYNTHIA_JSON, lambda value: value[place][1].update(file_name=name))
@@ -177,8 +183,8 @@ def test_ordinary_file_names_pass():
 
 
 JSON_FAULTS = {
-    "no categories": (lambda v: v.pop("categories"), "no entry 'categories'"),
-    "no segments": (lambda v: v["annotations"][0].pop("segments_info"), "no entry 'segments_info'"),
+    "no categories": (lambda v: v.pop("categories"), "no 'categories'"),
+    "no segments": (lambda v: v["annotations"][0].pop("segments_info"), "no 'segments_info'"),
     "train id as category": (lambda v: v["categories"][0].update(id=0), "the category 0"),
     "renamed category": (lambda v: v["categories"][0].update(name="sky"), "the category 7 as sky instead of road"),
     "train id in a segment": (
@@ -193,7 +199,7 @@ JSON_FAULTS = {
     ),
     "annotation twice": (lambda v: v["annotations"].append(v["annotations"][0]), "6 annotations of 5 images"),
     "annotation lost": (lambda v: v["annotations"].pop(), "4 annotations of 5 images"),
-    "unknown image": (lambda v: v["annotations"][0].update(image_id="x"), "no entry 'x'"),
+    "unknown image": (lambda v: v["annotations"][0].update(image_id="x"), "no 'x'"),
     "a list for an object": (lambda v: v.update(images=[[]]), "list indices"),
 }
 
