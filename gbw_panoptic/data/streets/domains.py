@@ -22,7 +22,7 @@ _SYNTHIA_LAYOUT = Layout(
     lanes=(1, 2, 2, 3), lane_width=(3.3, 4.0), sidewalk=(3.0, 8.0),
     lots={"building": 5.0, "trees": 1.6, "wall": 0.8, "fence": 1.0, "hedge": 0.7},
     building_height=(7.0, 24.0), skyline_height=(6.0, 26.0), verge=0.0, crossing=0.4, open_end=0.5, parked=0.5,
-    rates={"car": 2.5, "bus": 0.06, "person": 8.0, "group": 1.2, "walker_on_road": 0.6, "bicycle": 0.8,
+    rates={"car": 2.5, "bus": 0.06, "person": 12.0, "group": 2.0, "walker_on_road": 0.6, "bicycle": 0.8,
            "cyclist": 0.6, "motorcycle": 0.3, "motorcyclist": 0.25, "traffic_light": 0.8, "sign": 1.2,
            "sign_board": 0.1, "lamp_post": 2.5, "post": 1.0, "tree": 2.0, "clutter": 0.6},
     featured=("cyclist", "bus", "motorcyclist", "person", "traffic_light", "motorcycle", "bicycle", "group"),
@@ -35,8 +35,8 @@ _GTA5_LAYOUT = replace(
     sidewalk=(2.0, 5.0),
     lots={"building": 4.0, "trees": 1.6, "wall": 1.0, "fence": 1.0, "hedge": 0.6, "lawn": 1.2, "guard_rail": 0.2},
     verge=0.25, open_end=0.45, parked=0.4,
-    rates=dict(_SYNTHIA_LAYOUT.rates) | {"truck": 0.1, "train": 0.02, "person": 3.0, "group": 0.4},
-    featured=("truck", "cyclist", "bus", "motorcyclist", "train", "traffic_light", "motorcycle", "truck", "bicycle"),
+    rates=dict(_SYNTHIA_LAYOUT.rates) | {"truck": 0.08, "train": 0.02, "person": 5.0, "group": 0.7},
+    featured=("truck", "cyclist", "bus", "motorcyclist", "train", "traffic_light", "motorcycle", "person", "bicycle"),
 )  # fmt: skip
 
 _CAMERA_LAYOUT = Layout(
@@ -48,7 +48,7 @@ _CAMERA_LAYOUT = Layout(
            "bicycle": 0.7, "cyclist": 0.12, "motorcycle": 0.08, "motorcyclist": 0.02, "traffic_light": 0.5,
            "sign": 1.5, "sign_board": 0.12, "lamp_post": 2.5, "post": 1.5, "tree": 4.5, "clutter": 0.6, "trolley": 0.2},
     featured=("cyclist", "train", "traffic_light", "motorcycle", "bus", "person", "bicycle", "car", "truck",
-              "motorcyclist", "group", "cyclist", "sign", "bicycle", "traffic_light", "person"),
+              "motorcyclist", "group", "sign", "cyclist", "tree", "bicycle", "car", "traffic_light", "post", "person", "sign_board"),
     group_regions=True, own_car=True,
 )  # fmt: skip
 

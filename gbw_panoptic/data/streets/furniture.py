@@ -105,12 +105,13 @@ def foliage_cloud(
 ) -> None:
     """Fill an ellipse of leaves (half axes ``width`` and ``height`` in metres) with a ragged outline, lit from above."""
     ragged = _CLOUD * rng.uniform(0.78, 1.12, size=(18, 1))
+    boughs = rng.uniform(-0.4, 0.4, size=3).tolist()  # drawn at any size, or the rest of the scene would change
     flat(brush, place, ragged * (width, height) + center, "foliage", tone=0.82)
     if brush.pixels(width) < 2.0:
         return
     middle = (center[0] + 0.08 * width * brush.canvas.sun, center[1] + 0.18 * height)
     flat(brush, place, ragged[::-1] * (0.8 * width, 0.75 * height) * (1, -1) + middle, "foliage", tone=0.98)
-    for offset in rng.uniform(-0.4, 0.4, size=3):
+    for offset in boughs:
         bough = (center[0] + offset * width, center[1] + (0.55 - abs(offset)) * height)
         flat(brush, place, ragged[::2] * (0.3 * width, 0.26 * height) + bough, "foliage", tone=1.12)
 
