@@ -92,6 +92,8 @@ class DomainLoader:
         starts = count(self.consumed, self.images_per_batch)
         for samples, bad in data_loader(self._steps, starts, self._num_workers):
             self._report(bad)
+            if any(sample is None for domain in samples for sample in domain):
+                raise UserError(f"expected images, found no readable file: {bad[-1].message}")
             self.consumed += self.images_per_batch
             yield DomainBatch(*samples) if len(samples) == 2 else DomainBatch(samples[0], [])
 
@@ -164,10 +166,15 @@ def build_train_loader(cfg, start_position: int = 0) -> DomainLoader:
     """The loader of DATASETS.TRAIN and, if there are any, DATASETS.TARGET."""
     if cfg.SEED < 0:
         raise UserError(f"expected SEED >= 0, from which every sample follows, found {cfg.SEED}; set it")
-    source = _records(cfg.DATASETS.TRAIN)
-    target = _records(cfg.DATASETS.TARGET)
+    sources = [_records(name) for name in cfg.DATASETS.TRAIN]
+    target = [record for name in cfg.DATASETS.TARGET for record in _records(name)]
     max_bad_files = cfg.DATALOADER.MAX_BAD_FILES
-    source_stream = SampleStream(source, build_source_sampler(cfg, source), SourceMapper(cfg), max_bad_files)
+    source_stream = SampleStream(
+        [record for records in sources for record in records],
+        build_source_sampler(cfg, sources),
+        SourceMapper(cfg),
+        max_bad_files,
+    )
     target_stream = None
     if target:
         sampler = EpochSampler(size=len(target), seed=cfg.SEED, domain=Domain.TARGET)
@@ -184,13 +191,13 @@ def build_train_loader(cfg, start_position: int = 0) -> DomainLoader:
     )
 
 
-def build_source_sampler(cfg, records: Sequence[dict]) -> Sampler:
-    """The sampler that DATALOADER.RARE_CLASS_SAMPLING asks for, over the records of all DATASETS.TRAIN."""
+def build_source_sampler(cfg, sources: Sequence[Sequence[dict]]) -> Sampler:
+    """The sampler that DATALOADER.RARE_CLASS_SAMPLING asks for, over the records of each of DATASETS.TRAIN."""
     options = cfg.DATALOADER.RARE_CLASS_SAMPLING
     if not options.ENABLED:
-        return EpochSampler(size=len(records), seed=cfg.SEED, domain=Domain.SOURCE)
+        return EpochSampler(size=sum(map(len, sources)), seed=cfg.SEED, domain=Domain.SOURCE)
     return RareClassSampler(
-        image_counts=[counts for name in cfg.DATASETS.TRAIN for counts in _image_counts(name)],
+        image_counts=[c for name, records in zip(cfg.DATASETS.TRAIN, sources) for c in _image_counts(name, records)],
         temperature=options.TEMPERATURE,
         min_pixels=options.MIN_PIXELS,
         seed=cfg.SEED,
@@ -199,21 +206,18 @@ def build_source_sampler(cfg, records: Sequence[dict]) -> Sampler:
 
 def build_test_loader(cfg, name: str) -> TestLoader:
     """This rank's images of the data set ``name``, resized to INPUT.MIN_SIZE_TEST, with their whole records."""
-    images = _TestImages(_records((name,)), cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    images = _TestImages(_records(name), cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
     return TestLoader(images, cfg.DATALOADER.NUM_WORKERS)
 
 
-def _records(names: Sequence[str]) -> list[dict]:
-    records = []
-    for name in names:
-        found = DatasetCatalog.get(name)
-        if not found:
-            raise UserError(f"expected images in the data set {name}, found none; prepare it")
-        records.extend(found)
+def _records(name: str) -> list[dict]:
+    records = DatasetCatalog.get(name)
+    if not records:
+        raise UserError(f"expected images in the data set {name}, found none; prepare it")
     return records
 
 
-def _image_counts(name: str) -> list[Mapping[int, int]]:
+def _image_counts(name: str, records: Sequence[dict]) -> list[Mapping[int, int]]:
     """Class -> pixels, for each record of a source."""
     metadata = MetadataCatalog.get(name)
     path = metadata.get("class_statistics")
@@ -224,7 +228,7 @@ def _image_counts(name: str) -> list[Mapping[int, int]]:
         )
     images = ClassStatistics.load(path, metadata.taxonomy.names).images
     try:
-        return [images[str(record["image_id"])] for record in DatasetCatalog.get(name)]
+        return [images[str(record["image_id"])] for record in records]
     except KeyError as error:
         raise UserError(
             f"expected statistics of every image of {name} in {path}, found none of {error}; prepare the data set again"
