@@ -20,13 +20,16 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--root", required=True, help="folder for the data sets; DETECTRON2_DATASETS of later commands")
     parser.add_argument("--size", default="128x256", help="image size, HEIGHTxWIDTH in pixels (default %(default)s)")
     parser.add_argument("--source", type=int, default=400, help="images of each source (default %(default)s)")
-    parser.add_argument("--target-train", type=int, default=400, help="target images for training (default %(default)s)")
-    parser.add_argument("--target-val", type=int, default=100, help="target images for evaluation (default %(default)s)")
+    parser.add_argument("--target-train", type=int, default=400, help="target images to train on (default %(default)s)")
+    parser.add_argument("--target-val", type=int, default=100, help="target images to test on (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default %(default)s)")
     parser.add_argument("--formats", default="synthia,gta5,cityscapes", help="data sets to write (default %(default)s)")
-    parser.add_argument("--overwrite", action="store_true",
-                        help="delete the synthia, gta5 and cityscapes folders of an earlier run with other settings")  # fmt: skip
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="delete the synthia, gta5 and cityscapes folders (prepared files too) of an earlier run of other settings",
+    )
     return parser.parse_args()
 
 

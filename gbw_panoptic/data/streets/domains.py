@@ -32,7 +32,7 @@ _SYNTHIA_LAYOUT = Layout(
 _GTA5_LAYOUT = replace(
     _SYNTHIA_LAYOUT,
     camera_height=(1.2, 2.2), horizon=(0.42, 0.54), focal=(0.75, 1.0), camera_shift=0.8, vanishing_shift=0.1,
-    sidewalk=(2.0, 5.0),
+    sidewalk=(3.0, 8.0),
     lots={"building": 4.0, "trees": 1.6, "wall": 1.0, "fence": 1.0, "hedge": 0.6, "lawn": 1.2, "guard_rail": 0.2},
     verge=0.25, open_end=0.45, parked=0.4,
     rates=dict(_SYNTHIA_LAYOUT.rates) | {"truck": 0.08, "train": 0.02, "person": 5.0, "group": 0.7},
@@ -48,7 +48,8 @@ _CAMERA_LAYOUT = Layout(
            "bicycle": 0.7, "cyclist": 0.12, "motorcycle": 0.08, "motorcyclist": 0.02, "traffic_light": 0.5,
            "sign": 1.5, "sign_board": 0.12, "lamp_post": 2.5, "post": 1.5, "tree": 4.5, "clutter": 0.6, "trolley": 0.2},
     featured=("cyclist", "train", "traffic_light", "motorcycle", "bus", "person", "bicycle", "car", "truck",
-              "motorcyclist", "group", "sign", "cyclist", "tree", "bicycle", "car", "traffic_light", "post", "person", "sign_board"),
+              "motorcyclist", "group", "sign", "cyclist", "tree", "bicycle", "car",
+              "traffic_light", "post", "person", "sign_board"),
     group_regions=True, own_car=True,
 )  # fmt: skip
 

@@ -103,7 +103,7 @@ _CLOUD = np.stack([np.cos(_CLOUD_ANGLES), np.sin(_CLOUD_ANGLES)], axis=-1)
 def foliage_cloud(
     brush: Brush, place: Place, rng: np.random.Generator, center: tuple[float, float], width: float, height: float
 ) -> None:
-    """Fill an ellipse of leaves (half axes ``width`` and ``height`` in metres) with a ragged outline, lit from above."""
+    """Fill an ellipse of leaves (half axes ``width`` and ``height`` in metres) with a ragged outline, lighter above."""
     ragged = _CLOUD * rng.uniform(0.78, 1.12, size=(18, 1))
     boughs = rng.uniform(-0.4, 0.4, size=3).tolist()  # drawn at any size, or the rest of the scene would change
     flat(brush, place, ragged * (width, height) + center, "foliage", tone=0.82)

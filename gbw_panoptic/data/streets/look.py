@@ -200,7 +200,8 @@ SYNTHIA_LOOK = Look(
 )  # fmt: skip
 
 GTA5_LOOK = Look(
-    palette=_SECOND_GAME, brightness_spread=0.08, tint_spread=0.008, face_contrast=0.9, shadow=0.45, shadow_softness=0.004,
+    palette=_SECOND_GAME, brightness_spread=0.08, tint_spread=0.008, face_contrast=0.9, shadow=0.45,
+    shadow_softness=0.004,
     leaf_texture=0.2, ground_texture=0.05, surface_texture=0.04, texture_scales=(0.06, 0.02), texture_levels=4,
     sky_gradient=0.2, clouds=0.2, haze=0.002, haze_color=(214, 216, 214), color_cast=(1.04, 1.0, 0.94),
     saturation=1.0, exposure=(0.0, 0.15), contrast=1.05, vignette=0.0, blur=0.0, chroma_blur=0.0, sensor_noise=0.005,
@@ -210,5 +211,6 @@ CAMERA_LOOK = Look(
     palette=_CAMERA, brightness_spread=0.12, tint_spread=0.01, face_contrast=0.5, shadow=0.35, shadow_softness=0.015,
     leaf_texture=0.3, ground_texture=0.09, surface_texture=0.09, texture_scales=(0.12, 0.03, 0.012), texture_levels=0,
     sky_gradient=0.06, clouds=0.05, haze=0.008, haze_color=(178, 188, 180), color_cast=(0.94, 1.03, 0.95),
-    saturation=0.8, exposure=(0.28, 0.22), contrast=0.9, vignette=0.3, blur=0.004, chroma_blur=0.012, sensor_noise=0.022,
+    saturation=0.8, exposure=(0.28, 0.22), contrast=0.9, vignette=0.3, blur=0.004, chroma_blur=0.012,
+    sensor_noise=0.022,
 )  # fmt: skip

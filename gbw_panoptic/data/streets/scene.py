@@ -6,7 +6,15 @@ from typing import Callable
 import numpy as np
 
 from .canvas import Brush, Camera, Canvas
-from .furniture import draw_clutter, draw_lamp_post, draw_pole, draw_sign, draw_sign_board, draw_traffic_light, draw_tree
+from .furniture import (
+    draw_clutter,
+    draw_lamp_post,
+    draw_pole,
+    draw_sign,
+    draw_sign_board,
+    draw_traffic_light,
+    draw_tree,
+)
 from .layout import Layout, Street, sample_street
 from .people import draw_bicycle, draw_motorcycle, draw_person, draw_rider
 from .placement import Item, Placer
@@ -35,7 +43,8 @@ def compose(rng: np.random.Generator, layout: Layout, size: tuple[int, int], ind
     draw_lots(canvas, rng, layout, street)
     if rng.random() < _BRIDGE_PROBABILITY:
         draw_bridge(canvas, rng)
-    for item in Placer(rng, layout, street).place_all(layout.featured[index % len(layout.featured)]):
+    placer = Placer(rng, layout, street, canvas.camera.eye_x)
+    for item in placer.place_all(layout.featured[index % len(layout.featured)]):
         _draw(canvas, item, rng)
     canvas.rasterise()
     if layout.own_car:

@@ -54,13 +54,14 @@ def draw_ground(canvas: Canvas, rng: np.random.Generator, layout: Layout, street
         Brush(canvas, "sidewalk", _END).fill(_ground(curb, curb + side * 0.22, _BEHIND, _END), "kerb")
         if street.parking[side] and rng.random() < 0.25:
             paint("parking_lot", _ground(curb - side * PARKING_WIDTH, curb, _BEHIND, _END))
+    markings = Brush(canvas, "road", _END)
+    _draw_lane_lines(markings, rng, street)
     if street.crossing:
         paint("asphalt", _ground(-200, 200, *street.crossing))
-    _draw_markings(canvas, rng, street)
+        _draw_crosswalks(markings, street, *street.crossing)
 
 
-def _draw_markings(canvas: Canvas, rng: np.random.Generator, street: Street) -> None:
-    brush = Brush(canvas, "road", _END)
+def _draw_lane_lines(brush: Brush, rng: np.random.Generator, street: Street) -> None:
     dashes = np.arange(1.0, 90.0, 6.0) + rng.uniform(0.0, 6.0)
     edge = street.lanes * street.lane_width
     lines = [x * street.lane_width for x in range(1 - street.lanes, street.lanes)]
@@ -69,10 +70,11 @@ def _draw_markings(canvas: Canvas, rng: np.random.Generator, street: Street) -> 
     for side in (-1, 1):
         if street.parking[side] or rng.random() < 0.5:
             brush.fill(_ground(side * edge - 0.07, side * edge + 0.07, _BEHIND, _END), "marking", 0.95)
-    if not street.crossing:
-        return
-    near, far = street.crossing
-    brush.fill(_ground(-200.0, 200.0, near, far), "asphalt")
+
+
+def _draw_crosswalks(brush: Brush, street: Street, near: float, far: float) -> None:
+    """Zebra crossings before and behind a side street, and the line to stop at."""
+    edge = street.lanes * street.lane_width
     stripes = np.arange(-edge + 0.4, edge - 0.4, 1.1)
     for z in (near - 3.5, far + 0.6):
         brush.fill(np.stack([_ground(x, x + 0.55, z, z + 2.8) for x in stripes]), "marking")
@@ -168,8 +170,8 @@ def _hedge(canvas: Canvas, rng: np.random.Generator, layout: Layout, lot: Lot) -
         [np.stack([edge, top, z], axis=-1), np.stack([edge, np.zeros_like(z), z], axis=-1)[::-1]]
     )
     brush = Brush(canvas, "vegetation", near + 3.0, variant=rng.random())
-    flat(brush, Place(side * x, near), rectangle(*sorted((0.0, side * 1.2))[:1], 0.0, max(0.0, side * 1.2), height),
-         "foliage", tone=0.85)  # fmt: skip
+    left, right = sorted((0.0, side * 1.2))
+    flat(brush, Place(side * x, near), rectangle(left, 0.0, right, height), "foliage", tone=0.85)
     brush.fill(outline, "foliage", side_tone(brush, -side))
 
 

@@ -92,14 +92,11 @@ def _windscreen(brush: Brush, place: Place, w: float, low: float, high: float, f
 def _truck(brush: Brush, place: Place, body: Body, rng: np.random.Generator) -> None:
     half, w, top = body.length / 2, body.width / 2, body.height
     cab = half - 2.0
-    parts = [
-        lambda: prism(brush, place, _box(-half, 0.9, cab - 0.25, top), w, "truck_box"),
-        lambda: prism(brush, place, [(cab, 0.45), (half, 0.45), (half, 0.5 * top), (half - 0.3, 0.8 * top), (cab, 0.8 * top)],
-                      0.95 * w, "truck_cab"),
-    ]  # fmt: skip
+    front = [(cab, 0.45), (half, 0.45), (half, 0.5 * top), (half - 0.3, 0.8 * top), (cab, 0.8 * top)]
+    parts = [(_box(-half, 0.9, cab - 0.25, top), w, "truck_box"), (front, 0.95 * w, "truck_cab")]
     prism(brush, place, _box(-half + 0.1, 0.5, cab, 0.9), 0.8 * w, "tyre")
-    for draw in parts if visible_end(brush, place) > 0 else parts[::-1]:
-        draw()
+    for profile, half_width, material in parts if visible_end(brush, place) > 0 else parts[::-1]:
+        prism(brush, place, profile, half_width, material)
     if brush.pixels(top) < _DETAIL_PIXELS:
         return
     on_side(brush, place, rectangle(cab + 0.35, 0.5 * top, half - 0.35, 0.72 * top), 0.955 * w, "glass")
