@@ -58,8 +58,8 @@ def read_label_map(
     label = io.read_panoptic(path) if panoptic else io.read_label(path)
     if label.shape != size:
         raise UserError(
-            f"expected a label of the image's size, found {label.shape[0]}x{label.shape[1]} in {path} for {size[0]}x{size[1]} "
-            f"in {record['file_name']}; prepare the data set again"
+            f"expected a label of the image's size, found {label.shape[0]}x{label.shape[1]} in {path} for "
+            f"{size[0]}x{size[1]} in {record['file_name']}; prepare the data set again"
         )
     if panoptic:
         return _panoptic(label, record, taxonomy.ignore_label, ignore_crowd)

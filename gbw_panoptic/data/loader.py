@@ -1,7 +1,7 @@
 """The two-domain training loader and the test loader.
 
-Workers prefetch, but only what was handed out counts as consumed, and every sample is a pure function of its position: a run
-that resumes at the position of its checkpoint sees what it would have seen without the stop.
+Workers prefetch, but only what was handed out counts as consumed, and every sample is a pure function of its position:
+a run that resumes at the position of its checkpoint sees what it would have seen without the stop.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """From records to training samples (docs/architecture.md lists their keys).
 
-A sample is a pure function of its record, (seed, domain, position) and the drawn class: no global random state is read or
-changed, so that neither the worker that makes it nor their number matters.
+A sample is a pure function of its record, (seed, domain, position) and the drawn class: no global random state is read
+or changed, so that neither the worker that makes it nor their number matters.
 
 Shapes: H x W the crop; all sizes are (height, width) in pixels.
 """
@@ -43,8 +43,8 @@ class SourceMapper:
         Args:
             pad_value: of image pixels beyond the border, in the order of ``image_format``.
             target_options: keyword arguments of :func:`panoptic_deeplab_targets`; None for the semantic task.
-            single_category_max_area: a crop is redrawn if a class has this share of its labelled pixels, or more, or is the
-                only one; 1 accepts all.
+            single_category_max_area: a crop is redrawn if a class has this share of its labelled pixels, or more, or is
+                the only one; 1 accepts all.
             min_crop_pixels: a crop is redrawn if it has no more than this of the class for which the image was drawn.
             max_tries: after so many crops, the last one is taken as it is.
         """
@@ -122,7 +122,7 @@ class SourceMapper:
         return window
 
     def _is_diverse(self, counts: np.ndarray) -> bool:
-        """Detectron2's rule (``RandomCrop_CategoryAreaConstraint``): two classes, none with too much of the labelled area."""
+        """Detectron2's ``RandomCrop_CategoryAreaConstraint``: two classes, none with too much of the labelled area."""
         return np.count_nonzero(counts) > 1 and counts.max() < counts.sum() * self.single_category_max_area
 
 

@@ -1,7 +1,7 @@
 """Which image comes at which position: pure functions of (seed, position), so that a position is the whole state.
 
-Positions count samples over all ranks. Rank r of R with b samples a step takes the positions s R b + r b, ..., + b - 1 in
-step s; R ranks so consume what one rank with R b samples a step does.
+Positions count samples over all ranks. Rank r of R with b samples a step takes the positions s R b + r b, ..., + b - 1
+in step s; R ranks so consume what one rank with R b samples a step does.
 """
 
 from enum import IntEnum
@@ -72,8 +72,9 @@ class EpochSampler:
 class RareClassSampler:
     """Draws a class by rarity, then an image that shows enough of it (DAFormer, arXiv 2111.14887, eq. 5 and 6).
 
-    With f_c the share of class c in all labelled pixels, P(c) = softmax((1 - f_c) / T) over the classes that occur. The image
-    is drawn uniformly from those with more than ``min_pixels`` pixels of c; where there is none, from those with the most.
+    With f_c the share of class c in all labelled pixels, P(c) = softmax((1 - f_c) / T) over the classes that occur. The
+    image is drawn uniformly from those with more than ``min_pixels`` pixels of c; where there is none, from those with
+    the most.
     """
 
     def __init__(

@@ -3,8 +3,8 @@
 Shapes: H x W image, K thing instances, S = 6 sigma + 3 side of the Gaussian patch of one centre.
 Coordinates are (y, x) in pixels, with the centre of the top left pixel at (0, 0).
 
-The values are those of Detectron2's ``PanopticDeepLabTargetGenerator`` (Cheng et al., CVPR 2020, section 3), which scans the
-image several times per segment; here, every pixel is looked up once, whatever the number of segments.
+The values are those of Detectron2's ``PanopticDeepLabTargetGenerator`` (Cheng et al., CVPR 2020, section 3), which scans
+the image several times per segment; here, every pixel is looked up once, whatever the number of segments.
 """
 
 from typing import Collection, Mapping, Sequence
@@ -25,7 +25,7 @@ def instance_targets(instance_ids: Tensor, num_instances: int, *, sigma: int) ->
     Returns:
         ``centroids``: K x 2 float64, mean (y, x) of the instance's pixels; zeros if it has none.
         ``areas``: K int64, pixels of the instance.
-        ``center``: H x W float32 in 0..1, the maximum over Gaussian patches of S x S pixels around the rounded centroids.
+        ``center``: H x W float32 in 0..1, the maximum over Gaussian patches of S x S pixels around rounded centroids.
         ``center_instances``: H x W int64, the instance whose Gaussian is largest (the lowest id among equals); 0 where
         ``center`` is 0.
         ``offset``: 2 x H x W float32, (dy, dx) = centroid - pixel; 0 outside of instances.

@@ -28,8 +28,8 @@ class ViewSampler:
     """Draws views.
 
     Attributes:
-        short_edges: lengths of the short edge after the resize; one of them (``sampling`` "choice") or any in between the
-            two ("range").
+        short_edges: lengths of the short edge after the resize; one of them (``sampling`` "choice") or any in between
+            the two ("range").
         max_size: of the long edge after the resize.
         crop_size: None for the whole image.
         flip_probability: of a horizontal flip.
@@ -67,8 +67,8 @@ def build_view_sampler(cfg, short_edges: Sequence[int], max_size: int) -> ViewSa
         raise UserError(f"expected INPUT.RANDOM_FLIP horizontal or none, found {cfg.INPUT.RANDOM_FLIP!r}; change it")
     if cfg.INPUT.CROP.ENABLED and cfg.INPUT.CROP.TYPE != "absolute":
         raise UserError(
-            f"expected INPUT.CROP.TYPE absolute, so that the images of a batch have one size, found {cfg.INPUT.CROP.TYPE!r}; "
-            "set it, and INPUT.CROP.SIZE to (height, width) in pixels"
+            "expected INPUT.CROP.TYPE absolute, so that the images of a batch have one size, "
+            f"found {cfg.INPUT.CROP.TYPE!r}; set it, and INPUT.CROP.SIZE to (height, width) in pixels"
         )
     return ViewSampler(
         short_edges=tuple(short_edges),
@@ -80,7 +80,7 @@ def build_view_sampler(cfg, short_edges: Sequence[int], max_size: int) -> ViewSa
 
 
 def shortest_edge_size(size: tuple[int, int], short_edge: int, max_size: int) -> tuple[int, int]:
-    """Size with the given short edge and the same shape, unless the long edge would exceed ``max_size``; 0 = as it is."""
+    """Size of the given short edge and the same shape, unless the long edge would exceed ``max_size``; 0: as it is."""
     return ResizeShortestEdge.get_output_shape(*size, short_edge, max_size) if short_edge else size
 
 

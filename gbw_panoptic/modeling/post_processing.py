@@ -1,7 +1,7 @@
 """From dense predictions to a panoptic map: centres, pixels grouped around them, majority vote per instance.
 
-The method and its results are those of Panoptic-DeepLab (Cheng et al., CVPR 2020, section 3.3) as Detectron2 implements it;
-memory is bounded and the host waits a fixed number of times, however many instances there are.
+The method and its results are those of Panoptic-DeepLab (Cheng et al., CVPR 2020, section 3.3) as Detectron2 implements
+it; memory is bounded and the host waits a fixed number of times, however many instances there are.
 
 Shapes: H x W image, K centres, C classes. Coordinates are (y, x) in pixels.
 """
@@ -130,8 +130,8 @@ def group_pixels(centers: Tensor, offset: Tensor, *, mask: Tensor) -> Tensor:
 def _nearest(centers: Tensor, locations: Tensor) -> tuple[Tensor, Tensor]:
     """Index [P] of the centre nearest to each of P locations [P, 2], and whether that is unsure.
 
-    Squares need no roots, but the rounding of roots decides near ties in Detectron2 (about one pixel in a million), so these
-    are left to the very norm that it takes, like locations that are not finite.
+    Squares need no roots, but the rounding of roots decides near ties in Detectron2 (about one pixel in a million), so
+    these are left to the very norm that it takes, like locations that are not finite.
     """
     y, x = centers.to(locations.dtype).unbind(1)
     squares = (locations[:, :1] - y).square_().add_((locations[:, 1:] - x).square_())
@@ -158,7 +158,8 @@ def merge_semantic_and_instance(
         instance_ids: H x W int64, 0 = no instance, else 1..K.
         num_instances: K.
         thing_ids: classes with instances.
-        label_divisor: panoptic id = class * label_divisor + number within the class, by instance id from 1; 0 for stuff.
+        label_divisor: panoptic id = class * label_divisor + number within the class, in order of instance id from 1; 0
+            for stuff.
         stuff_area: stuff classes of fewer pixels become void.
         void_label: also the label of thing pixels without an instance.
 

@@ -17,7 +17,13 @@ from PIL import Image
 
 from gbw_panoptic.config import add_gbw_panoptic_config
 from gbw_panoptic.data import loader as loader_module
-from gbw_panoptic.data.loader import DomainBatch, DomainLoader, build_source_sampler, build_test_loader, build_train_loader
+from gbw_panoptic.data.loader import (
+    DomainBatch,
+    DomainLoader,
+    build_source_sampler,
+    build_test_loader,
+    build_train_loader,
+)
 from gbw_panoptic.data.samplers import Domain, EpochSampler, RareClassSampler
 from gbw_panoptic.data.streams import SampleStream
 from gbw_panoptic.errors import UserError

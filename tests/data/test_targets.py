@@ -13,7 +13,7 @@ STUFF = CITYSCAPES.stuff_ids
 
 
 def random_scene(rng: np.random.Generator) -> tuple[np.ndarray, list[dict]]:
-    """Overlapping rectangles, small and odd sizes, sparse ids, unlisted, absent, crowd and (rarely) duplicated segments."""
+    """Overlapping rectangles, odd sizes, sparse ids; unlisted, absent, crowd and (rarely) duplicated segments."""
     height, width = rng.integers(1, 60, 2)
     panoptic = np.zeros((height, width), dtype=np.int64)
     segments = []
