@@ -46,7 +46,7 @@ class SampleStream:
 
 
 def data_loader(dataset: Dataset, indices: Iterable[int], num_workers: int) -> DataLoader:
-    """Items of ``dataset`` as they are, in the order of ``indices``, made by ``num_workers`` processes (0: this one)."""
+    """Items of ``dataset`` as they are, in the order of ``indices``, by ``num_workers`` processes (0: this one)."""
     return DataLoader(
         dataset,
         batch_size=None,

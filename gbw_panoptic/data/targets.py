@@ -3,8 +3,8 @@
 Shapes: H x W image, K thing instances, S = 6 sigma + 3 side of the Gaussian patch of one centre.
 Coordinates are (y, x) in pixels, with the centre of the top left pixel at (0, 0).
 
-The values are those of Detectron2's ``PanopticDeepLabTargetGenerator`` (Cheng et al., CVPR 2020, section 3), which scans
-the image several times per segment; here, every pixel is looked up once, whatever the number of segments.
+The values are those of Detectron2's ``PanopticDeepLabTargetGenerator`` (Cheng et al., CVPR 2020, section 3), which
+scans the image several times per segment; here, every pixel is looked up once, however many segments there are.
 """
 
 from typing import Collection, Mapping, Sequence
