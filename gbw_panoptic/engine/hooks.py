@@ -36,18 +36,19 @@ class ClassWeightLogger(HookBase):
 
 
 def truncate_metrics(path: str, iteration: int) -> None:
-    """Drop the lines of metrics.json after ``iteration``: a resumed run writes them again. Atomic."""
+    """Cut metrics.json behind the lines up to ``iteration``: a resumed run writes the rest again.
+
+    In place, since a writer may hold the file open; one system call, so a kill leaves the old file or the new one.
+    """
     if not os.path.isfile(path):
         return
-    kept = []
-    with open(path) as file:
+    end = 0
+    with open(path, "rb") as file:
         for line in file:
             try:
-                if json.loads(line)["iteration"] <= iteration:
-                    kept.append(line)
+                if json.loads(line)["iteration"] > iteration:
+                    break
             except (json.JSONDecodeError, KeyError, TypeError):
-                continue  # the line that a killed process left half written
-    temporary = f"{path}.tmp"
-    with open(temporary, "w") as file:
-        file.writelines(kept)
-    os.replace(temporary, path)
+                break  # the line that a killed process left half written
+            end += len(line)
+    os.truncate(path, end)
