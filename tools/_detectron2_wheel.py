@@ -1,8 +1,9 @@
 """Turn the source distribution of Detectron2 v0.6 into a pure-Python wheel that runs on today's packages.
 
-``pb1-detectron2==0.6`` holds the Python sources of the official v0.6 tag, byte for byte, without the C++ operators, and
-its own build fails for lack of them. This project needs none of those operators (deformable convolution, rotated boxes,
-fast COCO evaluation of boxes). So: check the hash, apply the fixes of :data:`FIXES`, build with a build file of our own.
+``pb1-detectron2==0.6`` holds the Python sources of the official v0.6 tag, byte for byte, without the C++ operators,
+and its own build fails for lack of them. This project needs none of those operators (deformable convolution, rotated
+boxes, fast COCO evaluation of boxes). So: check the hash, apply the fixes of :data:`FIXES`, build with a build file of
+our own.
 """
 
 from __future__ import annotations
@@ -62,15 +63,19 @@ FIXES = (
     Fix("detectron2/layers/roi_align_rotated.py", _IMPORT_OPERATORS, _NO_OPERATORS, 1),
     Fix("detectron2/layers/rotated_boxes.py", _IMPORT_OPERATORS, _NO_OPERATORS, 1),
     # Deprecated in torch, with a warning at each use.
-    Fix("detectron2/modeling/anchor_generator.py", r"torch\.meshgrid\((\w+, \w+)\)", r'torch.meshgrid(\1, indexing="ij")', 1),
+    Fix(
+        "detectron2/modeling/anchor_generator.py",
+        r"torch\.meshgrid\((\w+, \w+)\)",
+        r'torch.meshgrid(\1, indexing="ij")',
+        1,
+    ),
     Fix(
         "projects/Panoptic-DeepLab/panoptic_deeplab/post_processing.py",
         r"(torch\.meshgrid\(\n(?:.+,\n){2})",
         r'\1        indexing="ij",\n',
         1,
     ),
-    Fix("detectron2/engine/train_loop.py", r"from torch\.cuda\.amp import GradScaler", "from torch.amp import GradScaler", 1),
-    Fix("detectron2/engine/train_loop.py", r"from torch\.cuda\.amp import autocast", "from torch import autocast", 1),
+    Fix("detectron2/engine/train_loop.py", r"from torch\.cuda\.amp import", "from torch.amp import", 2),
     Fix("detectron2/engine/train_loop.py", r"with autocast\(\):", 'with autocast("cuda"):', 1),
 )
 
@@ -132,7 +137,9 @@ def apply_fixes(tree: Path, fixes: Sequence[Fix] = FIXES) -> None:
     for fix in fixes:
         file = tree / fix.path
         if not file.is_file():
-            raise SourceError(f"expected {fix.path} in the Detectron2 sources, found no such file; the fixes do not fit them")
+            raise SourceError(
+                f"expected {fix.path} in the Detectron2 sources, found no such file; the fixes do not fit them"
+            )
         text, count = re.subn(fix.old, fix.new, file.read_text(encoding="utf-8"), flags=re.MULTILINE)
         if count != fix.count:
             raise SourceError(

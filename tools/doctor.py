@@ -61,7 +61,7 @@ def describe_devices() -> Iterator[tuple[str, str]]:
     waiting = ", ".join(f"{name}={os.environ.get(name, 'unset')}" for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"))
     yield "CPU", f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads, {waiting}"
     if not torch.cuda.is_available():
-        yield "CUDA", f"no device (torch was built {'for CUDA ' + torch.version.cuda if torch.version.cuda else 'without CUDA'})"
+        yield "CUDA", f"no device (torch was built for CUDA {torch.version.cuda or '-'})"
     for index in range(torch.cuda.device_count()):
         device = torch.cuda.get_device_properties(index)
         yield f"CUDA {index}", f"{device.name}, {device.total_memory // MIB} MiB, CUDA {torch.version.cuda}"

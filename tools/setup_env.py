@@ -5,8 +5,8 @@
 A second run finds the stamp of the first and does nothing; an interrupted run is resumed by the next one. pip is used
 with its own configuration, so a mirror or an index of your own is named in the usual way (``PIP_INDEX_URL``, pip.conf).
 
-``DETECTRON2=<pip requirement>`` installs that Detectron2 (without its dependencies: the lock has them) instead of building
-v0.6 as a pure-Python wheel; a Detectron2 that is already in ``.venv`` is used as it is.
+``DETECTRON2=<pip requirement>`` installs that Detectron2 (without its dependencies: the lock has them) instead of
+building v0.6 as a pure-Python wheel; a Detectron2 that is already in ``.venv`` is used as it is.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ REMEDIES = (
     (r"No space left on device", "free some GB on this disk and run again; what is installed is kept"),
     (r"NewConnectionError|establish a new connection|name resolution|ConnectTimeout|ProxyError|Connection refused",
      "the package index cannot be reached; check the network, the proxy or pip's index setting, and run again"),
-    (r"Read timed out|IncompleteRead|Connection broken", "the network is too slow; run again, what is installed is kept"),
+    (r"Read timed out|IncompleteRead|Connection broken", "the network is slow; run again, what is installed is kept"),
     (r"No matching distribution found", "the package index has no such version for this Python and this platform"),
 )
 
@@ -74,7 +74,7 @@ class Environment:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def is_current(self) -> bool:
-        """Whether a finished set-up with this digest is there; without a Detectron2 named now, with the one named then."""
+        """Whether a finished set-up with this digest is there; with no Detectron2 named, the one named then counts."""
         try:
             stamp = json.loads(self.stamp.read_text(encoding="utf-8"))
             return self.python.exists() and stamp["digest"] == self.digest(self.detectron2 or stamp["detectron2"])
@@ -159,9 +159,8 @@ class Environment:
 
     def run(self, command: list[str], failure: str) -> None:
         """Run a command quietly; raise :class:`SetupError` with its output and a remedy when it fails."""
-        with subprocess.Popen(
-            command, cwd=self.root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        ) as process:
+        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        with subprocess.Popen(command, cwd=self.root, text=True, **streams) as process:
             output = None
             while output is None:
                 try:
@@ -203,8 +202,11 @@ def main() -> int:
         environment = Environment(ROOT, os.environ.get("DETECTRON2", "").strip())
         if not environment.is_current():
             environment.make()
-    except (SetupError, wheel.SourceError) as error:
+    except SetupError as error:
         print(error, file=sys.stderr)
+        return EXIT_CODE
+    except wheel.SourceError as error:
+        print(f"error: {error}", file=sys.stderr)
         return EXIT_CODE
     except KeyboardInterrupt:
         print("interrupted; the next run goes on from here", file=sys.stderr)

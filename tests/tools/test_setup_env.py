@@ -12,6 +12,7 @@ import setup_env
 from setup_env import Environment, SetupError
 
 ROOT = Path(setup_env.__file__).parent.parent
+STEPS = ("create", "install_build_tools", "install_lock", "install_detectron2", "install_project", "check_imports")
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def made(checkout, monkeypatch):
     """An environment whose steps do nothing but their names are recorded; made once."""
     environment = Environment(checkout)
     environment.calls = []
-    for step in ("create", "install_build_tools", "install_lock", "install_detectron2", "install_project", "check_imports"):
+    for step in STEPS:
         monkeypatch.setattr(environment, step, lambda step=step: environment.calls.append(step))
     environment.python.parent.mkdir(parents=True)
     environment.python.touch()
@@ -57,14 +58,14 @@ class TestFixes:
         archive = tmp_path / "pb1-detectron2-0.6.tar.gz"
         with tarfile.open(archive, "w:gz") as tar:
             tar.add(__file__, "setup.py")
-        with pytest.raises(wheel.SourceError, match=f"expected {archive.name} with sha256 {wheel.SHA256}, found [0-9a-f]{{64}}"):
+        with pytest.raises(wheel.SourceError, match=f"expected {archive.name} with sha256 {wheel.SHA256}, found "):
             wheel.prepare_tree(archive, tmp_path / "source")
         assert not (tmp_path / "source").exists()
 
 
 class TestStamp:
     def test_second_run_does_nothing(self, made):
-        assert made.calls[0] == "create" and made.calls[-1] == "check_imports"
+        assert made.calls == list(STEPS)
         assert Environment(made.root).is_current()
 
     def test_every_input_changes_the_digest(self, made):
@@ -98,9 +99,9 @@ class TestStamp:
 
     def test_metadata_of_a_killed_installation_is_removed(self, tmp_path):
         packages = tmp_path / "lib/python3.11/site-packages"
-        for name, files in (("whole-1.dist-info", ("METADATA", "INSTALLER")), ("half-1.dist-info", ("METADATA", "RECORD"))):
+        for name, last in (("whole-1.dist-info", "INSTALLER"), ("half-1.dist-info", "RECORD")):
             (packages / name).mkdir(parents=True)
-            for file in files:
+            for file in ("METADATA", last):
                 (packages / name / file).touch()
         (packages / "half-1.dist-info/licenses").mkdir()
         (packages / "half-1.dist-info/licenses/LICENSE").touch()
@@ -125,12 +126,10 @@ class TestErrors:
             Environment(checkout).run([sys.executable, "-c", script], "it failed")
 
     def test_python_without_pip_is_named(self):
-        assert "python3-venv" in setup_env.remedy("The virtual environment was not created ... ensurepip is not available")
+        assert "python3-venv" in setup_env.remedy("not created successfully because ensurepip is not available")
 
-    def test_exit_code_is_2_without_a_traceback(self, checkout):
-        (checkout / "requirements.lock").unlink()
-        (checkout / "requirements.lock").write_text("setuptools==0.0.0\n")
-        script = f"import setup_env as s, pathlib; s.ROOT = pathlib.Path({str(checkout)!r}); s.OLDEST = (9, 9); raise SystemExit(s.main())"
+    def test_exit_code_is_2_without_a_traceback(self):
+        script = "import setup_env, sys; setup_env.OLDEST = (9, 9); sys.exit(setup_env.main())"
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "tools")}
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
         assert done.returncode == 2
@@ -138,7 +137,8 @@ class TestErrors:
 
 
 def test_lock_pins_everything_exactly_once():
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and not line.startswith("#")]
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    lines = [line for line in lines if line and not line.startswith("#")]
     assert all(re.fullmatch(r'[\w.-]+==[\w.]+( ; platform_system == "Linux")?', line) for line in lines)
     names = [line.split("==")[0] for line in lines]
     assert len(names) == len(set(names))
