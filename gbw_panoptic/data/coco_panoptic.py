@@ -13,7 +13,7 @@ from scipy.ndimage import find_objects
 
 from ..errors import UserError
 from ..taxonomy import Taxonomy
-from . import io
+from .. import files
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def load_panoptic_json(path: str | os.PathLike, taxonomy: Taxonomy) -> list[Pano
         UserError: missing or damaged file, keys absent, categories or segments outside ``taxonomy``, ids that occur
             twice, file names that leave their folder.
     """
-    value = io.read_json(path)
+    value = files.read_json(path)
     try:
         _check_categories(value["categories"], taxonomy)
         images = {image["id"]: safe_file_name(image["file_name"]) for image in value["images"]}
@@ -59,7 +59,7 @@ def save_panoptic_json(
     path: str | os.PathLike, images: list[dict], annotations: list[dict], taxonomy: Taxonomy
 ) -> None:
     """Write a COCO-panoptic JSON, atomically."""
-    io.write_json(path, {"images": images, "annotations": annotations, "categories": taxonomy.categories()})
+    files.write_json(path, {"images": images, "annotations": annotations, "categories": taxonomy.categories()})
 
 
 def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[dict]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..taxonomy import Taxonomy
-from . import io
+from .. import files
 from .targets import segment_rows
 from .views import resize_ids
 
@@ -55,7 +55,7 @@ def read_label_map(
     """
     panoptic = "pan_seg_file_name" in record
     path = record["pan_seg_file_name"] if panoptic else record["sem_seg_file_name"]
-    label = io.read_panoptic(path) if panoptic else io.read_label(path)
+    label = files.read_panoptic(path) if panoptic else files.read_label(path)
     if label.shape != size:
         raise UserError(
             f"expected a label of the image's size, found {label.shape[0]}x{label.shape[1]} in {path} for "

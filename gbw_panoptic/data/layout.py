@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from . import io
+from .. import files
 
 MANIFEST = "streets.json"  # written by the generator of Streets; its counts replace those of the real data sets
 
@@ -162,7 +162,7 @@ def expected_images(root: Path, split: Split) -> int:
     if not manifest.is_file():
         return split.expected_images
     try:
-        splits = io.read_json(manifest)["datasets"].get(split.dataset, {})
+        splits = files.read_json(manifest)["datasets"].get(split.dataset, {})
         count = splits[split.name]["images"] if split.name in splits else 0
     except (AttributeError, KeyError, TypeError):
         count = None

@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from torch.utils.data import Dataset
 
 from ..errors import UserError
-from . import io
+from .. import files
 from .mappers import SourceMapper, TargetMapper
 from .samplers import Domain, EpochSampler, RareClassSampler, Sampler, rank_positions
 from .statistics import ClassStatistics
@@ -133,7 +133,7 @@ class _TestImages(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any] | BadFile:
         record = self.records[index]
         try:
-            image = io.read_image(record["file_name"], self.image_format)
+            image = files.read_image(record["file_name"], self.image_format)
         except UserError as error:
             return BadFile(record["file_name"], str(error))
         height, width = image.shape[:2]

@@ -15,7 +15,7 @@ from detectron2.data import MetadataCatalog
 from torch import Tensor
 
 from ..taxonomy import Taxonomy
-from . import io
+from .. import files
 from .label_maps import LabelMap, read_label_map
 from .samplers import Domain, Draw, Stream, random_generator
 from .targets import panoptic_deeplab_targets
@@ -88,7 +88,7 @@ class SourceMapper:
             UserError: a file cannot be read, label and image differ in size, or the label holds ids that it must not.
         """
         generator = random_generator(self.seed, Domain.SOURCE, Stream.AUGMENTATION, draw.position)
-        image = io.read_image(record["file_name"], self.image_format)
+        image = files.read_image(record["file_name"], self.image_format)
         ignore_crowd = bool(self.target_options and self.target_options.get("ignore_crowd_in_semantic"))
         label = read_label_map(record, image.shape[:2], self.taxonomy, ignore_crowd=ignore_crowd)
         size = self.views.resized_size(image.shape[:2], generator)
@@ -170,7 +170,7 @@ class TargetMapper:
             UserError: the file cannot be read.
         """
         generator = random_generator(self.seed, Domain.TARGET, Stream.AUGMENTATION, draw.position)
-        image = io.read_image(record["file_name"], self.image_format)
+        image = files.read_image(record["file_name"], self.image_format)
         size = self.views.resized_size(image.shape[:2], generator)
         window, flip = self.views.window(size, generator), self.views.flip(generator)
         valid = np.zeros(size, dtype=bool)

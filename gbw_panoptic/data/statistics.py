@@ -8,7 +8,7 @@ from typing import Mapping, Sequence
 import numpy as np
 
 from ..errors import UserError
-from . import io
+from .. import files
 
 _VERSION = 1
 
@@ -52,7 +52,7 @@ class ClassStatistics:
         """Write the JSON of docs/architecture.md, atomically."""
         images = {stem: {str(c): n for c, n in sorted(counts.items())} for stem, counts in self.images.items()}
         value = {"version": _VERSION, "class_names": self.class_names, "pixels": self.pixels.tolist(), "images": images}
-        io.write_json(path, value)
+        files.write_json(path, value)
 
     @classmethod
     def load(cls, path: str | os.PathLike, class_names: Sequence[str] | None = None) -> "ClassStatistics":
@@ -64,7 +64,7 @@ class ClassStatistics:
         Raises:
             UserError: the file is missing, damaged, of another version, of other classes or inconsistent.
         """
-        value = io.read_json(path)
+        value = files.read_json(path)
         try:
             if value["version"] != _VERSION:
                 raise ValueError(f"version {value['version']}")

@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from ..data import io
+from .. import files
 from ..errors import UserError
 from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
 from ..visualization.panels import make_panel, pixel_errors
@@ -60,7 +60,7 @@ def _source_pixels(names: Sequence[str]) -> np.ndarray | None:
             "No class statistics of %s: rare classes are not averaged apart.", ", ".join(names) or "a source"
         )
         return None
-    return np.sum([io.read_json(path)["pixels"] for path in paths], axis=0)
+    return np.sum([files.read_json(path)["pixels"] for path in paths], axis=0)
 
 
 class DomainAdaptationEvaluator(DatasetEvaluator):
@@ -158,11 +158,11 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
             true_map, values = maps.panoptic_map(truth.ids, truth.segments, self._taxonomy)
             predicted_map, matched = panoptic, _accepted_pairs(overlaps, values)
         errors = pixel_errors(true_map, predicted_map, self._taxonomy, matched=matched)
-        image = io.read_image(record["file_name"])
+        image = files.read_image(record["file_name"])
         folder = self._output_dir / "panels" / self._identity["model"]
         folder.mkdir(parents=True, exist_ok=True)
         panel = make_panel(image, true_map, predicted_map, errors, self._taxonomy)
-        io.write_png(folder / f"{Path(record['file_name']).stem}.png", panel)
+        files.write_png(folder / f"{Path(record['file_name']).stem}.png", panel)
 
     def evaluate(self) -> OrderedDict:
         """Merges the ranks, logs tables and writes the results.
@@ -182,7 +182,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
                 **self._identity, "images": len(self._images), "protocols": [p.name for p in self._protocols],
                 "seconds_per_image": self._seconds_per_image(), "scores": scores,
             }  # fmt: skip
-            io.write_json(self._output_dir / f"{self._identity['model']}.json", complete)
+            files.write_json(self._output_dir / f"{self._identity['model']}.json", complete)
         return results.flatten(scores)
 
     def _gather(self) -> None:

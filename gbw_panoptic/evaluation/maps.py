@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data import io
+from .. import files
 from ..errors import UserError
 from ..taxonomy import Taxonomy
 from .counting import distinct_values, positions
@@ -34,14 +34,14 @@ class GroundTruth:
 def read_ground_truth(record: Mapping, taxonomy: Taxonomy) -> GroundTruth:
     """Reads the panoptic label of a data set record, or else its semantic one; crowds count in the semantic truth."""
     if "pan_seg_file_name" in record:
-        ids = io.read_panoptic(record["pan_seg_file_name"])
+        ids = files.read_panoptic(record["pan_seg_file_name"])
         table = np.full(int(ids.max(initial=0)) + 1, taxonomy.ignore_label, np.uint8)
         for segment in record["segments_info"]:
             if segment["id"] < len(table):
                 table[segment["id"]] = segment["category_id"]
         return GroundTruth(table[ids], ids, record["segments_info"])
     if "sem_seg_file_name" in record:
-        return GroundTruth(io.read_label(record["sem_seg_file_name"]), None, ())
+        return GroundTruth(files.read_label(record["sem_seg_file_name"]), None, ())
     raise UserError(
         f"expected labels to evaluate {record['file_name']}, found none: name a labelled data set in DATASETS.TEST"
     )

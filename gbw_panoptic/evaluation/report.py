@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from tabulate import tabulate
 
-from ..data import io
+from .. import files
 from ..errors import UserError
 from ..taxonomy import CITYSCAPES
 from ..visualization import plots
@@ -45,7 +45,7 @@ def write_report(output_dir: str | Path) -> str:
     )
     blocks = [block for section in sections for block in section(run)]
     path = folder / "report.md"
-    io.atomic_write(path, ("\n\n".join(blocks) + "\n").encode())
+    files.atomic_write(path, ("\n\n".join(blocks) + "\n").encode())
     return str(path)
 
 
@@ -194,7 +194,7 @@ def _iteration(evaluation: Mapping) -> str:
 def _picture(run: RunFolder, name: str, data: bytes, text: str) -> str:
     path = run.path / _FOLDER / name
     path.parent.mkdir(exist_ok=True)
-    io.atomic_write(path, data)
+    files.atomic_write(path, data)
     return f"![{text}]({_link(run, path)})"
 
 

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from panopticapi.utils import rgb2id
 from PIL import Image
 
-from gbw_panoptic.data import io
+from gbw_panoptic import files
 from gbw_panoptic.data.coco_panoptic import compact_ids, describe_segments
 from gbw_panoptic.data.preparation import check, prepare, status
 from gbw_panoptic.data.preparation.converters import synthia_panoptic_ids
@@ -436,9 +436,9 @@ def expect_synthia_images(root: Path, count: int) -> None:
 
 def plant_prepared_pixel(root: Path) -> None:
     path = root / SYNTHIA / "panoptic_cityscapes/0000002_panoptic.png"
-    pixels = io.read_image(path)
+    pixels = files.read_image(path)
     pixels[:, :] = pixels[0, 0]
-    io.write_png(path, pixels)
+    files.write_png(path, pixels)
 
 
 SOUND_CHECK_FAULTS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import UserError
 from ...taxonomy import CITYSCAPES
-from .. import io
+from ... import files
 from ..coco_panoptic import save_panoptic_json
 from ..layout import ImageName, Split, expected_images, expected_splits, list_images, missing_download
 from ..statistics import ClassStatistics

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import UserError
+from .errors import UserError
 
 TEMPORARY_SUFFIX = ".tmp"
 

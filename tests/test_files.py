@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from gbw_panoptic.data import io
+from gbw_panoptic import files
 from gbw_panoptic.errors import UserError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)
@@ -18,26 +18,26 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)
 def test_read_image_has_the_requested_channel_order(tmp_path, suffix):
     path = tmp_path / f"image{suffix}"
     Image.fromarray(IMAGE).save(path)
-    assert np.array_equal(io.read_image(path), IMAGE)
-    assert np.array_equal(io.read_image(path, "BGR"), IMAGE[:, :, ::-1])
-    assert io.read_image_size(path) == IMAGE.shape[:2]
+    assert np.array_equal(files.read_image(path), IMAGE)
+    assert np.array_equal(files.read_image(path, "BGR"), IMAGE[:, :, ::-1])
+    assert files.read_image_size(path) == IMAGE.shape[:2]
 
 
 def test_read_image_makes_three_channels_of_grey_and_transparent_files(tmp_path):
     Image.fromarray(IMAGE[:, :, 0]).save(tmp_path / "grey.png")
-    assert np.array_equal(io.read_image(tmp_path / "grey.png"), np.repeat(IMAGE[:, :, :1], 3, axis=2))
+    assert np.array_equal(files.read_image(tmp_path / "grey.png"), np.repeat(IMAGE[:, :, :1], 3, axis=2))
     Image.fromarray(IMAGE).convert("RGBA").save(tmp_path / "transparent.png")
-    assert np.array_equal(io.read_image(tmp_path / "transparent.png"), IMAGE)
+    assert np.array_equal(files.read_image(tmp_path / "transparent.png"), IMAGE)
 
 
 def test_read_image_turns_a_photograph_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # rotated by 180 degrees
     Image.fromarray(IMAGE).save(tmp_path / "photo.png", exif=exif)
-    assert np.array_equal(io.read_image(tmp_path / "photo.png"), IMAGE[::-1, ::-1])
+    assert np.array_equal(files.read_image(tmp_path / "photo.png"), IMAGE[::-1, ::-1])
 
 
-@pytest.mark.parametrize("reader", [io.read_image, io.read_panoptic, io.read_label, io.read_two_byte_channels])
+@pytest.mark.parametrize("reader", [files.read_image, files.read_panoptic, files.read_label, files.read_two_byte_channels])
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated", "flipped", "folder"])
 def test_damaged_files_are_named_and_never_returned(tmp_path, reader, damage):
     path = tmp_path / "bad.png"
@@ -60,15 +60,15 @@ def test_truncated_jpeg_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-200])
     assert cv2.imread(str(path)) is not None  # OpenCV would have filled the rest with grey
     with pytest.raises(UserError, match="damaged file at .*bad.jpg"):
-        io.read_image(path)
+        files.read_image(path)
 
 
 @settings(max_examples=25, deadline=None)
 @given(hnp.arrays(np.int32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 2**24 - 1)))
 def test_panoptic_ids_survive_a_png(tmp_path_factory, ids):
     path = tmp_path_factory.mktemp("ids") / "ids.png"
-    io.write_png(path, np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8))
-    found = io.read_panoptic(path)
+    files.write_png(path, np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8))
+    found = files.read_panoptic(path)
     assert found.dtype == np.int32 and np.array_equal(found, ids)
     rgb = cv2.imread(str(path))[:, :, ::-1].astype(np.int64)  # an independent decoder
     assert np.array_equal(rgb @ [1, 256, 65536], ids)
@@ -79,51 +79,51 @@ def test_read_label_takes_indices_of_a_palette_not_its_colors(tmp_path):
     image = Image.fromarray(labels)
     image.putpalette(np.random.default_rng(0).integers(0, 256, 768, dtype=np.uint8).tobytes())
     image.save(tmp_path / "label.png")
-    assert np.array_equal(io.read_label(tmp_path / "label.png"), labels)
+    assert np.array_equal(files.read_label(tmp_path / "label.png"), labels)
 
 
 def test_wrong_pixel_formats_are_refused(tmp_path):
     Image.fromarray(IMAGE).save(tmp_path / "color.png")
     Image.fromarray(IMAGE[:, :, 0]).save(tmp_path / "grey.png")
     with pytest.raises(UserError, match="found mode RGB in .*color.png"):
-        io.read_label(tmp_path / "color.png")
+        files.read_label(tmp_path / "color.png")
     with pytest.raises(UserError, match="found mode L in .*grey.png"):
-        io.read_panoptic(tmp_path / "grey.png")
+        files.read_panoptic(tmp_path / "grey.png")
     with pytest.raises(UserError, match="found mode RGB in .*color.png"):
-        io.read_instance_ids(tmp_path / "color.png")
+        files.read_instance_ids(tmp_path / "color.png")
     with pytest.raises(UserError, match="found 8-bit with 3 channel.* in .*color.png"):
-        io.read_two_byte_channels(tmp_path / "color.png")
+        files.read_two_byte_channels(tmp_path / "color.png")
     cv2.imwrite(str(tmp_path / "one.png"), IMAGE[:, :, 0].astype(np.uint16))
     with pytest.raises(UserError, match="found 16-bit with 1 channel.* in .*one.png"):
-        io.read_two_byte_channels(tmp_path / "one.png")
+        files.read_two_byte_channels(tmp_path / "one.png")
 
 
 def test_two_byte_channels_keep_all_bits_in_rgb_order(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 2**16, (6, 5, 3), dtype=np.uint16)
     cv2.imwrite(str(tmp_path / "wide.png"), pixels[:, :, ::-1])
-    assert np.array_equal(io.read_two_byte_channels(tmp_path / "wide.png"), pixels)
+    assert np.array_equal(files.read_two_byte_channels(tmp_path / "wide.png"), pixels)
 
 
 def test_unknown_channel_order_is_refused(tmp_path):
     with pytest.raises(UserError, match="found 'L'"):
-        io.read_image(tmp_path / "any.png", "L")
+        files.read_image(tmp_path / "any.png", "L")
 
 
 def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "value.json"
-    io.write_json(path, {"a": 1})
+    files.write_json(path, {"a": 1})
 
     def fail(source, target):
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        io.write_json(path, {"a": 2})
-    assert io.read_json(path) == {"a": 1}
+        files.write_json(path, {"a": 2})
+    assert files.read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
 
 
 def test_damaged_json_is_named(tmp_path):
     (tmp_path / "bad.json").write_text('{"a": ')
     with pytest.raises(UserError, match="expected JSON.*bad.json"):
-        io.read_json(tmp_path / "bad.json")
+        files.read_json(tmp_path / "bad.json")

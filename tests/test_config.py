@@ -1,0 +1,117 @@
+"""Configurations: every shipped one builds and trains, every contradiction is one sentence."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gbw_panoptic.engine import build_trainer
+from gbw_panoptic.engine.setup import load_config
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.validation import validate
+
+ROOT = Path(__file__).parents[1]
+LEAVES = sorted(
+    str(p.relative_to(ROOT / "configs")) for p in (ROOT / "configs").glob("*/*.yaml") if not p.name.startswith("Base")
+)
+#: Swaps any configuration to Streets at test scale: sizes, one image a batch, no weights, no evaluation.
+SMALL = (
+    "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.IMS_PER_BATCH", 1, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0,
+    "INPUT.CROP.SIZE", "(64, 128)", "INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.TARGET.MIN_SIZE_TRAIN", "(128,)",
+    "DATASETS.TEST", "()", "DATALOADER.NUM_WORKERS", 0, "INPUT.TARGET.IGNORE_TOP", 2,
+    "INPUT.TARGET.IGNORE_BOTTOM", 13,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("config", LEAVES)
+def test_every_config_trains_two_iterations(make_cfg, tmp_path, config):
+    cfg = make_cfg(config, *SMALL)
+    validate(cfg)
+    trainer = build_trainer(cfg)
+    trainer.train(0, 2)
+    assert trainer.iter == 2 and (tmp_path / "run" / "metrics.json").stat().st_size > 0
+
+
+@pytest.mark.parametrize("config", LEAVES)
+def test_a_leaf_says_only_what_differs(config):
+    lines = [l for l in (ROOT / "configs" / config).read_text().splitlines() if l.strip() and not l.startswith("#")]
+    assert len(lines) <= 15
+
+
+@pytest.mark.parametrize(
+    "config, opts, words",
+    [
+        ("source_only", ("MODEL.TASK", "instance"), "MODEL.TASK: expected one of panoptic, semantic, found 'instance'"),
+        ("source_only", ("TRAINER.NAME", "GANTrainer"), "TRAINER.NAME: expected one of"),
+        ("source_only", ("WEIGHTING.SEMANTIC", "gwb"), "WEIGHTING.SEMANTIC: expected one of none"),
+        ("source_only", ("GBW.LAMBDA", 0.0), "GBW.LAMBDA: expected a number above 0, found 0.0"),
+        ("source_only", ("GBW.MOMENTUM", 1.0), "GBW.MOMENTUM"),
+        ("source_only", ("SEED", -1), "SEED: expected an integer of at least 0"),
+        ("source_only", ("DATASETS.TRAIN", "('synthia',)"), "found 'synthia'; correct the name"),
+        ("source_only", ("DATASETS.TRAIN", "()"), "DATASETS.TRAIN: expected at least one"),
+        ("source_only", ("DATASETS.TRAIN", "('gta5_sem_train',)"), "semantic labels only"),
+        ("source_only", ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 16), "NUM_CLASSES: expected 19.*found 16"),
+        ("source_only", ("DATASETS.TARGET", "('cityscapes_uda_images_train',)"), "never looks at it"),
+        ("source_only", ("TEST.MODEL", "teacher"), "has no teacher"),
+        ("source_only", ("TEST.PROTOCOLS", "('17',)"), "found '17'"),
+        ("source_only", ("TEST.PROTOCOLS", "('13',)"), "semantic only"),
+        ("source_only", ("MODEL.TASK", "semantic", "WEIGHTING.CENTER", "gbw"), "no such head"),
+        ("self_training", ("DATASETS.TARGET", "()"), "DATASETS.TARGET: expected the unlabelled target"),
+        ("self_training", ("SELF_TRAINING.EMA_DECAY", 1.0), "EMA_DECAY"),
+        ("self_training", ("SELF_TRAINING.QUALITY", "pixel"), "QUALITY"),
+    ],
+)
+def test_contradictions_are_one_sentence(make_cfg, config, opts, words):
+    with pytest.raises(UserError, match=words) as caught:
+        validate(make_cfg(f"quick/{config}.yaml", *opts))
+    assert "\n" not in str(caught.value)
+
+
+def test_protocol_16_with_an_output_that_cannot_be_written(make_cfg, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="OUTPUT_DIR: expected a folder"):
+        validate(make_cfg("quick/source_only.yaml", "OUTPUT_DIR", tmp_path / "file" / "run"))
+
+
+@pytest.mark.parametrize(
+    "config, opts, words",
+    [
+        ("missing.yaml", (), "found nothing at"),
+        (None, ("GBW.LAMDA", "1"), "found 'GBW.LAMDA'.*did you mean GBW.LAMBDA"),
+        (None, ("GBW.LAMBDA", "much"), "own type"),
+        (None, ("GBW.LAMBDA",), "exactly one value"),
+        (None, ("GBW.LAMBDA", "1", "--resume", "x"), "put every --flag before the first KEY"),
+    ],
+)
+def test_wrong_command_lines_are_one_sentence(config, opts, words):
+    with pytest.raises(UserError, match=words):
+        load_config(config or "", list(opts))
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("GBW:\n  LAMDA: 1.0\n", "GBW.LAMDA"),
+        ("GBW: 3\n", "GBW"),
+        ("GBW:\n  - [\n", "own type"),
+        ("MODEL: !!python/object/apply:os.system ['true']\n", "python/object"),
+    ],
+)
+def test_wrong_files_are_one_sentence_and_execute_nothing(tmp_path, text, words):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        load_config(str(path), [])
+
+
+def test_the_tool_exits_with_2_and_without_a_traceback(streets_root, tmp_path):
+    """One real process; everything else is tested in this one."""
+    done = subprocess.run(
+        [sys.executable, "tools/train_net.py", "--config-file", "configs/quick/source_only.yaml",
+         "OUTPUT_DIR", str(tmp_path / "run"), "DATASETS.TRAIN", "('gta5_sem_train',)"],
+        cwd=ROOT, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT),
+                                                       "DETECTRON2_DATASETS": str(streets_root)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "semantic labels only" in done.stderr and "Traceback" not in done.stderr + done.stdout

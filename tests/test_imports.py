@@ -1,0 +1,80 @@
+"""The import rule of docs/architecture.md, and other rules of design that a reader cannot see at a glance."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
+COMMON = {"taxonomy", "errors", "files", "cli"}
+ALLOWED = {
+    "taxonomy": set(),
+    "errors": set(),
+    "files": {"errors"},
+    "cli": {"errors"},
+    "config": set(),
+    "data": COMMON,
+    "losses": COMMON,
+    "visualization": COMMON,
+    "evaluation": COMMON | {"visualization"},
+    "weighting": COMMON | {"losses"},
+    "modeling": COMMON | {"losses", "weighting", "data"},
+    "adaptation": COMMON | {"data"},
+    "validation": COMMON | {"adaptation", "losses", "weighting"},
+    "engine": COMMON | {"config", "data", "losses", "weighting", "modeling", "adaptation", "evaluation", "validation"},
+}
+SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def imported_parts(path):
+    """Top-level parts of the package that a file imports."""
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = path.relative_to(PACKAGE.parent).parts[: -node.level]
+            names = [*base[1:], *(node.module or "").split(".")] if node.module else base[1:]
+            names = [n for n in names if n]
+            parts.update([names[0]] if names else [alias.name for alias in node.names])
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gbw_panoptic"):
+            parts.add(node.module.split(".")[1] if "." in node.module else "")
+    return parts
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_import_rule(path):
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    extra = imported_parts(path) - ALLOWED[own] - {own}
+    assert not extra, f"{own} may not import {extra}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_cfg_stops_at_builders(path):
+    """Only config, validation, setup and functions named from_config or build_* (and their private parts) see a cfg."""
+    if path.name in ("config.py", "validation.py", "setup.py"):
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            arguments = {a.arg for a in (*node.args.args, *node.args.kwonlyargs)}
+            builder = re.match(r"_?build|from_config|evaluate$|_source_pixels|.*_parts$", node.name)
+            assert "cfg" not in arguments or builder, f"{path.name}: {node.name} takes a cfg"
+
+
+def test_every_key_of_ours_is_read():
+    source = (PACKAGE / "config.py").read_text()
+    keys = {key.split(".")[-1] for key in re.findall(r"^\s*cfg\.([A-Z_.]+) = ", source, re.M)}
+    rest = "\n".join(p.read_text() for p in SOURCES if p.name not in ("config.py", "validation.py"))
+    detectron2 = {"META_ARCHITECTURE", "NAME", "STRIDE_IN_1X1", "NUM_CLASSES", "PIXEL_MEAN", "PIXEL_STD", "FORMAT", "LOSS_TYPE"}
+    dead = {key for key in keys - detectron2 if not re.search(rf"\b{key}\b", rest)}
+    assert not dead - {"MODEL"}, f"keys that nothing reads: {dead}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_literal_class_ids_outside_the_taxonomy(path):
+    """Comparisons with a thing boundary (11) or a class count (16, 19) belong in taxonomy.py."""
+    if path.name in ("taxonomy.py", "config.py") or "streets" in path.parts:
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Compare):
+            constants = [c.value for c in ast.walk(node) if isinstance(c, ast.Constant)]
+            assert not {11, 16, 19} & {c for c in constants if type(c) is int}, f"{path.name}:{node.lineno}"
