@@ -7,7 +7,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...taxonomy import CITYSCAPES
-from ... import files
+from ... import files as disk
 from ..coco_panoptic import load_panoptic_json
 from ..layout import ImageName, Split, expected_images, expected_splits, list_images, prepare_command
 from ..statistics import ClassStatistics
@@ -68,7 +68,7 @@ def _check_image(check_task: _CheckTask) -> _CheckResult:
     except UserError as error:
         faults.append(as_fault(error))
     if files.image.is_file():
-        faults += _attempt(files.read_image, files.image)[1]
+        faults += _attempt(disk.read_image, files.image)[1]
     description = None
     for position, (path, reader) in enumerate(zip(files.prepared_labels, converter.readers)):
         if not path.is_file():

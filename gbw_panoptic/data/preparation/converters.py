@@ -15,7 +15,7 @@ from typing import Callable, Mapping
 import numpy as np
 
 from ...taxonomy import CITYSCAPES, GTA5_IDS, IGNORE_LABEL, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS, lookup_table
-from ... import files
+from ... import files as disk
 from ..coco_panoptic import compact_ids, describe_segments
 from ..statistics import count_pixels
 from .faults import FaultError, FaultKind
@@ -99,7 +99,7 @@ def synthia_panoptic_ids(classes: np.ndarray, instances: np.ndarray) -> np.ndarr
 
 def _derive_synthia(files: Files) -> tuple[np.ndarray, ...]:
     path = files.raw_labels[0]
-    pixels = files.read_two_byte_channels(path)
+    pixels = disk.read_two_byte_channels(path)
     _require_size(files, path, pixels)
     try:
         return (synthia_panoptic_ids(pixels[:, :, 0], pixels[:, :, 1]),)
@@ -109,7 +109,7 @@ def _derive_synthia(files: Files) -> tuple[np.ndarray, ...]:
 
 def _derive_gta5(files: Files) -> tuple[np.ndarray, ...]:
     path = files.raw_labels[0]
-    labels = files.read_label(path)
+    labels = disk.read_label(path)
     _require_size(files, path, labels)
     _require_ids(labels, set(GTA5_IDS), path)
     return (CITYSCAPES.contiguous_table()[labels],)
@@ -120,7 +120,7 @@ def _derive_cityscapes(files: Files) -> tuple[np.ndarray, ...]:
 
     known = {id_: label for id_, label in id2label.items() if id_ >= 0}
     label_path, instance_path = files.raw_labels
-    labels, instances = files.read_label(label_path), files.read_instance_ids(instance_path)
+    labels, instances = disk.read_label(label_path), disk.read_instance_ids(instance_path)
     _require_size(files, label_path, labels)
     _require_size(files, instance_path, instances)
     _require_ids(labels, set(known), label_path)
@@ -134,11 +134,11 @@ def _derive_cityscapes(files: Files) -> tuple[np.ndarray, ...]:
 
 def _write_panoptic(files: Files, arrays: tuple[np.ndarray, ...]) -> None:
     ids = arrays[0]
-    files.write_png(files.prepared_labels[0], np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8))
+    disk.write_png(files.prepared_labels[0], np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8))
 
 
 def _write_label(files: Files, arrays: tuple[np.ndarray, ...]) -> None:
-    files.write_png(files.prepared_labels[0], arrays[0])
+    disk.write_png(files.prepared_labels[0], arrays[0])
 
 
 def _write_cityscapes(files: Files, arrays: tuple[np.ndarray, ...]) -> None:
@@ -147,8 +147,8 @@ def _write_cityscapes(files: Files, arrays: tuple[np.ndarray, ...]) -> None:
 
     train_id_path, panoptic_path = files.prepared_labels
     instance_path = files.raw_labels[1]
-    files.write_png(train_id_path, arrays[0])
-    with tempfile.TemporaryDirectory(prefix=".", suffix=io.TEMPORARY_SUFFIX, dir=panoptic_path.parent) as folder:
+    disk.write_png(train_id_path, arrays[0])
+    with tempfile.TemporaryDirectory(prefix=".", suffix=disk.TEMPORARY_SUFFIX, dir=panoptic_path.parent) as folder:
         city = Path(folder, "split", "city")
         city.mkdir(parents=True)
         os.symlink(instance_path.resolve(), city / instance_path.name)
@@ -171,7 +171,7 @@ def _describe_label(labels: np.ndarray) -> Description:
 
 
 def _require_size(files: Files, path: Path, labels: np.ndarray) -> None:
-    size = files.read_image_size(files.image)
+    size = disk.read_image_size(files.image)
     if labels.shape[:2] != size:
         (height, width), (found_height, found_width) = size, labels.shape[:2]
         raise FaultError(
@@ -195,15 +195,15 @@ def _outside(expected: str, found: str, path: Path) -> FaultError:
 
 
 CONVERTERS: Mapping[str, Converter] = {
-    "synthia": Converter(_derive_synthia, _write_panoptic, (files.read_panoptic,), _describe_panoptic),
+    "synthia": Converter(_derive_synthia, _write_panoptic, (disk.read_panoptic,), _describe_panoptic),
     "cityscapes": Converter(
-        _derive_cityscapes, _write_cityscapes, (files.read_label, files.read_panoptic), _describe_panoptic
+        _derive_cityscapes, _write_cityscapes, (disk.read_label, disk.read_panoptic), _describe_panoptic
     ),
     # The published GTA5 has images whose label is missing, damaged or of another size.
     "gta5": Converter(
         _derive_gta5,
         _write_label,
-        (files.read_label,),
+        (disk.read_label,),
         _describe_label,
         frozenset({FaultKind.MISSING, FaultKind.SIZE, FaultKind.UNREADABLE}),
     ),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...errors import UserError
 from ...taxonomy import CITYSCAPES
-from ... import files
+from ... import files as disk
 from ..coco_panoptic import save_panoptic_json
 from ..layout import ImageName, Split, expected_images, expected_splits, list_images, missing_download
 from ..statistics import ClassStatistics
@@ -139,7 +139,7 @@ def _is_finished(files: Files) -> bool:
 def _make_clean_folder(folder: Path) -> None:
     """Create ``folder``; remove the temporary files that a killed run left in it and in its city folders."""
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in (f".*{io.TEMPORARY_SUFFIX}", f"*/.*{io.TEMPORARY_SUFFIX}"):
+    for pattern in (f".*{disk.TEMPORARY_SUFFIX}", f"*/.*{disk.TEMPORARY_SUFFIX}"):
         for path in folder.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
