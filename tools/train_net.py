@@ -11,6 +11,10 @@ import argparse
 import glob
 import logging
 import os
+import warnings
+
+# fvcore and Detectron2 script functions at import; a user can do nothing about it
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 from detectron2.engine import default_argument_parser, default_setup, launch
 from detectron2.utils import comm
