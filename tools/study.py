@@ -3,7 +3,7 @@
     python tools/study.py --root output/study/datasets --output output/study --seeds 0 1 2 --jobs 2 [--opts KEY VALUE ...]
 
 The first configuration is the reference of the gains. Every run is `tools/train_net.py` with a seed and a folder of its own;
-the headline is the last iteration of the model that TEST.MODEL names.
+the result is the last iteration: of the teacher where there is one (--model student: of the student), else of the only model.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument("--protocol", default="16")
-    parser.add_argument("--model", default="student", help="student or teacher of the adapting runs")
+    parser.add_argument("--model", default="teacher", help="student or teacher of the adapting runs")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
     return parser.parse_args()
 
