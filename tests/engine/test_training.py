@@ -38,7 +38,7 @@ def states(trainer):
     return {f"{m}.{k}": v for m, model in models.items() for k, v in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", TRAINERS)
 def test_ten_iterations_equal_five_and_resume_five(make_cfg, tmp_path, name, workers):
     options = (*FAST, "DATALOADER.NUM_WORKERS", workers)
