@@ -23,7 +23,7 @@ def validate(cfg) -> None:
     Raises:
         UserError: naming the key, what was expected, what was found and what to do.
     """
-    for check in (_choices, _ranges, _data_sets, _task, _adaptation, _protocols, _output):
+    for check in (_choices, _ranges, _data_sets, _task, _adaptation, _protocols, _files):
         for problem in check(cfg):
             raise UserError(problem)
 
@@ -139,7 +139,12 @@ def _protocols(cfg) -> Iterator[str]:
         )
 
 
-def _output(cfg) -> Iterator[str]:
+def _files(cfg) -> Iterator[str]:
+    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
+        yield (
+            f"MODEL.WEIGHTS: expected a local .pth file, found nothing at {cfg.MODEL.WEIGHTS}; correct the path, or set it "
+            "to '' to start from random weights."
+        )
     folder = os.path.abspath(cfg.OUTPUT_DIR)
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)

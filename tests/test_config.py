@@ -53,6 +53,7 @@ def test_a_leaf_says_only_what_differs(config):
         ("source_only", ("DATASETS.TRAIN", "('gta5_sem_train',)"), "semantic labels only"),
         ("source_only", ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 16), "NUM_CLASSES: expected 19.*found 16"),
         ("source_only", ("DATASETS.TARGET", "('cityscapes_uda_images_train',)"), "never looks at it"),
+        ("source_only", ("MODEL.WEIGHTS", "nowhere.pth"), "found nothing at nowhere.pth"),
         ("source_only", ("TEST.MODEL", "teacher"), "has no teacher"),
         ("source_only", ("TEST.PROTOCOLS", "('17',)"), "found '17'"),
         ("source_only", ("TEST.PROTOCOLS", "('13',)"), "semantic only"),

@@ -16,13 +16,13 @@ import warnings
 # fvcore and Detectron2 script functions at import; a user can do nothing about it
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
-from detectron2.engine import default_argument_parser, default_setup, launch
+from detectron2.engine import default_argument_parser, default_setup, hooks, launch
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from gbw_panoptic import cli
 from gbw_panoptic.data.register import check_datasets
-from gbw_panoptic.engine.build import build_checkpointer, build_models, build_trainer, resume_or_load
+from gbw_panoptic.engine.build import build_checkpointer, build_models, build_trainer, check_resumable, resume_or_load
 from gbw_panoptic.engine.evaluation import evaluate
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.engine.trainer import QuietUserErrors
@@ -42,6 +42,8 @@ def main(args: argparse.Namespace) -> None:
     validate(cfg)
     sources = () if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TARGET)
     check_datasets((*sources, *cfg.DATASETS.TEST))
+    if args.resume and not args.eval_only:
+        check_resumable(cfg.OUTPUT_DIR)
     cfg.freeze()
     default_setup(cfg, args)
     if args.eval_only:
@@ -60,8 +62,6 @@ def main(args: argparse.Namespace) -> None:
 
 def dry_run(cfg, trainer) -> None:
     """Two iterations, one evaluation and one save with the very configuration, in OUTPUT_DIR/dry_run."""
-    from detectron2.engine import hooks
-
     trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, hooks.EvalHook)]
     trainer.train(0, DRY_RUN_ITERATIONS)
     models = {"student": trainer.checkpointer.model}
@@ -80,7 +80,7 @@ def parse() -> argparse.Namespace:
 
 def list_configs() -> None:
     root = os.path.join(os.path.dirname(__file__), "..", "configs")
-    for path in sorted(glob.glob(os.path.join(root, "*", "*.yaml"))):
+    for path in sorted(glob.glob(os.path.join(root, "*", "[!B]*.yaml"))):  # not the Base files
         with open(path) as file:
             first = file.readline().strip()
         print(f"{os.path.relpath(path):70s} {first.removeprefix('#').strip() if first.startswith('#') else ''}")

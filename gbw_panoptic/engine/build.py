@@ -131,17 +131,25 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
     return result
 
 
+def check_resumable(output_dir: str) -> None:
+    """
+    Raises:
+        UserError: there is nothing to resume.
+    """
+    if not os.path.isfile(os.path.join(output_dir, "last_checkpoint")):
+        raise UserError(
+            f"--resume: expected a checkpoint in {output_dir}, found none; drop --resume or give the OUTPUT_DIR of the run to "
+            "be continued."
+        )
+
+
 def resume_or_load(trainer: DomainAdaptationTrainer, weights: str, *, resume: bool) -> None:
     """Resume from OUTPUT_DIR's last checkpoint, or start from ``weights`` (empty: from random initialisation)."""
     checkpointer, logger = trainer.checkpointer, logging.getLogger("gbw_panoptic")
     if not resume:
         checkpointer.resume_or_load(weights, resume=False)
         return
-    if not checkpointer.has_checkpoint():
-        raise UserError(
-            f"--resume: expected a checkpoint in {checkpointer.save_dir}, found none; drop --resume or give the OUTPUT_DIR "
-            "of the run to be continued."
-        )
+    check_resumable(checkpointer.save_dir)
     if weights:
         logger.warning("Resuming from %s: MODEL.WEIGHTS %s is ignored.", checkpointer.get_checkpoint_file(), weights)
     checkpointer.resume_or_load("", resume=True)

@@ -1,0 +1,26 @@
+"""What the README promises."""
+
+import re
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_five_lines_run_on_any_network():
+    code = re.search(r"## Use GBW in your own code\n\n((?:    .*\n|\n)+)", README).group(1)
+    network = torch.nn.Conv2d(3, 19, 1)
+    names = {"logits": network(torch.rand(2, 3, 8, 9)), "labels": torch.randint(0, 19, (2, 8, 9))}
+    exec("\n".join(line[4:] for line in code.splitlines()), names)
+    names["loss"].backward()
+    assert torch.isfinite(network.weight.grad).all() and network.weight.grad.abs().sum() > 0
+    assert names["weighting"].statistics["source"]["weight"].sum() == 19
+
+
+def test_every_file_that_is_named_exists():
+    for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+    for config in re.findall(r"configs/\S+\.yaml", README):
+        assert (ROOT / config).is_file(), config
