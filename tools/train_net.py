@@ -22,7 +22,13 @@ from detectron2.utils.logger import setup_logger
 
 from gbw_panoptic import cli
 from gbw_panoptic.data.register import check_datasets
-from gbw_panoptic.engine.build import build_checkpointer, build_models, build_trainer, check_resumable, resume_or_load
+from gbw_panoptic.engine.build import (
+    build_models,
+    build_trainer,
+    check_resumable,
+    load_for_evaluation,
+    resume_or_load,
+)
 from gbw_panoptic.engine.evaluation import evaluate
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.engine.trainer import QuietUserErrors
@@ -48,7 +54,7 @@ def main(args: argparse.Namespace) -> None:
     default_setup(cfg, args)
     if args.eval_only:
         models = build_models(cfg)
-        build_checkpointer(models, cfg.OUTPUT_DIR).load(cfg.MODEL.WEIGHTS)
+        load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=args.resume)
         evaluate(cfg, models, iteration=-1)
     else:
         trainer = build_trainer(cfg)

@@ -113,6 +113,26 @@ def build_checkpointer(models: dict[str, nn.Module], output_dir: str, **checkpoi
     return SafeCheckpointer(models["student"], output_dir, **others, **checkpointables)
 
 
+def load_for_evaluation(models: dict[str, nn.Module], weights: str, output_dir: str, *, resume: bool) -> None:
+    """Load ``weights`` (with ``resume``: OUTPUT_DIR's last checkpoint) into ``models``; drop a teacher that it does not hold.
+
+    Raises:
+        UserError: there is nothing to load.
+    """
+    checkpointer = build_checkpointer(models, output_dir)
+    if resume:
+        check_resumable(output_dir)
+        weights = checkpointer.get_checkpoint_file()
+    if not weights:
+        raise UserError(
+            "--eval-only: expected a checkpoint in MODEL.WEIGHTS, found none; name one, or give --resume for OUTPUT_DIR's last."
+        )
+    checkpointer.load(weights)
+    for name in set(models) - {"student"} - checkpointer.contents:
+        logging.getLogger("gbw_panoptic").warning("%s holds no %s: it is not evaluated.", weights, name)
+        del models[name]
+
+
 def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[str, nn.Module]) -> list:
     names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.names
     period = max(_LOG_PERIOD, cfg.SOLVER.MAX_ITER // _WEIGHT_RECORDS)

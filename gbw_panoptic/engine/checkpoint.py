@@ -12,7 +12,13 @@ from ..errors import UserError
 
 
 class SafeCheckpointer(DetectionCheckpointer):
-    """Writes to a temporary name, syncs and renames; loads tensors and plain values only (``weights_only``)."""
+    """Writes to a temporary name, syncs and renames; loads tensors and plain values only (``weights_only``).
+
+    Attributes:
+        contents: top-level keys of the file that was loaded last.
+    """
+
+    contents: frozenset[str] = frozenset()
 
     def save(self, name: str, **kwargs) -> None:
         if not self.save_dir or not self.save_to_disk:
@@ -65,6 +71,7 @@ class SafeCheckpointer(DetectionCheckpointer):
             data = {"model": data}
         if "layer1.0.conv1.weight" in data["model"]:
             data["model"] = torchvision_resnet(data["model"])
+        self.contents = frozenset(data)
         return data
 
 

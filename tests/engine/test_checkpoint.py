@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from gbw_panoptic.engine.build import build_trainer, resume_or_load
+from gbw_panoptic.engine.build import build_models, build_trainer, load_for_evaluation, resume_or_load
 from gbw_panoptic.engine.checkpoint import SafeCheckpointer, torchvision_resnet
 from gbw_panoptic.errors import UserError
 
@@ -71,3 +71,20 @@ def test_torchvision_names_fit_detectron2(make_cfg, tmp_path):
     network.eval()
     expected = network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(x)))))
     torch.testing.assert_close(backbone(x)["res2"], expected)
+
+
+def test_evaluation_loads_both_models_or_says_which_is_missing(make_cfg, tmp_path, caplog):
+    cfg = make_cfg("quick/self_training.yaml", "DATASETS.TEST", "()")
+    trainer = build_trainer(cfg)
+    trainer.strategy.teacher.model.sem_seg_head.predictor.bias.fill_(3.0)
+    trainer.checkpointer.save("both")
+    models = build_models(cfg)
+    load_for_evaluation(models, "", cfg.OUTPUT_DIR, resume=True)
+    assert (models["teacher"].sem_seg_head.predictor.bias == 3).all()
+    assert (models["student"].sem_seg_head.predictor.bias == 0).all()
+
+    torch.save(trainer.model.state_dict(), tmp_path / "student_only.pth")
+    load_for_evaluation(models, str(tmp_path / "student_only.pth"), cfg.OUTPUT_DIR, resume=False)
+    assert list(models) == ["student"]
+    with pytest.raises(UserError, match="--eval-only: expected a checkpoint"):
+        load_for_evaluation(models, "", cfg.OUTPUT_DIR, resume=False)
