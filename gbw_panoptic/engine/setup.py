@@ -5,6 +5,7 @@ import difflib
 import glob
 import logging
 import os
+import re
 
 import torch
 import yaml
@@ -75,13 +76,14 @@ def _check_options(opts: list[str]) -> None:
 def _explain(where: str, cfg: CfgNode, merge) -> None:
     try:
         merge()
-    except KeyError as error:
-        key = str(error.args[0]).removeprefix("Non-existent config key: ")
-        close = difflib.get_close_matches(key, list(_keys(cfg)), n=1, cutoff=0.5)
+    except (KeyError, AssertionError) as error:  # yacs asserts on unknown keys of a list
+        text = str(error.args[0]) if error.args else str(error)
+        unknown = re.match(r"Non-existent (?:config )?key: (\S+)", text)
+        if not unknown:
+            raise UserError(f"Expected sections and values in their places in {where}, found: {text}; correct it.") from error
+        close = difflib.get_close_matches(unknown[1], list(_keys(cfg)), n=1, cutoff=0.5)
         remedy = f"did you mean {close[0]}?" if close else "see gbw_panoptic/config.py for ours and Detectron2's defaults."
-        raise UserError(f"Expected known configuration keys in {where}, found '{key}'; {remedy}") from error
-    except AssertionError as error:  # yacs and Detectron2 assert on unknown keys of a list and on misplaced nodes
-        raise UserError(f"Expected known configuration keys in {where}, found: {error}; correct the key.") from error
+        raise UserError(f"Expected known configuration keys in {where}, found '{unknown[1]}'; {remedy}") from error
     except (ValueError, yaml.YAMLError) as error:
         first = " ".join(str(error).split())
         raise UserError(f"Expected values of each key's own type in {where}, found: {first}; correct the value.") from error
