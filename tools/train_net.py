@@ -61,19 +61,25 @@ def main(args: argparse.Namespace) -> None:
         resume_or_load(trainer, cfg.MODEL.WEIGHTS, resume=args.resume)
         if args.dry_run:
             return dry_run(cfg, trainer)
-        trainer.train(trainer.start_iter, cfg.SOLVER.MAX_ITER)
+        if trainer.start_iter < cfg.SOLVER.MAX_ITER:
+            trainer.train(trainer.start_iter, cfg.SOLVER.MAX_ITER)
+        else:  # killed after its last step: only the evaluation may be missing
+            evaluate(cfg, models_of(trainer), iteration=trainer.start_iter)
     if comm.is_main_process():
         print(f"Report: {write_report(cfg.OUTPUT_DIR)}")
+
+
+def models_of(trainer) -> dict:
+    """What is evaluated: the student, and the teacher where there is one."""
+    teacher = getattr(trainer.strategy, "teacher", None)
+    return {"student": trainer.checkpointer.model, **({"teacher": teacher.model} if teacher else {})}
 
 
 def dry_run(cfg, trainer) -> None:
     """Two iterations, one evaluation and one save with the very configuration, in OUTPUT_DIR/dry_run."""
     trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, hooks.EvalHook)]
     trainer.train(0, DRY_RUN_ITERATIONS)
-    models = {"student": trainer.checkpointer.model}
-    if hasattr(trainer.strategy, "teacher"):
-        models["teacher"] = trainer.strategy.teacher.model
-    evaluate(cfg, models, iteration=DRY_RUN_ITERATIONS, max_images=DRY_RUN_IMAGES)
+    evaluate(cfg, models_of(trainer), iteration=DRY_RUN_ITERATIONS, max_images=DRY_RUN_IMAGES)
     logging.getLogger("gbw_panoptic").info("Dry run passed: training, evaluation and checkpoint in %s.", cfg.OUTPUT_DIR)
 
 

@@ -20,7 +20,7 @@ from ..data.loader import build_train_loader
 from ..errors import UserError
 from .checkpoint import SafeCheckpointer
 from .evaluation import evaluate
-from .hooks import ClassWeightLogger, truncate_metrics
+from .hooks import ClassWeightLogger
 from .solver import build_optimizer
 from .trainer import DomainAdaptationTrainer
 
@@ -173,4 +173,3 @@ def resume_or_load(trainer: DomainAdaptationTrainer, weights: str, *, resume: bo
     if weights:
         logger.warning("Resuming from %s: MODEL.WEIGHTS %s is ignored.", checkpointer.get_checkpoint_file(), weights)
     checkpointer.resume_or_load("", resume=True)
-    truncate_metrics(os.path.join(checkpointer.save_dir, "metrics.json"), trainer.iter)

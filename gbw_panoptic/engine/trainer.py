@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from ..adaptation import Strategy
 from ..data.loader import DomainBatch, DomainLoader
 from ..errors import UserError
+from .hooks import truncate_metrics
 
 
 class DomainAdaptationTrainer(TrainerBase):
@@ -68,6 +69,8 @@ class DomainAdaptationTrainer(TrainerBase):
         self.optimizer.step()
 
     def before_train(self) -> None:
+        if self.start_iter > 0 and comm.is_main_process():  # what came after the checkpoint is written again
+            truncate_metrics(os.path.join(self.output_dir, "metrics.json"), self.start_iter - 1)
         self._batches = iter(self.loader)
         super().before_train()
 
