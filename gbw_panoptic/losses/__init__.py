@@ -1,6 +1,7 @@
 """Pixel losses, summed per class and not yet reduced."""
 
-from .cross_entropy import GRADIENTS, cross_entropy_per_class, hardest_pixels
+from .class_gradients import GRADIENTS, sum_gradients
+from .cross_entropy import cross_entropy_per_class, hardest_pixels
 from .per_class import PerClassLoss, group_counts, group_sums
 from .regression import center_loss_per_class, offset_loss_per_class
 
@@ -13,4 +14,5 @@ __all__ = [
     "group_sums",
     "hardest_pixels",
     "offset_loss_per_class",
+    "sum_gradients",
 ]

@@ -1,20 +1,14 @@
-"""Cross entropy per class, hard pixel mining, and its class gradients in closed form.
+"""Cross entropy per class, hard pixel mining, and its gradient at the logits in closed form.
 
-Shape legend: B images, C classes, H x W pixels of the loss, h x w pixels of the features, K feature channels,
-P = H * W, D entries of a class gradient.
+Shape legend: B images, C classes, H x W pixels of the loss, h x w pixels of the features, K feature channels.
 """
-
-from typing import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .class_gradients import GRADIENTS, class_gradients
 from .per_class import PerClassLoss, group_counts, group_sums
-from .segments import segment_products
-
-#: What the class gradient can be taken with respect to (methods: GBW, section 3).
-GRADIENTS = ("logits", "last_layer", "pixel", "autograd")
 
 
 def cross_entropy_per_class(
@@ -64,15 +58,15 @@ def cross_entropy_per_class(
         labels = torch.where(keep, labels, -1)
         num_pixels = keep.sum()
     total = group_sums(losses, labels, num_classes)
-    if gradient == "autograd":
-        class_gradient = _autograd_gradient(total, parameters)
-    elif gradient is not None:
-        with torch.no_grad():
-            residual = _residual(log_probabilities, labels, pixel_weights)
-            class_gradient = _CLOSED_FORM[gradient](residual, labels, features)
-    else:
-        class_gradient = None
-    return PerClassLoss(total, group_counts(labels, num_classes), num_pixels, class_gradient)
+    gradients = class_gradients(
+        gradient,
+        total,
+        lambda: _residual(log_probabilities, labels, pixel_weights),
+        labels,
+        features=features,
+        parameters=parameters,
+    )
+    return PerClassLoss(total, group_counts(labels, num_classes), num_pixels, gradients)
 
 
 def hardest_pixels(losses: Tensor, share: float) -> Tensor:
@@ -91,53 +85,6 @@ def _residual(log_probabilities: Tensor, labels: Tensor, pixel_weights: Tensor |
     if pixel_weights is not None:
         factor = factor * pixel_weights
     return residual.mul_(factor.unsqueeze(1))
-
-
-def _logits_gradient(residual: Tensor, labels: Tensor, features: Tensor | None) -> Tensor:
-    """[C, C]: sum of the residuals of each class; also the gradient with respect to the last layer's bias."""
-    classes = torch.arange(residual.shape[1], device=labels.device).view(1, -1, 1)
-    membership = (labels.flatten(1).unsqueeze(1) == classes).to(residual.dtype)  # [B, C, P]
-    return torch.bmm(membership, residual.flatten(2).transpose(1, 2)).sum(0)
-
-
-def _pixel_gradient(residual: Tensor, labels: Tensor, features: Tensor | None) -> Tensor:
-    """[C, 1]: sum of the norms of each pixel's residual."""
-    return group_sums(residual.norm(dim=1), labels, residual.shape[1]).float().unsqueeze(1)
-
-
-def _last_layer_gradient(residual: Tensor, labels: Tensor, features: Tensor | None) -> Tensor:
-    """[C, C * (K + 1)]: sum of residual_i (x) [h_i, 1], with h interpolated to the loss exactly as the logits are."""
-    if features is None:
-        raise ValueError("Expected `features` for gradient 'last_layer', but got None.")
-    num_classes = residual.shape[1]
-    total = residual.new_zeros(num_classes, num_classes, features.shape[1])
-    for image in range(len(residual)):  # one image at a time bounds the memory of the interpolated features
-        interpolated = F.interpolate(
-            features[image : image + 1].float(), labels.shape[-2:], mode="bilinear", align_corners=False
-        )
-        total += segment_products(
-            residual[image].flatten(1).T, interpolated[0].flatten(1).T, labels[image].flatten(), num_classes
-        )
-    bias = _logits_gradient(residual, labels, None).unsqueeze(2)
-    return torch.cat((total, bias), dim=2).flatten(1)
-
-
-_CLOSED_FORM: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
-    "logits": _logits_gradient,
-    "last_layer": _last_layer_gradient,
-    "pixel": _pixel_gradient,
-}
-
-
-def _autograd_gradient(total: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
-    """[C, D]: one backward pass per class; the oracle of the closed forms."""
-    if not parameters:
-        raise ValueError("Expected `parameters` for gradient 'autograd', but got none.")
-    rows = []
-    for class_total in total:
-        gradients = torch.autograd.grad(class_total, parameters, retain_graph=True)
-        rows.append(torch.cat([g.flatten() for g in gradients]))
-    return torch.stack(rows).float().detach()
 
 
 def _check(logits: Tensor, labels: Tensor, pixel_weights: Tensor | None, gradient: str | None) -> None:

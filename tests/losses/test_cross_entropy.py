@@ -141,3 +141,13 @@ def test_wrong_arguments_are_named(change, message):
     arguments = dict(labels=torch.zeros(1, 2, 2, dtype=torch.int64)) | change
     with pytest.raises(ValueError, match=message):
         cross_entropy_per_class(torch.zeros(1, C, 2, 2), **arguments)
+
+
+@pytest.mark.parametrize("gradient", ["logits", "last_layer", "pixel"])
+def test_class_gradients_are_float32_under_autocast(gradient):
+    logits, labels, weights, features, _ = batch()
+    arguments = dict(pixel_weights=weights, gradient=gradient, features=features)
+    expected = cross_entropy_per_class(logits, labels, **arguments).gradient
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = cross_entropy_per_class(logits, labels, **arguments).gradient
+    assert torch.equal(actual, expected)

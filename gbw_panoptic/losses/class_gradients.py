@@ -1,0 +1,108 @@
+"""Class gradients of a pixel loss from its gradient at the prediction: what every closed form shares.
+
+Shape legend: B images, C classes, A channels of the prediction (C for logits), H x W pixels of the loss, h x w pixels of
+the features, K feature channels, P = H * W, D entries of a class gradient.
+"""
+
+from typing import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .per_class import group_sums
+from .segments import segment_products
+
+#: What the class gradient can be taken with respect to (methods: GBW, section 3).
+GRADIENTS = ("logits", "last_layer", "pixel", "autograd")
+
+
+def class_gradients(
+    kind: str | None,
+    total: Tensor,
+    residual: Callable[[], Tensor],
+    groups: Tensor,
+    *,
+    features: Tensor | None = None,
+    parameters: tuple[Tensor, ...] = (),
+) -> Tensor | None:
+    """Per class the summed gradient that a weighting asks for.
+
+    Args:
+        kind: one of :data:`GRADIENTS`, or None for none.
+        total: [C] sums of the pixel loss per class, with graph (``autograd`` only).
+        residual: makes the [B, A, H, W] float32 gradient of each pixel's loss at the prediction; called for closed forms
+            only, without gradient recording.
+        groups: [B, H, W] int64; pixels outside 0..C-1 take no part.
+        features: [B, K, h, w] float, input of the last 1x1 convolution (``last_layer`` only).
+        parameters: weight and bias of the last convolution (``autograd`` only).
+
+    Returns:
+        [C, D] float32, detached, or None.
+
+    Raises:
+        ValueError: ``features`` or ``parameters`` are needed and absent.
+    """
+    if kind is None:
+        return None
+    if kind == "autograd":
+        return _autograd_gradient(total, parameters)
+    with torch.no_grad():
+        return sum_gradients(kind, residual(), groups, num_classes=len(total), features=features)
+
+
+def sum_gradients(
+    kind: str, residual: Tensor, groups: Tensor, *, num_classes: int, features: Tensor | None = None
+) -> Tensor:
+    """[C, D] float32: the closed form ``kind`` (``logits``, ``last_layer`` or ``pixel``) on a [B, A, H, W] residual.
+
+    In float32 under autocast, too: half precision would round every pixel's gradient to three digits.
+    """
+    with torch.autocast(residual.device.type, enabled=False):
+        return _CLOSED_FORM[kind](residual.float(), groups, num_classes, features)
+
+
+def _logits_gradient(residual: Tensor, groups: Tensor, num_classes: int, features: Tensor | None) -> Tensor:
+    """[C, A]: sum of the residuals of each class; also the gradient with respect to the last layer's bias."""
+    classes = torch.arange(num_classes, device=groups.device).view(1, -1, 1)
+    membership = (groups.flatten(1).unsqueeze(1) == classes).to(residual.dtype)  # [B, C, P]
+    return torch.bmm(membership, residual.flatten(2).transpose(1, 2)).sum(0)
+
+
+def _pixel_gradient(residual: Tensor, groups: Tensor, num_classes: int, features: Tensor | None) -> Tensor:
+    """[C, 1]: sum of the norms of each pixel's residual."""
+    return group_sums(residual.norm(dim=1), groups, num_classes).float().unsqueeze(1)
+
+
+def _last_layer_gradient(residual: Tensor, groups: Tensor, num_classes: int, features: Tensor | None) -> Tensor:
+    """[C, A * (K + 1)]: sum of residual_i (x) [h_i, 1], with h interpolated to the loss exactly as the logits are."""
+    if features is None:
+        raise ValueError("Expected `features` for gradient 'last_layer', but got None.")
+    total = residual.new_zeros(num_classes, residual.shape[1], features.shape[1])
+    for image in range(len(residual)):  # one image at a time bounds the memory of the interpolated features
+        interpolated = F.interpolate(
+            features[image : image + 1].float(), groups.shape[-2:], mode="bilinear", align_corners=False
+        )
+        total += segment_products(
+            residual[image].flatten(1).T, interpolated[0].flatten(1).T, groups[image].flatten(), num_classes
+        )
+    bias = _logits_gradient(residual, groups, num_classes, None).unsqueeze(2)
+    return torch.cat((total, bias), dim=2).flatten(1)
+
+
+_CLOSED_FORM: dict[str, Callable[[Tensor, Tensor, int, Tensor | None], Tensor]] = {
+    "logits": _logits_gradient,
+    "last_layer": _last_layer_gradient,
+    "pixel": _pixel_gradient,
+}
+
+
+def _autograd_gradient(total: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+    """[C, D]: one backward pass per class; the oracle of the closed forms."""
+    if not parameters:
+        raise ValueError("Expected `parameters` for gradient 'autograd', but got none.")
+    rows = []
+    for class_total in total:
+        gradients = torch.autograd.grad(class_total, parameters, retain_graph=True)
+        rows.append(torch.cat([g.flatten() for g in gradients]))
+    return torch.stack(rows).float().detach()
