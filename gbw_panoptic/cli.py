@@ -3,6 +3,8 @@
 import sys
 from typing import Callable
 
+from tqdm import tqdm
+
 from .errors import EXIT_CODE, UserError
 
 
@@ -17,3 +19,9 @@ def run(main: Callable[[], int | None]) -> None:
         print("interrupted", file=sys.stderr)
         status = 130
     sys.exit(status or 0)
+
+
+def progress(total: int | None, title: str, unit: str = "image") -> tqdm:
+    """A progress bar on stderr with the time that is left; a log file, which needs no smooth bar, gets a line in ten seconds."""
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(total=total, desc=title, unit=unit, mininterval=interval, maxinterval=interval)

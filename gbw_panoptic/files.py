@@ -5,6 +5,8 @@ Shapes: H, W are the height and width of the file.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ TEMPORARY_SUFFIX = ".tmp"
 
 
 def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
-    """Decode an image to uint8 [H, W, 3] in ``format`` ("RGB" or "BGR") channel order, upright as its EXIF tag says."""
+    """Decode an image to uint8 [H, W, 3] in ``format`` ("RGB" or "BGR") channel order, upright as its EXIF tag says.
+
+    Of 16-bit grey, the high byte is taken; what is transparent becomes white.
+    """
     if format not in ("RGB", "BGR"):
         raise UserError(f"expected the image format RGB or BGR, found {format!r}; set INPUT.FORMAT to one of them")
     image = _decode(path)
     ImageOps.exif_transpose(image, in_place=True)
-    pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))  # a copy, hence writable
+    pixels = np.array(_as_rgb(image, path))  # a copy, hence writable
     return pixels if format == "RGB" else np.ascontiguousarray(pixels[:, :, ::-1])
 
 
@@ -46,6 +51,11 @@ def read_panoptic(path: str | os.PathLike) -> np.ndarray:
         ids <<= 8
         ids |= pixels[:, :, channel]
     return ids
+
+
+def write_panoptic(path: str | os.PathLike, ids: np.ndarray) -> None:
+    """Write integer [H, W] segment ids in 0..2^24 - 1 as the COCO-panoptic PNG that :func:`read_panoptic` decodes."""
+    write_png(path, np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8))
 
 
 def read_label(path: str | os.PathLike) -> np.ndarray:
@@ -93,10 +103,21 @@ def read_json(path: str | os.PathLike) -> Any:
 
 def atomic_write(path: str | os.PathLike, data: bytes) -> None:
     """Write ``data`` so that ``path`` is at any moment absent, the old file or the whole new one."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_bytes(data)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike, suffix: str = TEMPORARY_SUFFIX) -> Iterator[Path]:
+    """A name beside ``path`` for the block to write to; the file takes ``path``'s place when the block ends well.
+
+    Args:
+        suffix: of that name, for writers that choose a format by it.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    try:
+        yield temporary
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -149,6 +170,23 @@ def _decode(path: str | os.PathLike) -> Image.Image:
                 f"expected a readable image, found a damaged file at {path} ({error}); unpack or generate it again"
             ) from None
         return image
+
+
+def _as_rgb(image: Image.Image, path: str | os.PathLike) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):  # Pillow's own conversion clips 16 bits to 255: all white
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise UserError(f"expected 8 or 16 bits per pixel, found 32 in {path}; save it as an 8-bit image")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise UserError(f"expected integer pixels, found floating point in {path}; save it as an 8-bit image")
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema()[0] < 255:
+            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
 
 
 def _cannot_read(path: str | os.PathLike, error: OSError) -> UserError:

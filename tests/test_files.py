@@ -30,6 +30,32 @@ def test_read_image_makes_three_channels_of_grey_and_transparent_files(tmp_path)
     assert np.array_equal(files.read_image(tmp_path / "transparent.png"), IMAGE)
 
 
+def test_read_image_keeps_the_high_byte_of_16_bits(tmp_path):
+    wide = IMAGE[:, :, 0].astype(np.uint16) << 8 | 0x7F
+    for name in ("wide.png", "wide.tif"):
+        Image.fromarray(wide).save(tmp_path / name)
+        assert np.array_equal(files.read_image(tmp_path / name), np.repeat(IMAGE[:, :, :1], 3, axis=2))
+    cv2.imwrite(str(tmp_path / "color.png"), IMAGE[:, :, ::-1].astype(np.uint16) << 8 | 0x7F)
+    assert np.array_equal(files.read_image(tmp_path / "color.png"), IMAGE)
+
+
+def test_what_does_not_fit_into_8_bits_is_refused(tmp_path):
+    Image.fromarray(np.ones((4, 5), np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(np.full((4, 5), 1 << 20, np.int32)).save(tmp_path / "long.tif")
+    with pytest.raises(UserError, match="found floating point in .*float.tif"):
+        files.read_image(tmp_path / "float.tif")
+    with pytest.raises(UserError, match="found 32 in .*long.tif"):
+        files.read_image(tmp_path / "long.tif")
+
+
+def test_what_is_transparent_becomes_white(tmp_path):
+    alpha = np.full(IMAGE.shape[:2], 255, np.uint8)
+    alpha[:, :20] = 0
+    Image.fromarray(np.dstack([IMAGE, alpha])).save(tmp_path / "cut_out.png")
+    found = files.read_image(tmp_path / "cut_out.png")
+    assert (found[:, :20] == 255).all() and np.array_equal(found[:, 20:], IMAGE[:, 20:])
+
+
 def test_read_image_turns_a_photograph_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 3  # rotated by 180 degrees
@@ -70,6 +96,9 @@ def test_panoptic_ids_survive_a_png(tmp_path_factory, ids):
     files.write_png(path, np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=-1).astype(np.uint8))
     found = files.read_panoptic(path)
     assert found.dtype == np.int32 and np.array_equal(found, ids)
+    data = path.read_bytes()
+    files.write_panoptic(path, ids)
+    assert path.read_bytes() == data
     rgb = cv2.imread(str(path))[:, :, ::-1].astype(np.int64)  # an independent decoder
     assert np.array_equal(rgb @ [1, 256, 65536], ids)
 
@@ -121,6 +150,19 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, mon
         files.write_json(path, {"a": 2})
     assert files.read_json(path) == {"a": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "value.mp4"
+    path.write_text("old")
+    with pytest.raises(KeyError), files.replacing(path, suffix=".tmp.mp4") as temporary:
+        temporary.write_text("half")
+        raise KeyError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    with files.replacing(path, suffix=".tmp.mp4") as temporary:
+        assert temporary.suffix == ".mp4" and temporary.parent == tmp_path
+        temporary.write_text("new")
+    assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
 def test_damaged_json_is_named(tmp_path):

@@ -57,22 +57,34 @@ class SafeCheckpointer(DetectionCheckpointer):
         return super().load(path, *args, **kwargs)
 
     def _load_file(self, filename: str) -> dict:
-        try:
-            data = torch.load(filename, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-            raise UserError(
-                f"Expected {filename} to hold tensors and plain values only (a .pth file of torch.save), found a file that "
-                "would run code or cannot be read; nothing was executed: use weights from a source that you trust, "
-                "re-saved as a state dict."
-            ) from error
-        if not isinstance(data, dict):
-            raise UserError(f"Expected a state dict in {filename}, found {type(data).__name__}; re-save it as one.")
-        if "model" not in data:
-            data = {"model": data}
-        if "layer1.0.conv1.weight" in data["model"]:
-            data["model"] = torchvision_resnet(data["model"])
+        data = read_checkpoint(filename)
         self.contents = frozenset(data)
         return data
+
+
+def read_checkpoint(filename: str) -> dict:
+    """Contents of a checkpoint or a bare state dict (which becomes ``model``), on the CPU; nothing in it is executed.
+
+    Raises:
+        UserError: the file is absent, damaged or holds more than tensors and plain values.
+    """
+    if not os.path.isfile(filename):
+        raise UserError(f"Expected a weights file at {filename}, found none; give a local .pth file.")
+    try:
+        data = torch.load(filename, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise UserError(
+            f"Expected {filename} to hold tensors and plain values only (a .pth file of torch.save), found a file that "
+            "would run code or cannot be read; nothing was executed: use weights from a source that you trust, "
+            "re-saved as a state dict."
+        ) from error
+    if not isinstance(data, dict):
+        raise UserError(f"Expected a state dict in {filename}, found {type(data).__name__}; re-save it as one.")
+    if "model" not in data:
+        data = {"model": data}
+    if "layer1.0.conv1.weight" in data["model"]:
+        data["model"] = torchvision_resnet(data["model"])
+    return data
 
 
 _TORCHVISION_NAMES = {f"layer{stage}": f"res{stage + 1}" for stage in range(1, 5)}

@@ -15,9 +15,9 @@ from detectron2.utils import comm
 from .. import files
 from ..errors import UserError
 from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
-from ..visualization.panels import make_panel, pixel_errors
 from . import maps, results
-from .matching import SegmentOverlaps, count_overlaps, match_segments
+from .comparison import draw_comparison
+from .matching import SegmentOverlaps, count_overlaps
 from .panoptic_quality import PanopticQuality
 from .semantic import SemanticConfusion
 
@@ -151,17 +151,10 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         return overlaps
 
     def _save_panel(self, record, truth, labels, panoptic, overlaps) -> None:
-        if overlaps is None:
-            true_map, matched = maps.label_map(truth.labels, self._taxonomy), None
-            predicted_map = maps.label_map(labels, self._taxonomy)
-        else:
-            true_map, values = maps.panoptic_map(truth.ids, truth.segments, self._taxonomy)
-            predicted_map, matched = panoptic, _accepted_pairs(overlaps, values)
-        errors = pixel_errors(true_map, predicted_map, self._taxonomy, matched=matched)
         image = files.read_image(record["file_name"])
+        panel = draw_comparison(image, truth, labels, panoptic, self._taxonomy, overlaps=overlaps)
         folder = self._output_dir / "panels" / self._identity["model"]
         folder.mkdir(parents=True, exist_ok=True)
-        panel = make_panel(image, true_map, predicted_map, errors, self._taxonomy)
         files.write_png(folder / f"{Path(record['file_name']).stem}.png", panel)
 
     def evaluate(self) -> OrderedDict:
@@ -244,12 +237,3 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         start = time.perf_counter()
         yield
         self._seconds[name] += time.perf_counter() - start
-
-
-def _accepted_pairs(overlaps: SegmentOverlaps, values: Mapping[int, int]) -> list[tuple[int, int]]:
-    """(true, predicted) values of matched segments, and of crowds with whatever of their class lies on them."""
-    matches = match_segments(overlaps)
-    pairs = list(zip(matches.gt, matches.pred))
-    on_crowd = overlaps.gt_crowd[:, None] & (overlaps.gt_categories[:, None] == overlaps.pred_categories)
-    pairs += zip(*np.nonzero(on_crowd))
-    return [(values[int(overlaps.gt_ids[t])], int(overlaps.pred_ids[p]) - 1) for t, p in pairs]

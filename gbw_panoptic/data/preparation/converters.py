@@ -134,7 +134,7 @@ def _derive_cityscapes(files: Files) -> tuple[np.ndarray, ...]:
 
 def _write_panoptic(files: Files, arrays: tuple[np.ndarray, ...]) -> None:
     ids = arrays[0]
-    disk.write_png(files.prepared_labels[0], np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8))
+    disk.write_panoptic(files.prepared_labels[0], ids)
 
 
 def _write_label(files: Files, arrays: tuple[np.ndarray, ...]) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -12,8 +11,8 @@ from multiprocessing.connection import wait
 from typing import Callable, Iterator, Sequence, TypeVar
 
 import cv2
-from tqdm import tqdm
 
+from ... import cli
 from ...errors import UserError
 
 T = TypeVar("T")
@@ -33,10 +32,8 @@ def ordered_map(function: Callable[[T], R], items: Sequence[T], *, workers: int,
     """
     if workers < 1:
         raise UserError(f"expected at least 1 worker, found {workers}; pass --workers 1 or more")
-    interval = 0.1 if sys.stderr.isatty() else 10.0  # a log file needs no smooth bar
-    progress = tqdm(total=len(items), desc=title, unit="image", mininterval=interval, maxinterval=interval)
     results = _pool_map(function, items, workers) if workers > 1 else (function(item) for item in items)
-    with progress, contextlib.closing(results):
+    with cli.progress(len(items), title) as progress, contextlib.closing(results):
         for result in results:
             progress.update()
             yield result

@@ -1,0 +1,53 @@
+"""A prediction beside its ground truth, for people: image, truth, prediction, errors.
+
+Shapes: H x W pixels.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..taxonomy import Taxonomy
+from ..visualization.panels import make_panel, pixel_errors
+from . import maps
+from .matching import SegmentOverlaps, count_overlaps, match_segments
+
+
+def draw_comparison(
+    image: np.ndarray,
+    truth: maps.GroundTruth,
+    labels: np.ndarray,
+    panoptic: np.ndarray | None,
+    taxonomy: Taxonomy,
+    *,
+    overlaps: SegmentOverlaps | None = None,
+) -> np.ndarray:
+    """Draws the four panels; segments are compared where both sides have them, else classes.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        labels: [H, W] predicted contiguous ids.
+        panoptic: [H, W] predicted panoptic map; None for the semantic task.
+        overlaps: of the prediction with the truth, where the caller has them already.
+
+    Returns:
+        uint8 picture of :func:`gbw_panoptic.visualization.panels.make_panel`.
+    """
+    if panoptic is None or truth.ids is None:
+        true_map, matched = maps.label_map(truth.labels, taxonomy), None
+        predicted_map = maps.label_map(labels, taxonomy)
+    else:
+        overlaps = overlaps or count_overlaps(*maps.segments_of(panoptic, taxonomy), truth.ids, truth.segments)
+        true_map, values = maps.panoptic_map(truth.ids, truth.segments, taxonomy)
+        predicted_map, matched = panoptic, _accepted_pairs(overlaps, values)
+    errors = pixel_errors(true_map, predicted_map, taxonomy, matched=matched)
+    return make_panel(image, true_map, predicted_map, errors, taxonomy)
+
+
+def _accepted_pairs(overlaps: SegmentOverlaps, values: Mapping[int, int]) -> list[tuple[int, int]]:
+    """(true, predicted) values of matched segments, and of crowds with whatever of their class lies on them."""
+    matches = match_segments(overlaps)
+    pairs = list(zip(matches.gt, matches.pred))
+    on_crowd = overlaps.gt_crowd[:, None] & (overlaps.gt_categories[:, None] == overlaps.pred_categories)
+    pairs += zip(*np.nonzero(on_crowd))
+    return [(values[int(overlaps.gt_ids[t])], int(overlaps.pred_ids[p]) - 1) for t, p in pairs]
