@@ -7,11 +7,10 @@ the features, K feature channels, P = H * W, D entries of a class gradient.
 from typing import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from .last_layer import last_layer_products
 from .per_class import group_sums
-from .segments import segment_products
 
 #: What the class gradient can be taken with respect to (methods: GBW, section 3).
 GRADIENTS = ("logits", "last_layer", "pixel", "autograd")
@@ -24,6 +23,7 @@ def class_gradients(
     groups: Tensor,
     *,
     features: Tensor | None = None,
+    feature_stride: int = 1,
     parameters: tuple[Tensor, ...] = (),
 ) -> Tensor | None:
     """Per class the summed gradient that a weighting asks for.
@@ -35,6 +35,7 @@ def class_gradients(
             only, without gradient recording.
         groups: [B, H, W] int64; pixels outside 0..C-1 take no part.
         features: [B, K, h, w] float, input of the last 1x1 convolution (``last_layer`` only).
+        feature_stride: the prediction is the convolution's output, upsampled by it and cropped to H x W.
         parameters: weight and bias of the last convolution (``autograd`` only).
 
     Returns:
@@ -48,53 +49,55 @@ def class_gradients(
     if kind == "autograd":
         return _autograd_gradient(total, parameters)
     with torch.no_grad():
-        return sum_gradients(kind, residual(), groups, num_classes=len(total), features=features)
+        return sum_gradients(kind, residual(), groups, num_classes=len(total), features=features, feature_stride=feature_stride)
 
 
 def sum_gradients(
-    kind: str, residual: Tensor, groups: Tensor, *, num_classes: int, features: Tensor | None = None
+    kind: str,
+    residual: Tensor,
+    groups: Tensor,
+    *,
+    num_classes: int,
+    features: Tensor | None = None,
+    feature_stride: int = 1,
 ) -> Tensor:
     """[C, D] float32: the closed form ``kind`` (``logits``, ``last_layer`` or ``pixel``) on a [B, A, H, W] residual.
 
     In float32 under autocast, too: half precision would round every pixel's gradient to three digits.
     """
     with torch.autocast(residual.device.type, enabled=False):
-        return _CLOSED_FORM[kind](residual.float(), groups, num_classes, features)
+        residual = residual.float()
+        if kind == "logits":
+            return _logits_gradient(residual, groups, num_classes)
+        if kind == "pixel":
+            return _pixel_gradient(residual, groups, num_classes)
+        return _last_layer_gradient(residual, groups, num_classes, features, feature_stride)
 
 
-def _logits_gradient(residual: Tensor, groups: Tensor, num_classes: int, features: Tensor | None) -> Tensor:
+def _logits_gradient(residual: Tensor, groups: Tensor, num_classes: int) -> Tensor:
     """[C, A]: sum of the residuals of each class; also the gradient with respect to the last layer's bias."""
     classes = torch.arange(num_classes, device=groups.device).view(1, -1, 1)
     membership = (groups.flatten(1).unsqueeze(1) == classes).to(residual.dtype)  # [B, C, P]
     return torch.bmm(membership, residual.flatten(2).transpose(1, 2)).sum(0)
 
 
-def _pixel_gradient(residual: Tensor, groups: Tensor, num_classes: int, features: Tensor | None) -> Tensor:
+def _pixel_gradient(residual: Tensor, groups: Tensor, num_classes: int) -> Tensor:
     """[C, 1]: sum of the norms of each pixel's residual."""
     return group_sums(residual.norm(dim=1), groups, num_classes).float().unsqueeze(1)
 
 
-def _last_layer_gradient(residual: Tensor, groups: Tensor, num_classes: int, features: Tensor | None) -> Tensor:
+def _last_layer_gradient(
+    residual: Tensor, groups: Tensor, num_classes: int, features: Tensor | None, stride: int
+) -> Tensor:
     """[C, A * (K + 1)]: sum of residual_i (x) [h_i, 1], with h interpolated to the loss exactly as the logits are."""
     if features is None:
         raise ValueError("Expected `features` for gradient 'last_layer', but got None.")
-    total = residual.new_zeros(num_classes, residual.shape[1], features.shape[1])
-    for image in range(len(residual)):  # one image at a time bounds the memory of the interpolated features
-        interpolated = F.interpolate(
-            features[image : image + 1].float(), groups.shape[-2:], mode="bilinear", align_corners=False
-        )
-        total += segment_products(
-            residual[image].flatten(1).T, interpolated[0].flatten(1).T, groups[image].flatten(), num_classes
-        )
-    bias = _logits_gradient(residual, groups, num_classes, None).unsqueeze(2)
-    return torch.cat((total, bias), dim=2).flatten(1)
-
-
-_CLOSED_FORM: dict[str, Callable[[Tensor, Tensor, int, Tensor | None], Tensor]] = {
-    "logits": _logits_gradient,
-    "last_layer": _last_layer_gradient,
-    "pixel": _pixel_gradient,
-}
+    weight = sum(
+        last_layer_products(*image, stride=stride, num_classes=num_classes)
+        for image in zip(residual, groups, features.detach())
+    )
+    bias = _logits_gradient(residual, groups, num_classes).unsqueeze(2)
+    return torch.cat((weight, bias), dim=2).flatten(1)
 
 
 def _autograd_gradient(total: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:

@@ -20,6 +20,7 @@ def cross_entropy_per_class(
     ignore_label: int = 255,
     gradient: str | None = None,
     features: Tensor | None = None,
+    feature_stride: int = 1,
     parameters: tuple[Tensor, ...] = (),
 ) -> PerClassLoss:
     """Softmax cross entropy summed per class: total_c = sum over pixels i of class c of q_i * (-log softmax(z_i)_c).
@@ -34,6 +35,7 @@ def cross_entropy_per_class(
         ignore_label: label that takes no part.
         gradient: one of :data:`GRADIENTS`, or None for no class gradients.
         features: [B, K, h, w] float, input of the last 1x1 convolution (``last_layer`` only).
+        feature_stride: the logits are the convolution's output, upsampled by it and cropped to H x W (``last_layer`` only).
         parameters: weight and bias of the last convolution (``autograd`` only).
 
     Returns:
@@ -64,6 +66,7 @@ def cross_entropy_per_class(
         lambda: _residual(log_probabilities, labels, pixel_weights),
         labels,
         features=features,
+        feature_stride=feature_stride,
         parameters=parameters,
     )
     return PerClassLoss(total, group_counts(labels, num_classes), num_pixels, gradients)

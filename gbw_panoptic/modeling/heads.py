@@ -48,6 +48,7 @@ class PerClassSemSegHead(PanopticDeepLabSemSegHead):
             ignore_label=self.ignore_value,
             gradient=gradient,
             features=hidden,
+            feature_stride=self.common_stride,
             parameters=(self.predictor.weight, self.predictor.bias),
         )
 

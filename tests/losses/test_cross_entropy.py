@@ -53,7 +53,14 @@ def test_closed_forms_equal_autograd(top_k):
 
     def gradient(kind):
         return cross_entropy_per_class(
-            logits, labels, weights, top_k=top_k, gradient=kind, features=features, parameters=parameters
+            logits,
+            labels,
+            weights,
+            top_k=top_k,
+            gradient=kind,
+            features=features,
+            feature_stride=4,
+            parameters=parameters,
         ).gradient.double()
 
     oracle = gradient("autograd")
@@ -95,7 +102,7 @@ def test_denominator_all_equals_detectron2():
 def test_all_ignored_gives_exactly_zero_and_finite_gradients(gradient):
     logits, labels, weights, features, _ = batch()
     logits = logits.detach().requires_grad_()
-    loss = cross_entropy_per_class(logits, torch.full_like(labels, 255), weights, gradient=gradient, features=features)
+    loss = cross_entropy_per_class(logits, torch.full_like(labels, 255), weights, gradient=gradient, features=features, feature_stride=4)
     value = ClassWeighting(num_classes=C)(loss, branch="source")
     value.backward()
     assert value.item() == 0
@@ -146,7 +153,7 @@ def test_wrong_arguments_are_named(change, message):
 @pytest.mark.parametrize("gradient", ["logits", "last_layer", "pixel"])
 def test_class_gradients_are_float32_under_autocast(gradient):
     logits, labels, weights, features, _ = batch()
-    arguments = dict(pixel_weights=weights, gradient=gradient, features=features)
+    arguments = dict(pixel_weights=weights, gradient=gradient, features=features, feature_stride=4)
     expected = cross_entropy_per_class(logits, labels, **arguments).gradient
     with torch.autocast("cpu", torch.bfloat16):
         actual = cross_entropy_per_class(logits, labels, **arguments).gradient
