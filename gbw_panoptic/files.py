@@ -7,16 +7,20 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .errors import UserError
 
 TEMPORARY_SUFFIX = ".tmp"
+#: Files with these suffixes, in any case, are taken for images where a folder is searched.
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_ORIENTATION, _TURNED_SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF
 
 
 def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
@@ -33,9 +37,12 @@ def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
 
 
 def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
-    """(H, W) from the header alone; the pixels are not decoded."""
+    """(H, W), upright as its EXIF tag says, from the header alone; the pixels are not decoded."""
     with _open(path) as image:
-        return image.height, image.width
+        # Pillow decodes a whole PNG to look for a tag behind the pixels, where hardly any writer puts it.
+        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
+        sideways = exif.get(_ORIENTATION) in _TURNED_SIDEWAYS
+        return (image.width, image.height) if sideways else (image.height, image.width)
 
 
 def read_panoptic(path: str | os.PathLike) -> np.ndarray:
@@ -101,6 +108,29 @@ def read_json(path: str | os.PathLike) -> Any:
         raise UserError(f"expected JSON, found a damaged file at {path} ({error}); prepare the data again") from None
 
 
+def read_yaml(path: str | os.PathLike) -> Any:
+    """Parse a YAML file of plain values; tags that would make objects and keys that occur twice are refused."""
+    try:
+        return yaml.load(_read_bytes(path), _PlainLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        found = " ".join(str(error).split())
+        raise UserError(f"expected YAML of plain values, found: {found}, in {path}; correct the file") from None
+
+
+def safe_file_name(name: Any) -> str:
+    """``name``, which comes from a file's content, if it is a relative path that stays in its folder.
+
+    Raises:
+        ValueError: it is not; the message is a noun phrase for the sentence of the caller.
+    """
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"the file name {name!r}")
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in name:
+        raise ValueError(f"the file name {name!r}, which leaves its folder,")
+    return name
+
+
 def atomic_write(path: str | os.PathLike, data: bytes) -> None:
     """Write ``data`` so that ``path`` is at any moment absent, the old file or the whole new one."""
     with replacing(path) as temporary:
@@ -136,6 +166,18 @@ def write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
     if not encoded:
         raise ValueError(f"cannot encode {pixels.dtype} {pixels.shape} as PNG for {path}")
     atomic_write(path, data.tobytes())
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """PyYAML's safe loader takes the last of two equal keys without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        values = [key.value for key in keys]
+        for key in keys:
+            if values.count(key.value) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _read_bytes(path: str | os.PathLike) -> bytes:

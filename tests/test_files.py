@@ -169,3 +169,52 @@ def test_damaged_json_is_named(tmp_path):
     (tmp_path / "bad.json").write_text('{"a": ')
     with pytest.raises(UserError, match="expected JSON.*bad.json"):
         files.read_json(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_the_size_in_the_header_is_the_size_of_the_pixels(tmp_path, suffix, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(IMAGE).save(path, exif=exif)
+    assert files.read_image_size(path) == files.read_image(path).shape[:2]
+
+
+def test_yaml_of_plain_values_is_read(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: {b: [1, 2.5, c], 'd e': null}\nf: {b: 1}\n")
+    assert files.read_yaml(path) == {"a": {"b": [1, 2.5, "c"], "d e": None}, "f": {"b": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a: !!python/object/apply:os.mkdir ['{folder}']", "could not determine a constructor"),
+        ("a: 1\nb: {c: 1, d: 2, c: 3}", "the key 'c' twice"),
+        ("a: 1\na: 1", "the key 'a' twice"),
+        ("a: [", "expected the node content"),
+        ("a: \0", "special characters"),
+    ],
+)
+def test_other_yaml_is_refused_in_one_sentence(tmp_path, text, found):
+    path = tmp_path / "a.yaml"
+    path.write_text(text.format(folder=tmp_path / "planted") if "{folder}" in text else text)
+    with pytest.raises(UserError, match=found) as raised:
+        files.read_yaml(path)
+    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+    assert not (tmp_path / "planted").exists()
+
+
+UNSAFE_NAMES = ["../x.png", "a/../../x.png", "/etc/x.png", "C:\\x.png", "..\\x.png", "\\x.png", "a\0b.png", "", 3, None]
+
+
+@pytest.mark.parametrize("name", UNSAFE_NAMES)
+def test_names_that_leave_their_folder_are_refused(name):
+    with pytest.raises(ValueError, match="^the file name "):
+        files.safe_file_name(name)
+
+
+@pytest.mark.parametrize("name", ["x.png", "ulm/a..b_panoptic.png", "./x.png", "a b/ä.jpg"])
+def test_ordinary_file_names_pass(name):
+    assert files.safe_file_name(name) == name

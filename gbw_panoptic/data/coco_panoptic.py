@@ -5,8 +5,6 @@ Shapes: H, W are the height and width of one label file.
 
 import os
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
 
 import numpy as np
 from scipy.ndimage import find_objects
@@ -36,12 +34,12 @@ def load_panoptic_json(path: str | os.PathLike, taxonomy: Taxonomy) -> list[Pano
     value = files.read_json(path)
     try:
         _check_categories(value["categories"], taxonomy)
-        images = {image["id"]: safe_file_name(image["file_name"]) for image in value["images"]}
+        images = {image["id"]: files.safe_file_name(image["file_name"]) for image in value["images"]}
         annotations = [
             PanopticAnnotation(
                 annotation["image_id"],
                 images[annotation["image_id"]],
-                safe_file_name(annotation["file_name"]),
+                files.safe_file_name(annotation["file_name"]),
                 _check_segments(annotation["segments_info"], taxonomy),
             )
             for annotation in value["annotations"]
@@ -105,16 +103,6 @@ def compact_ids(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     table = np.zeros(int(values[-1]) + 1 if len(values) else 1, dtype=np.int32)
     table[values] = np.arange(len(values), dtype=np.int32)
     return values, table[ids]
-
-
-def safe_file_name(name: Any) -> str:
-    """``name`` if it is a relative path that stays in its folder; ValueError otherwise."""
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"the file name {name!r}")
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in name:
-        raise ValueError(f"the file name {name!r}, which leaves its folder,")
-    return name
 
 
 def _check_categories(categories: list[dict], taxonomy: Taxonomy) -> None:
