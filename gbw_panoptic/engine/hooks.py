@@ -1,6 +1,7 @@
 """What happens around a step."""
 
 import json
+import logging
 import os
 
 from torch import nn
@@ -8,11 +9,14 @@ from torch import nn
 from detectron2.engine import HookBase
 
 from ..adaptation.teacher import unwrapped
-from ..weighting import ClassWeighting
+from ..weighting import BRANCHES, ClassWeighting, GradientBasedWeighting
 
 
 class ClassWeightLogger(HookBase):
-    """Puts weight, gradient and pixel share of every class, branch and head into the log."""
+    """Puts weight, gradient and pixel share of every class, branch and head into the log.
+
+    GBW's skipped steps, too: their count is a scalar, and a warning says when it has grown.
+    """
 
     def __init__(self, model: nn.Module, class_names: tuple[str, ...], *, period: int) -> None:
         self.weightings = {
@@ -22,6 +26,10 @@ class ClassWeightLogger(HookBase):
         }
         self.class_names = class_names
         self.period = period
+        self._skipped: dict[str, dict[str, int]] = {}
+
+    def before_train(self) -> None:  # a resumed run has skipped steps that were warned of
+        self._skipped = {head: _skipped_steps(weighting) for head, weighting in self.weightings.items()}
 
     def after_step(self) -> None:
         last = self.trainer.iter == self.trainer.max_iter - 1
@@ -33,6 +41,27 @@ class ClassWeightLogger(HookBase):
                     named = zip(self.class_names, values.tolist())
                     scalars = {f"gbw/{branch}/{head}/{kind}/{name}": value for name, value in named}
                     self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
+            self._log_skipped(head, weighting)
+
+    def _log_skipped(self, head: str, weighting: ClassWeighting) -> None:
+        for branch, skipped in _skipped_steps(weighting).items():
+            if branch not in weighting.statistics:
+                continue
+            self.trainer.storage.put_scalar(f"gbw/{branch}/{head}/skipped", skipped, smoothing_hint=False)
+            new = skipped - self._skipped[head][branch]
+            if new > 0:
+                logging.getLogger("gbw_panoptic").warning(
+                    "GBW: a class gradient of %s/%s was not finite in %d step(s) up to iteration %d (%d since the start); "
+                    "the class weights before them stayed in force.", branch, head, new, self.trainer.iter, skipped,
+                )  # fmt: skip
+            self._skipped[head][branch] = skipped
+
+
+def _skipped_steps(weighting: ClassWeighting) -> dict[str, int]:
+    """Branch -> steps whose gradients were not finite, so far; one host synchronisation."""
+    if not isinstance(weighting, GradientBasedWeighting):
+        return {}
+    return dict(zip(BRANCHES, weighting.skipped.tolist()))
 
 
 def truncate_metrics(path: str, iteration: int) -> None:

@@ -151,7 +151,7 @@ def _weights(run: RunFolder) -> Iterator[str]:
     if not weights:
         yield "No class weights in metrics.json (`WEIGHTING.*` is `none`, or no iteration was logged)."
     for place, (iterations, names, values) in weights.items():
-        plot = plots.class_heat_map(iterations, names, values, label="class weight")
+        plot = plots.class_heat_maps([[plots.HeatMap(place, "weight", iterations, names, values)]])
         yield f"### {place}"
         yield _picture(run, f"weights_{place.replace('/', '_')}.png", plot, f"class weights of {place}")
 

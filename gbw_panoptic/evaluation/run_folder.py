@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from ..taxonomy import CITYSCAPES
+
 Series = tuple[list[int], list[float]]
-_WEIGHT = re.compile(r"^gbw/(?P<branch>[^/]+)/(?P<head>[^/]+)/weight/(?P<name>.+)$")
+#: Iterations [T], class names [C], values [T, C].
+ClassSeries = tuple[list[int], list[str], np.ndarray]
 _LOSS = re.compile(r"^(total_loss|.*/loss_[^/]+|loss_[^/]+)$")
 
 
@@ -58,19 +61,47 @@ class RunFolder:
         names = {name for line in self.metrics for name in line if _LOSS.match(name)}
         return {name: self.series(name) for name in sorted(names, key=lambda n: (n == "total_loss", n))}
 
-    def class_weights(self) -> dict[str, tuple[list[int], list[str], np.ndarray]]:
-        """``branch/head`` -> iterations [T], class names [C], weights [T, C] (NaN where a class was absent)."""
-        names: dict[str, list[tuple[str, str]]] = {}
-        for name in dict.fromkeys(name for line in self.metrics for name in line):
-            match = _WEIGHT.match(name)
-            if match:
-                names.setdefault(f"{match['branch']}/{match['head']}", []).append((match["name"], name))
-        found = {}
-        for place, classes in names.items():
-            lines = [line for line in self.metrics if any(name in line for _, name in classes)]
-            weights = np.array([[line.get(name, np.nan) for _, name in classes] for line in lines], dtype=float)
-            found[place] = [line["iteration"] for line in lines], [class_name for class_name, _ in classes], weights
-        return found
+    def class_weights(self) -> dict[str, ClassSeries]:
+        """The weights in metrics.json: see :func:`class_scalars`."""
+        return class_scalars(self.metrics, "weight")
+
+
+def class_scalars(metrics: Sequence[dict], kind: str) -> dict[str, ClassSeries]:
+    """What a class weighting has logged, by ``branch/head``.
+
+    Args:
+        metrics: lines of metrics.json.
+        kind: ``weight``, ``gradient`` or ``share`` (of the pixels that take part).
+
+    Returns:
+        ``branch/head`` -> iterations [T], class names [C] in the order of the taxonomy, values [T, C]; NaN where a
+        class was absent (share 0) or was not logged. Classes that never occurred are left out, and so are places
+        without any.
+    """
+    scalar = re.compile(rf"^gbw/(?P<place>[^/]+/[^/]+)/{kind}/(?P<name>.+)$")
+    matches = filter(None, (scalar.match(name) for name in dict.fromkeys(name for line in metrics for name in line)))
+    places: dict[str, list[str]] = {}
+    for match in matches:
+        places.setdefault(match["place"], []).append(match["name"])
+    found = {place: _class_series(metrics, place, kind, sorted(places[place], key=_class_order)) for place in places}
+    # the reverse of the alphabet happens to be the order of thought: source, mixed, masked; sem_seg, offset, center
+    return {place: found[place] for place in sorted(found, reverse=True) if found[place][1]}
+
+
+def _class_series(metrics: Sequence[dict], place: str, kind: str, names: list[str]) -> ClassSeries:
+    lines = [line for line in metrics if any(f"gbw/{place}/{kind}/{name}" in line for name in names)]
+    values, shares = (
+        np.array([[line.get(f"gbw/{place}/{column}/{name}", np.nan) for name in names] for line in lines], dtype=float)
+        for column in (kind, "share")
+    )
+    values[shares == 0] = np.nan
+    occurs = np.isfinite(values).any(axis=0)
+    return [line["iteration"] for line in lines], [name for name, o in zip(names, occurs) if o], values[:, occurs]
+
+
+def _class_order(name: str) -> tuple[int, str]:
+    """Detectron2 writes metrics.json alphabetically; classes of another taxonomy come last."""
+    return (CITYSCAPES.names.index(name), "") if name in CITYSCAPES.names else (CITYSCAPES.num_classes, name)
 
 
 def read_metrics(path: Path) -> list[dict]:

@@ -1,14 +1,39 @@
 """Plots as PNG bytes. Each draws on a figure of its own; matplotlib's global state is not touched."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 Series = tuple[Sequence[float], Sequence[float]]
+#: Values as drawn, their norm, colour map, and the ticks of the colour bar (None: matplotlib's) with their texts.
+Scale = tuple[np.ndarray, Normalize, str, np.ndarray | None, list[str] | None]
 _DPI = 110
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Class x iteration values.
+
+    Attributes:
+        place: where the values come from, for the title.
+        kind: what they are, which decides their colours: ``weight`` | ``gradient`` | ``share``.
+        iterations: [T], ascending.
+        names: [C] class names, from top to bottom.
+        values: float [T, C], >= 0 or NaN where a class has no value.
+    """
+
+    place: str
+    kind: str
+    iterations: Sequence[int]
+    names: Sequence[str]
+    values: np.ndarray
 
 
 def class_bars(
@@ -48,29 +73,76 @@ def class_bars(
     axes.set_yticks(rows, names, fontsize=9)
     axes.set_axisbelow(True)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
-    return _png(figure, axes)
+    _without_box(axes)
+    return _png(figure)
 
 
-def class_heat_map(iterations: Sequence[int], names: Sequence[str], values: np.ndarray, *, label: str) -> bytes:
-    """Class x iteration map of weights around 1 (white): below in blue, above in red, on a logarithmic scale.
+def class_heat_maps(rows: Sequence[Sequence[HeatMap]]) -> bytes:
+    """Class x iteration maps in a grid; a row shares its classes. Grey where a class has no value.
 
-    Args:
-        iterations: [T], ascending.
-        values: float [T, C], > 0 or NaN where a class has no value (grey).
+    Weights are coloured on a logarithmic scale around 1 (white): below in blue, above in red; gradients on a linear one
+    from 0; pixel shares on a logarithmic one, since they are long-tailed.
     """
-    logarithms = np.log2(np.clip(np.asarray(values, float), 2.0**-6, 2.0**6))
-    limit = float(max(0.25, np.nanmax(np.abs(logarithms)))) if np.isfinite(logarithms).any() else 1.0
-    figure = Figure(figsize=(8.5, 0.9 + 0.28 * len(names)), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_facecolor("#e5e5e5")
-    edges = _edges(np.asarray(iterations, float))
-    rows = np.arange(len(names) + 1) - 0.5
-    mesh = axes.pcolormesh(edges, rows, logarithms.T, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axes.set(xlabel="iteration", ylim=(len(names) - 0.5, -0.5))
-    axes.set_yticks(np.arange(len(names)), names, fontsize=9)
-    bar = figure.colorbar(mesh, ax=axes, pad=0.01, format=lambda x, _: f"{2.0**x:.2g}")
-    bar.set_label(label, fontsize=9)
-    return _png(figure, axes)
+    heights = [len(row[0].names) + 2 for row in rows]
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(2 + 6.5 * columns, 0.4 + 0.25 * sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+    for i, row in enumerate(rows):
+        for j, heat_map in enumerate(row):
+            axes = figure.add_subplot(grid[i, j])
+            _draw_heat_map(figure, axes, heat_map, with_names=j == 0)
+    figure.supxlabel("iteration (grey: no pixel of the class in that step)", fontsize=9)
+    return _png(figure)
+
+
+def _draw_heat_map(figure: Figure, axes: Axes, heat_map: HeatMap, *, with_names: bool) -> None:
+    values, norm, colors, ticks, texts = _SCALES[heat_map.kind](np.asarray(heat_map.values, float))
+    axes.set_facecolor("#d4d4d4")
+    edges = _edges(np.asarray(heat_map.iterations, float))
+    rows = np.arange(len(heat_map.names) + 1) - 0.5
+    mesh = axes.pcolormesh(edges, rows, values.T, cmap=colors, norm=norm)
+    axes.set_ylim(rows[-1], rows[0])
+    axes.set_title(f"{heat_map.place}: {_TITLES[heat_map.kind]}", fontsize=10, loc="left")
+    axes.set_yticks(np.arange(len(heat_map.names)), heat_map.names, fontsize=9)
+    axes.tick_params(axis="y", left=with_names, labelleft=with_names)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _without_box(axes)
+    beyond = (np.nanmin(values, initial=norm.vmax) < norm.vmin, np.nanmax(values, initial=norm.vmin) > norm.vmax)
+    bar = figure.colorbar(mesh, ax=axes, pad=0.01, aspect=30, extend=_EXTEND[beyond])
+    if ticks is not None:
+        bar.set_ticks(ticks, labels=texts, minor=False)
+    bar.ax.minorticks_off()
+    bar.ax.tick_params(labelsize=8)
+
+
+def _weight_scale(values: np.ndarray) -> Scale:
+    """1 in the middle, to factors of 8 at most: farther weights, 0 among them, get the colour of the end."""
+    values = np.clip(values, 2.0**-10, None)  # 0 has no logarithm
+    limit = np.clip(np.nanmax(np.abs(np.log2(values)), initial=0), 0.5, 3)
+    ticks = 2.0 ** (np.arange(-int(limit), int(limit) + 1) if limit >= 1 else np.array([-0.5, 0, 0.5]))
+    return values, LogNorm(2.0**-limit, 2.0**limit), "RdBu_r", ticks, [f"{tick:.3g}" for tick in ticks]
+
+
+def _gradient_scale(values: np.ndarray) -> Scale:
+    return values, Normalize(0, np.nanmax(values, initial=1e-6)), "viridis", None, None
+
+
+def _share_scale(values: np.ndarray) -> Scale:
+    largest = np.nanmax(values, initial=1e-4)
+    smallest = np.clip(np.nanmin(values, initial=1), 1e-5, largest / 10)
+    ticks = 10.0 ** np.arange(np.ceil(np.log10(smallest)), np.floor(np.log10(largest)) + 1)
+    return values, LogNorm(smallest, largest), "YlGnBu", ticks, [f"{100 * tick:g} %" for tick in ticks]
+
+
+#: Some values lie below and above the colours -> which ends of the colour bar are arrows.
+_EXTEND = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+_TITLES = {"weight": "class weight", "gradient": "class gradient", "share": "share of the pixels"}
+_SCALES: dict[str, Callable[[np.ndarray], Scale]] = {
+    "weight": _weight_scale,
+    "gradient": _gradient_scale,
+    "share": _share_scale,
+}
 
 
 def curves(series: Mapping[str, Series], *, label: str, logarithmic: bool = False) -> bytes:
@@ -91,7 +163,8 @@ def curves(series: Mapping[str, Series], *, label: str, logarithmic: bool = Fals
     axes.grid(color="#e5e5e5", linewidth=0.6)
     if series:
         axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _png(figure, axes)
+    _without_box(axes)
+    return _png(figure)
 
 
 def _running_median(values: np.ndarray) -> np.ndarray:
@@ -100,15 +173,17 @@ def _running_median(values: np.ndarray) -> np.ndarray:
 
 
 def _edges(centers: np.ndarray) -> np.ndarray:
-    """Borders of cells around ascending centres."""
+    """Borders of cells around ascending centres; the first and last cells end at their centres."""
     if len(centers) == 1:
         return centers[0] + np.array([-0.5, 0.5])
-    middle = (centers[1:] + centers[:-1]) / 2
-    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])
+    return np.concatenate([centers[:1], (centers[1:] + centers[:-1]) / 2, centers[-1:]])
 
 
-def _png(figure: Figure, axes) -> bytes:
+def _without_box(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")

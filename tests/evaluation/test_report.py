@@ -13,7 +13,7 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation import results
 from gbw_panoptic.evaluation.panoptic_quality import PanopticQuality
 from gbw_panoptic.evaluation.report import write_report
-from gbw_panoptic.evaluation.run_folder import RunFolder, read_metrics
+from gbw_panoptic.evaluation.run_folder import RunFolder, class_scalars, read_metrics
 from gbw_panoptic.evaluation.semantic import SemanticConfusion
 from gbw_panoptic.taxonomy import CITYSCAPES, PROTOCOLS
 
@@ -155,3 +155,22 @@ def test_class_weights_keep_gaps(run):
     column = names.index("sky")
     assert np.isnan(weights[:, column]).mean() == pytest.approx(0.2, abs=0.02)
     assert np.nanmax(weights[:, column]) == pytest.approx(0.5 + CITYSCAPES.names.index("sky") / 19)
+
+
+def test_absent_classes_have_no_weight_and_the_order_is_the_taxonomys():
+    def line(iteration, place, **shares):
+        weights = {f"gbw/{place}/weight/{name}": 2.0 if share else 1.0 for name, share in shares.items()}
+        return {"iteration": iteration, **weights, **{f"gbw/{place}/share/{name}": s for name, s in shares.items()}}
+
+    lines = [
+        line(0, "mixed/sem_seg", building=0.5, wall=0.0),
+        line(0, "source/sem_seg", building=0.0, car=0.0, road=0.9, zebra=0.1),
+        line(20, "source/sem_seg", building=0.2, car=0.0, road=0.0, zebra=0.8),
+    ]
+    found = class_scalars(lines, "weight")
+    assert list(found) == ["source/sem_seg", "mixed/sem_seg"]  # the source first
+    iterations, names, values = found["source/sem_seg"]
+    assert iterations == [0, 20] and names == ["road", "building", "zebra"]  # no car; what the taxonomy lacks is last
+    np.testing.assert_array_equal(values, [[2, np.nan, 2], [np.nan, 2, 2]])
+    assert class_scalars(lines, "share")["mixed/sem_seg"][1:] == (["building"], [[0.5]])
+    assert class_scalars(lines, "gradient") == {} and class_scalars([], "weight") == {}

@@ -150,6 +150,30 @@ def png_size(data: bytes) -> tuple[int, int]:
     return image.size
 
 
+def heat_map(kind, iterations, names, values) -> plots.HeatMap:
+    return plots.HeatMap("source/sem_seg", kind, iterations, names, values)
+
+
+def pixel_colors(kind: str, *values: float) -> list[tuple[int, int, int]]:
+    """The colours of the cells of classes with the given values, from top to bottom."""
+    names = [str(value) for value in values]
+    png = plots.class_heat_maps([[heat_map(kind, [0, 10], names, np.array([values, values]))]])
+    picture = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    column = picture[:, picture.shape[1] // 2]
+    cells = [color for color, below in zip(column, column[3:]) if (color == below).all() and (color != 255).any()]
+    return list(dict.fromkeys(tuple(int(channel) for channel in color) for color in cells))
+
+
+def test_weights_are_coloured_around_one_and_blank_where_there_is_none():
+    zero, one, large, absent = pixel_colors("weight", 0.0, 1.0, 100.0, np.nan)
+    red, _, blue = np.subtract(zero, one)
+    assert red < -100 and blue < -50  # dark blue: less red than white
+    assert min(one) > 240 and large[0] > large[2] + 50  # white; dark red
+    assert absent[0] == absent[1] == absent[2] < 230  # grey, not the white of a weight of 1
+    two, half = pixel_colors("weight", 2.0, 0.5)
+    assert max(abs(np.subtract(np.subtract(255, two)[::-1], np.subtract(255, half)))) < 60  # equally far from 1
+
+
 def test_plots_are_pictures_and_leave_matplotlib_alone():
     before = dict(matplotlib.rcParams)
     values = np.linspace(0, 100, 19)
@@ -159,13 +183,20 @@ def test_plots_are_pictures_and_leave_matplotlib_alone():
     assert png_size(plain) == png_size(compared) and plain != compared
     weights = np.full((4, 19), 1.0)
     weights[:, 3], weights[2] = 3.0, np.nan
-    assert min(png_size(plots.class_heat_map([0, 1, 5, 6], CITYSCAPES.names, weights, label="weight"))) > 200
+    maps = [heat_map(kind, [0, 1, 5, 6], CITYSCAPES.names, weights) for kind in ("weight", "gradient", "share")]
+    width, height = png_size(plots.class_heat_maps([maps[:1]]))
+    three_wide, two_high = plots.class_heat_maps([maps]), plots.class_heat_maps([maps[:1], maps[1:2]])
+    assert min(width, height) > 200
+    assert png_size(three_wide)[0] > 2 * width and png_size(three_wide)[1] == height
+    assert png_size(two_high)[0] == width and png_size(two_high)[1] > 1.9 * height
     series = {"a": ([0, 10, 20], [1.0, 0.5, 0.2]), "b": ([], [])}
     assert min(png_size(plots.curves(series, label="loss", logarithmic=True))) > 200
     assert dict(matplotlib.rcParams) == before
 
 
 def test_plots_of_almost_nothing():
-    assert png_size(plots.class_heat_map([7], ["road"], np.array([[np.nan]]), label="weight"))
+    for kind in ("weight", "gradient", "share"):
+        for value in (np.nan, 0.0, 1.0):
+            assert png_size(plots.class_heat_maps([[heat_map(kind, [7], ["road"], np.array([[value]]))]]))
     assert png_size(plots.curves({}, label="loss"))
     assert png_size(plots.curves({"a": ([3], [np.nan])}, label="loss"))
