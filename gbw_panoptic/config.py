@@ -35,10 +35,16 @@ def _add_data_keys(cfg: CN) -> None:
     cfg.INPUT.TARGET = CN()
     cfg.INPUT.TARGET.MIN_SIZE_TRAIN = (512,)
     cfg.INPUT.TARGET.MAX_SIZE_TRAIN = 1024
-    # Rows of the resized target image whose pseudo labels are not trusted: rectification artefacts on top, ego bonnet
-    # below (DAFormer: 15 and 120 of 512).
+    # Rows and columns of the resized target image whose pseudo labels are not trusted: rectification artefacts, ego bonnet
+    # below (DAFormer: top 15, bottom 120 of 512 rows; HRDA: 30, 240, left and right 30 at 1024 x 2048).
     cfg.INPUT.TARGET.IGNORE_TOP = 0
     cfg.INPUT.TARGET.IGNORE_BOTTOM = 0
+    cfg.INPUT.TARGET.IGNORE_LEFT = 0
+    cfg.INPUT.TARGET.IGNORE_RIGHT = 0
+    # Fourier style transfer of source images (FDA, arXiv 2004.05498); works with every trainer, needs DATASETS.TARGET
+    cfg.INPUT.FOURIER = CN()
+    cfg.INPUT.FOURIER.ENABLED = False
+    cfg.INPUT.FOURIER.BETA = 0.01  # FDA: 0.01, 0.05 and 0.09 (its ensemble of three)
     # Rare-class sampling of source images: P(c) = softmax((1 - f_c) / T) (DAFormer, arXiv 2111.14887, eq. 6).
     cfg.DATALOADER.RARE_CLASS_SAMPLING = CN()
     cfg.DATALOADER.RARE_CLASS_SAMPLING.ENABLED = True

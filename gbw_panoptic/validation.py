@@ -56,6 +56,7 @@ def _ranges(cfg) -> Iterator[str]:
         ("GBW.MOMENTUM", cfg.GBW.MOMENTUM, 0 <= cfg.GBW.MOMENTUM < 1, "a number in [0, 1)"),
         ("SELF_TRAINING.EMA_DECAY", cfg.SELF_TRAINING.EMA_DECAY, 0 <= cfg.SELF_TRAINING.EMA_DECAY < 1, "in [0, 1)"),
         ("MODEL.SEM_SEG_HEAD.LOSS_TOP_K", share, 0 < share <= 1, "a share in (0, 1]"),
+        ("INPUT.FOURIER.BETA", cfg.INPUT.FOURIER.BETA, 0 <= cfg.INPUT.FOURIER.BETA <= 0.5, "a share in 0..0.5"),
         ("SEED", cfg.SEED, cfg.SEED >= 0, "an integer of at least 0 (runs must be repeatable)"),
         ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, cfg.SOLVER.MAX_ITER > 0, "at least 1"),
         ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.IMS_PER_BATCH > 0, "at least 1"),
@@ -106,10 +107,16 @@ def _adaptation(cfg) -> Iterator[str]:
             f"DATASETS.TARGET: expected the unlabelled target of {cfg.TRAINER.NAME}, found none; name one, e.g. "
             "cityscapes_uda_images_train."
         )
-    if not adapts and cfg.DATASETS.TARGET:
+    styled = cfg.INPUT.FOURIER.ENABLED
+    if not adapts and cfg.DATASETS.TARGET and not styled:
         yield (
             f"DATASETS.TARGET: expected none with SourceOnlyTrainer, which never looks at it, found "
-            f"{tuple(cfg.DATASETS.TARGET)}; set it to () or choose another TRAINER.NAME."
+            f"{tuple(cfg.DATASETS.TARGET)}; set it to (), choose another TRAINER.NAME or set INPUT.FOURIER.ENABLED True."
+        )
+    if styled and not cfg.DATASETS.TARGET:
+        yield (
+            "DATASETS.TARGET: expected unlabelled images, whose style INPUT.FOURIER.ENABLED takes, found none; name a data "
+            "set, e.g. cityscapes_uda_images_train, or set INPUT.FOURIER.ENABLED False."
         )
     if not adapts and cfg.TEST.MODEL == "teacher":
         yield "TEST.MODEL: expected student with SourceOnlyTrainer, which has no teacher, found 'teacher'; set it to student."

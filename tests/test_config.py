@@ -58,6 +58,8 @@ def test_a_leaf_says_only_what_differs(config):
         ("source_only", ("TEST.PROTOCOLS", "('17',)"), "found '17'"),
         ("source_only", ("TEST.PROTOCOLS", "('13',)"), "semantic only"),
         ("source_only", ("MODEL.TASK", "semantic", "WEIGHTING.CENTER", "gbw"), "no such head"),
+        ("source_only", ("INPUT.FOURIER.ENABLED", True), "whose style INPUT.FOURIER.ENABLED takes, found none"),
+        ("self_training", ("INPUT.FOURIER.BETA", 0.6), "INPUT.FOURIER.BETA"),
         ("self_training", ("DATASETS.TARGET", "()"), "DATASETS.TARGET: expected the unlabelled target"),
         ("self_training", ("SELF_TRAINING.EMA_DECAY", 1.0), "EMA_DECAY"),
         ("self_training", ("SELF_TRAINING.QUALITY", "pixel"), "QUALITY"),

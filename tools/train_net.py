@@ -71,8 +71,8 @@ def main(args: argparse.Namespace) -> None:
 
 def models_of(trainer) -> dict:
     """What is evaluated: the student, and the teacher where there is one."""
-    teacher = getattr(trainer.strategy, "teacher", None)
-    return {"student": trainer.checkpointer.model, **({"teacher": teacher.model} if teacher else {})}
+    modules = trainer.strategy.modules
+    return {"student": trainer.checkpointer.model, **({"teacher": modules["teacher"]} if "teacher" in modules else {})}
 
 
 def dry_run(cfg, trainer) -> None:

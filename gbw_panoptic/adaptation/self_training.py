@@ -55,6 +55,7 @@ class SelfTraining:
         self.ignore_label = ignore_label
         self.seed = seed
         self.health: dict[str, Tensor] = {}
+        self.modules = {"teacher": teacher.model}
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         self.teacher.update(model, iteration)

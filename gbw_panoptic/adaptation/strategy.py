@@ -12,9 +12,11 @@ class Strategy(Protocol):
 
     Attributes:
         health: name -> scalar tensor of the last step, for the log.
+        modules: what a checkpoint holds beside the student, by name; a ``teacher`` is evaluated, too.
     """
 
     health: dict[str, Tensor]
+    modules: dict[str, nn.Module]
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         """Yield dictionaries of scalar losses, named ``<branch>/<loss>``.
@@ -34,6 +36,7 @@ class SourceOnly:
 
     def __init__(self) -> None:
         self.health: dict[str, Tensor] = {}
+        self.modules: dict[str, nn.Module] = {}
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         yield prefixed("source", model(batch.source, branch="source"))

@@ -138,18 +138,22 @@ class TargetMapper:
         pad_value: Sequence[int] = (0, 0, 0),
         ignore_top: int = 0,
         ignore_bottom: int = 0,
+        ignore_left: int = 0,
+        ignore_right: int = 0,
         seed: int = 0,
     ) -> None:
         """
         Args:
             pad_value: of pixels beyond the border, in the order of ``image_format``.
-            ignore_top, ignore_bottom: rows of the resized image that are not valid.
+            ignore_top, ignore_bottom, ignore_left, ignore_right: rows and columns of the resized image that are not valid.
         """
         self.views = views
         self.image_format = image_format
         self.pad_value = tuple(pad_value)
         self.ignore_top = ignore_top
         self.ignore_bottom = ignore_bottom
+        self.ignore_left = ignore_left
+        self.ignore_right = ignore_right
         self.seed = seed
 
     @classmethod
@@ -161,6 +165,8 @@ class TargetMapper:
             "pad_value": _rounded(cfg.MODEL.PIXEL_MEAN),
             "ignore_top": options.IGNORE_TOP,
             "ignore_bottom": options.IGNORE_BOTTOM,
+            "ignore_left": options.IGNORE_LEFT,
+            "ignore_right": options.IGNORE_RIGHT,
             "seed": cfg.SEED,
         }
 
@@ -174,7 +180,8 @@ class TargetMapper:
         size = self.views.resized_size(image.shape[:2], generator)
         window, flip = self.views.window(size, generator), self.views.flip(generator)
         valid = np.zeros(size, dtype=bool)
-        valid[self.ignore_top : max(size[0] - self.ignore_bottom, 0)] = True
+        bottom, right = max(size[0] - self.ignore_bottom, 0), max(size[1] - self.ignore_right, 0)
+        valid[self.ignore_top : bottom, self.ignore_left : right] = True
         return {
             "image": _as_tensor(cut(resize_image(image, size), window, fill=self.pad_value, flip=flip)),
             "valid_mask": torch.from_numpy(cut(valid, window, fill=False, flip=flip)),

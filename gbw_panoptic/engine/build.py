@@ -16,6 +16,7 @@ from detectron2.utils import comm
 from .. import modeling  # noqa: F401  (registers the meta-architectures)
 from ..adaptation import MeanTeacher, SelfTraining, SourceOnly, Strategy
 from ..adaptation.augmentation import StrongAugmentation
+from ..adaptation.style import FourierStyle
 from ..data.loader import build_train_loader
 from ..errors import UserError
 from .checkpoint import SafeCheckpointer
@@ -98,19 +99,18 @@ def _build(cls, cfg, model: nn.Module, strategy: Strategy) -> DomainAdaptationTr
         seed=cfg.SEED,
         amp=cfg.SOLVER.AMP.ENABLED,
         output_dir=cfg.OUTPUT_DIR,
+        source_style=_build_source_style(cfg, next(model.parameters()).device),
     )
     models = {"student": model}
-    if isinstance(strategy, SelfTraining):
-        models["teacher"] = strategy.teacher.model
-    trainer.checkpointer = build_checkpointer(models, cfg.OUTPUT_DIR, trainer=trainer)
+    if "teacher" in strategy.modules:
+        models["teacher"] = strategy.modules["teacher"]
+    trainer.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, **strategy.modules, trainer=trainer)
     trainer.register_hooks(_build_hooks(cfg, trainer, optimizer, models))
     return trainer
 
 
-def build_checkpointer(models: dict[str, nn.Module], output_dir: str, **checkpointables) -> SafeCheckpointer:
-    """The student is the checkpoint's ``model``; a teacher lies beside it."""
-    others = {name: model for name, model in models.items() if name != "student"}
-    return SafeCheckpointer(models["student"], output_dir, **others, **checkpointables)
+def _build_source_style(cfg, device: torch.device) -> FourierStyle | None:
+    return FourierStyle(cfg.INPUT.FOURIER.BETA, device) if cfg.INPUT.FOURIER.ENABLED else None
 
 
 def load_for_evaluation(models: dict[str, nn.Module], weights: str, output_dir: str, *, resume: bool) -> None:
@@ -119,7 +119,8 @@ def load_for_evaluation(models: dict[str, nn.Module], weights: str, output_dir: 
     Raises:
         UserError: there is nothing to load.
     """
-    checkpointer = build_checkpointer(models, output_dir)
+    others = {name: model for name, model in models.items() if name != "student"}
+    checkpointer = SafeCheckpointer(models["student"], output_dir, **others)
     if resume:
         check_resumable(output_dir)
         weights = checkpointer.get_checkpoint_file()
@@ -173,3 +174,9 @@ def resume_or_load(trainer: DomainAdaptationTrainer, weights: str, *, resume: bo
     if weights:
         logger.warning("Resuming from %s: MODEL.WEIGHTS %s is ignored.", checkpointer.get_checkpoint_file(), weights)
     checkpointer.resume_or_load("", resume=True)
+    missing = sorted(set(checkpointer.checkpointables) - checkpointer.contents)
+    if missing:
+        raise UserError(
+            f"--resume: expected a checkpoint with {', '.join(missing)}, found none in {checkpointer.get_checkpoint_file()}, of "
+            "a run with other settings; resume with that run's, or start anew with it as MODEL.WEIGHTS."
+        )

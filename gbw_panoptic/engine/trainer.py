@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from typing import Callable
 
 import numpy as np
 import torch
@@ -36,11 +37,13 @@ class DomainAdaptationTrainer(TrainerBase):
         seed: int,
         amp: bool,
         output_dir: str,
+        source_style: Callable[[DomainBatch], DomainBatch] | None = None,
     ) -> None:
         """
         Args:
             amp: autocast to bfloat16 (no loss scaling needed); losses are computed in float32 either way.
             output_dir: where a report on non-finite losses goes.
+            source_style: applied to every batch before the strategy sees it.
         """
         super().__init__()
         self.model = model.train()
@@ -50,12 +53,15 @@ class DomainAdaptationTrainer(TrainerBase):
         self.seed = seed
         self.amp = amp
         self.output_dir = output_dir
+        self.source_style = source_style
         self._batches = None
 
     def run_step(self) -> None:
         start = time.perf_counter()
         batch = next(self._batches)
         data_time = time.perf_counter() - start
+        if self.source_style is not None:
+            batch = self.source_style(batch)
 
         seed_step(self.seed, self.iter)
         self.optimizer.zero_grad()

@@ -154,6 +154,8 @@ def test_ignored_rows_are_those_of_the_resized_image(record: dict) -> None:
     views = whole(short_edges=(80,))
     valid = TargetMapper(views=views, ignore_top=5, ignore_bottom=7)(record, Draw(0, 0))["valid_mask"]
     assert valid.shape == (80, 128) and valid.all(1).nonzero()[[0, -1], 0].tolist() == [5, 72]
+    valid = TargetMapper(views=views, ignore_left=3, ignore_right=9)(record, Draw(0, 0))["valid_mask"]
+    assert valid.all(0).nonzero()[[0, -1], 0].tolist() == [3, 118] and valid.sum() == 80 * 116
 
 
 @pytest.mark.parametrize("make", [lambda: source_mapper(random_views()), lambda: TargetMapper(views=random_views())])

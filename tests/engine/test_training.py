@@ -32,9 +32,7 @@ def metrics(folder):
 
 
 def states(trainer):
-    models = {"student": trainer.model}
-    if hasattr(trainer.strategy, "teacher"):
-        models["teacher"] = trainer.strategy.teacher.model
+    models = {"student": trainer.model, **trainer.strategy.modules}
     return {f"{m}.{k}": v for m, model in models.items() for k, v in model.state_dict().items()}
 
 
@@ -93,6 +91,18 @@ def test_every_switch_trains(make_cfg, opts):
     trainer = train(make_cfg("quick/self_training_gbw.yaml", *FAST, "SOLVER.MAX_ITER", 2, *opts))
     torch.use_deterministic_algorithms(False)
     assert all(torch.isfinite(v).all() for v in states(trainer).values())
+
+
+def test_source_only_takes_the_targets_style_and_nothing_else(make_cfg):
+    target = (*FAST, "DATASETS.TARGET", "('cityscapes_uda_images_train',)", "INPUT.FOURIER.ENABLED", True)
+    seen = {}
+    for beta in (0.0, 0.05):
+        trainer = build_trainer(make_cfg("quick/source_only.yaml", *target, "INPUT.FOURIER.BETA", beta))
+        seen[beta] = trainer.source_style(next(iter(trainer.loader))).source[0]
+    assert not torch.equal(seen[0.0].pop("image"), seen[0.05].pop("image"))
+    assert all(torch.equal(torch.as_tensor(seen[0.0][k]), torch.as_tensor(v)) for k, v in seen[0.05].items()
+               if not isinstance(v, str))  # fmt: skip
+    assert train(make_cfg("quick/source_only.yaml", *target, "SOLVER.MAX_ITER", 1)).iter == 1
 
 
 @pytest.mark.parametrize("name", TRAINERS)
