@@ -1,0 +1,70 @@
+"""Every benchmark runs at a small size, and both of its sides do the same; times are not asserted."""
+
+import json
+import sys
+
+import benchmark
+import numpy as np
+import pytest
+from benchmarks import scenes
+from benchmarks.timing import Comparison, alternate
+
+
+@pytest.mark.parametrize(
+    "options", [["targets", "--instances", "5"], ["postprocess", "--centers", "12"]], ids=lambda options: options[0]
+)
+def test_small_runs(options, capsys):
+    arguments = benchmark.parse([*options, "--size", "96", "192", "--repeats", "2"])
+    comparisons = list(benchmark.load(arguments.benchmark).main(arguments))
+    assert comparisons and "outputs equal" in comparisons[0].note
+    for comparison in comparisons:
+        assert len(comparison.ours_seconds) == len(comparison.reference_seconds) == 2 and comparison.ratio > 0
+
+
+def run_tool(monkeypatch, *options) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, options)])
+    benchmark.main()
+
+
+def test_command_prints_and_writes_all_numbers(tmp_path, monkeypatch, capsys):
+    small = ("--size", 64, 128, "--instances", 2, "--repeats", 1)
+    run_tool(monkeypatch, "targets", *small, "--json", tmp_path / "out.json")
+    printed = capsys.readouterr().out
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["environment"]["numpy"] == np.__version__ and f"numpy {np.__version__}" in printed
+    assert written["arguments"]["instances"] == 2
+    (comparison,) = written["comparisons"]
+    assert comparison["ratio"] == comparison["reference_median"] / comparison["ours_median"]
+    assert f"{comparison['ratio']:.2f}" in printed
+
+
+def test_help_lists_every_module(monkeypatch, capsys):
+    names = benchmark.benchmark_names()
+    assert {"postprocess", "targets"} <= set(names) and "timing" not in names
+    with pytest.raises(SystemExit):
+        run_tool(monkeypatch, "--help")
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in names)
+
+
+def test_sides_run_by_turns_after_one_run_that_does_not_count():
+    calls = []
+    seconds = alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3)
+    assert calls == ["a", "b"] * 4 and [len(seconds[name]) for name in "ab"] == [3, 3]
+
+
+def test_ratio_is_of_medians():
+    comparison = Comparison("x", "theirs", "ours", (4.0, 100.0, 6.0), (2.0, 1.0, 50.0), goal=2)
+    assert comparison.ratio == 3 and comparison.as_json()["ratio"] == 3
+    assert "3.00  (goal: at least 2)" in str(comparison) and "6000.00 ms" in str(comparison)
+
+
+@pytest.mark.parametrize("things", [3, 25])
+def test_scenes_show_what_was_asked_for(things):
+    truth = scenes.street((128, 256), things=things, seed=0)
+    instances = [v for v in np.unique(truth) if v >= 0 and v % 1000]
+    assert len(instances) == things and (truth >= 0).mean() > 0.5
+    predicted = scenes.imperfect(truth, seed=0)
+    assert 0.3 < (predicted == truth).mean() < 1
+    ids, segments = scenes.with_segments(truth)
+    assert sum(s["area"] for s in segments) == (ids > 0).sum() and {s["id"] for s in segments} <= set(np.unique(ids))

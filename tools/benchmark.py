@@ -1,0 +1,72 @@
+"""Measure what this project claims to be fast, each against what a user would otherwise run.
+
+    python tools/benchmark.py pq [--json pq.json]
+    python tools/benchmark.py --help            the list of benchmarks
+    python tools/benchmark.py pq --help         the options of one
+
+Both sides run in one process by turns; medians and their ratio are printed. docs/benchmarks.md holds the results.
+"""
+
+import argparse
+import importlib
+import pkgutil
+import warnings
+from types import ModuleType
+
+# fvcore and Detectron2 script functions at import; a user can do nothing about it
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+import benchmarks
+import cv2
+import torch
+from benchmarks.timing import environment
+
+from gbw_panoptic import cli, files
+
+
+def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    cv2.setNumThreads(arguments.threads)
+    where = environment()
+    print(", ".join(f"{name} {value}" for name, value in where.items()), flush=True)
+    comparisons = []
+    for comparison in load(arguments.benchmark).main(arguments):
+        print(f"\n{comparison}", flush=True)
+        comparisons.append(comparison.as_json())
+    if arguments.json:
+        command = {key: value for key, value in vars(arguments).items() if key != "json"}
+        files.write_json(arguments.json, {"environment": where, "arguments": command, "comparisons": comparisons})
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
+    for name in benchmark_names():
+        module = load(name)
+        help_text = module.__doc__.strip().split("\n")[0]
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        command.add_argument("--repeats", type=int, default=11, help="timed runs of each side (default %(default)s)")
+        command.add_argument("--threads", type=int, default=1, help="of torch and OpenCV (default %(default)s)")
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--json", metavar="FILE", help="write all numbers there, too")
+        module.add_arguments(command)
+    return parser.parse_args(argv)
+
+
+def benchmark_names() -> list[str]:
+    """Modules of ``tools/benchmarks`` that are benchmarks; the others serve them."""
+    names = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__))
+    return [name for name in names if hasattr(load(name), "add_arguments")]
+
+
+def load(name: str) -> ModuleType:
+    """The module of one benchmark."""
+    return importlib.import_module(f"benchmarks.{name}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,42 @@
+"""Training targets of Panoptic-DeepLab against Detectron2's generator, on one street with many instances."""
+
+import argparse
+from collections.abc import Iterator
+
+import torch
+
+from gbw_panoptic.data.targets import panoptic_deeplab_targets
+from gbw_panoptic.taxonomy import CITYSCAPES
+
+from .scenes import street, with_segments
+from .timing import Comparison, alternate
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--instances", type=int, default=40)
+
+
+def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    from detectron2.projects.panoptic_deeplab.target_generator import PanopticDeepLabTargetGenerator
+
+    size = tuple(arguments.size)
+    ids, segments = with_segments(street(size, things=arguments.instances, seed=arguments.seed))
+    # values of Detectron2's Cityscapes configuration
+    options = {"sigma": 10, "ignore_stuff_in_offset": True, "small_instance_area": 4096, "small_instance_weight": 3}
+    generator = PanopticDeepLabTargetGenerator(CITYSCAPES.ignore_label, CITYSCAPES.thing_ids, **options)
+
+    def ours():
+        return panoptic_deeplab_targets(
+            ids, segments, thing_ids=CITYSCAPES.thing_ids, ignore_label=CITYSCAPES.ignore_label, **options
+        )
+
+    expected, found = generator(ids, segments), ours()
+    equal = all(torch.equal(found[key], value) for key, value in expected.items() if isinstance(value, torch.Tensor))
+    seconds = alternate(
+        {"d2": lambda: generator(ids, segments), "ours": ours}, repeats=arguments.repeats, label="targets"
+    )
+    note = f"{arguments.instances} instances, {len(segments)} segments, outputs {'equal' if equal else 'DIFFER'}"
+    yield Comparison(
+        f"Targets at {size[0]}x{size[1]}", "Detectron2", "ours", seconds["d2"], seconds["ours"], goal=3, note=note
+    )

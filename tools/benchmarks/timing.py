@@ -1,0 +1,99 @@
+"""How every benchmark measures: both sides in one process, by turns, medians; and where it was measured."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two ways of doing one thing.
+
+    Attributes:
+        name: what is done, with its size.
+        reference, ours: names of the two ways.
+        reference_seconds, ours_seconds: one number per run.
+        goal: the ratio that the project promises; None where it promises none.
+        note: what a reader must know to judge the ratio.
+    """
+
+    name: str
+    reference: str
+    ours: str
+    reference_seconds: tuple[float, ...]
+    ours_seconds: tuple[float, ...]
+    goal: float | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """How many times the reference's median time is ours."""
+        return statistics.median(self.reference_seconds) / statistics.median(self.ours_seconds)
+
+    def __str__(self) -> str:
+        ways = ((self.reference, self.reference_seconds), (self.ours, self.ours_seconds))
+        lines = [f"  {name:44s} {_spread(seconds)}" for name, seconds in ways]
+        goal = "" if self.goal is None else f"  (goal: at least {self.goal:g})"
+        note = f"\n  {self.note}" if self.note else ""
+        return "\n".join([self.name, *lines, f"  {'ratio':44s} {self.ratio:9.2f}{goal}{note}"])
+
+    def as_json(self) -> dict:
+        """Plain values, with the medians and the ratio."""
+        medians = {
+            f"{way}_median": statistics.median(getattr(self, f"{way}_seconds")) for way in ("reference", "ours")
+        }
+        return {**asdict(self), **medians, "ratio": self.ratio}
+
+
+def alternate(
+    ways: Mapping[str, Callable[[], object]], *, repeats: int, label: str = ""
+) -> dict[str, tuple[float, ...]]:
+    """Seconds of each way's runs. The ways run by turns, after one run of each that does not count.
+
+    Alternation lets both sides see the same neighbours on a shared machine; on a GPU, every run waits for the device.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for repeat in tqdm(range(-1, repeats), desc=label or "runs", leave=False, dynamic_ncols=True):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if repeat >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: tuple(runs) for name, runs in seconds.items()}
+
+
+def environment() -> dict[str, str | int | float]:
+    """What a reader must know of the machine: NumPy's version alone changes the peers' times several-fold."""
+    facts = {
+        "cpu": _cpu_name(), "cores": os.cpu_count() or 1, "threads": torch.get_num_threads(),
+        "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
+        "opencv": cv2.__version__,
+    }  # fmt: skip
+    if hasattr(os, "getloadavg"):
+        facts["load_average"] = round(os.getloadavg()[0], 1)
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _spread(seconds: tuple[float, ...]) -> str:
+    low, middle, high = (1000 * f(seconds) for f in (min, statistics.median, max))
+    return f"{middle:9.2f} ms  (median of {len(seconds)}, {low:.2f} to {high:.2f})"
