@@ -35,22 +35,25 @@ def gbw_weights(gradient_norms: Tensor, lam: float, present: Tensor | None = Non
         )
     g = gradient_norms.detach().double()  # 19 numbers: double costs nothing and keeps 1e-6 over any scale
     if present is None:
-        present = torch.ones_like(g, dtype=torch.bool)
-    largest = torch.where(present, g, 0).max()
-    # v - max v; the projection does not see the shift, float arithmetic on large ties does
-    v = torch.where(present, (g - largest) * (g + largest) / (2 * lam), -torch.inf)
-    weights = torch.where(present, _project(v, present), 1)
+        weights = _project(_shifted(g, lam), len(g))
+    else:
+        v = _shifted(torch.where(present, g, 0), lam).masked_fill_(~present, -torch.inf)
+        weights = _project(v, present.sum()).masked_fill_(~present, 1)
     return weights.to(torch.promote_types(gradient_norms.dtype, torch.float32))
 
 
-def _project(v: Tensor, present: Tensor) -> Tensor:
-    """Project the present entries of v onto {w >= 0, sum w = K} (Held, Wolfe, Crowder 1974; Duchi et al. 2008)."""
-    total = present.sum()
-    rank = torch.arange(1, len(v) + 1, device=v.device)
-    descending = v.sort(descending=True).values
-    member = rank <= total
-    cumulative = torch.where(member, descending, 0).cumsum(0)
-    threshold = (cumulative - total) / rank
-    support = (member & (descending > threshold)).sum().clamp(min=1)
-    theta = threshold.gather(0, (support - 1).unsqueeze(0))
-    return (v - theta).clamp(min=0)
+def _shifted(g: Tensor, lam: float) -> Tensor:
+    """v - max v: the projection does not see the shift, float arithmetic on large ties does."""
+    largest = g.max()
+    return (g - largest).mul_(g + largest).div_(2 * lam)
+
+
+def _project(v: Tensor, total: Tensor | int) -> Tensor:
+    """Project the finite entries of v onto {w >= 0, sum w = total} (Held, Wolfe, Crowder 1974; Duchi et al. 2008).
+
+    The threshold is the mean excess of the largest r entries at that r where it is largest: while the next entry is above
+    the mean excess so far, it raises it, and from there on every entry lowers it.
+    """
+    rank = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device)
+    excess = v.sort(descending=True).values.cumsum(0).sub_(total).div_(rank)
+    return (v - excess.max()).clamp_(min=0)
