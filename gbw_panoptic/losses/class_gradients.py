@@ -1,7 +1,7 @@
 """Class gradients of a pixel loss from its gradient at the prediction: what every closed form shares.
 
-Shape legend: B images, C classes, A channels of the prediction (C for logits), H x W pixels of the loss, h x w pixels of
-the features, K feature channels, P = H * W, D entries of a class gradient.
+Shape legend: B images, C classes, A channels of the prediction (C for logits), H x W pixels of the loss, h x w pixels
+of the features, K feature channels, P = H * W, D entries of a class gradient.
 """
 
 from typing import Callable
@@ -31,8 +31,8 @@ def class_gradients(
     Args:
         kind: one of :data:`GRADIENTS`, or None for none.
         total: [C] sums of the pixel loss per class, with graph (``autograd`` only).
-        residual: makes the [B, A, H, W] float32 gradient of each pixel's loss at the prediction; called for closed forms
-            only, without gradient recording.
+        residual: makes the [B, A, H, W] float32 gradient of each pixel's loss at the prediction; called for closed
+            forms only, without gradient recording.
         groups: [B, H, W] int64; pixels outside 0..C-1 take no part.
         features: [B, K, h, w] float, input of the last 1x1 convolution (``last_layer`` only).
         feature_stride: the prediction is the convolution's output, upsampled by it and cropped to H x W.

@@ -1,5 +1,6 @@
 """Class weighting: per-class sums of any pixel loss in, one scalar out."""
 
+from .backward import reweighted
 from .base import BRANCHES, ClassWeighting
 from .gbw import GradientBasedWeighting
 from .reduction import DENOMINATORS, weighted_mean
@@ -18,5 +19,6 @@ __all__ = [
     "StaticWeighting",
     "gbw_weights",
     "inverse_frequency_weights",
+    "reweighted",
     "weighted_mean",
 ]

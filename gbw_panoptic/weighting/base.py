@@ -4,10 +4,10 @@ Shape legend: C classes, G groups (C classes, then groups outside the program), 
 """
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from ..losses import PerClassLoss
+from .distributed import BackwardGroup, all_reduce_sums, world_size
 from .reduction import DENOMINATORS, weighted_mean
 
 #: Every branch has a state of its own: labelled source, mixed (pseudo-labelled) target, masked target.
@@ -19,6 +19,7 @@ class ClassWeighting(nn.Module):
 
     Attributes:
         gradient: what the head must supply in ``PerClassLoss.gradient`` (one of ``losses.GRADIENTS``), or None.
+        backward_group: process group of the backward form (:func:`reweighted`).
         statistics: branch -> {"weight", "gradient", "share"}: [C] tensors of the last step, for logging.
     """
 
@@ -30,41 +31,26 @@ class ClassWeighting(nn.Module):
             raise ValueError(f"Expected denominator to be one of {DENOMINATORS}, but got {denominator!r}.")
         self.num_classes = num_classes
         self.denominator = denominator
+        self.backward_group = BackwardGroup()
         self.statistics: dict[str, dict[str, Tensor]] = {}
 
     def forward(self, loss: PerClassLoss, *, branch: str) -> Tensor:
         """Scalar loss of one head on one branch (methods: GBW, section 1)."""
-        count, num_pixels, gradient = _all_reduce(loss)
-        weights = self.class_weights(count[: self.num_classes], gradient, branch)
-        outside = weights.new_ones(len(count) - self.num_classes)  # background of the centre head: weight 1
+        count, num_pixels, gradient = all_reduce_sums(loss.count, loss.num_pixels, loss.gradient)
         return weighted_mean(
             loss.total,
             count,
             num_pixels,
-            torch.cat((weights, outside)),
+            self.group_weights(count, gradient, branch),
             denominator=self.denominator,
-            world_size=_world_size(),
+            world_size=world_size(),
         )
+
+    def group_weights(self, count: Tensor, gradient: Tensor | None, branch: str) -> Tensor:
+        """[G] weights: those of the classes, then 1 for groups outside the program (background of the centre head)."""
+        weights = self.class_weights(count[: self.num_classes], gradient, branch)
+        return torch.cat((weights, weights.new_ones(len(count) - self.num_classes)))
 
     def class_weights(self, count: Tensor, gradient: Tensor | None, branch: str) -> Tensor:
         """[C] weights from the pixel counts [C] and class gradient sums [C, D] of all ranks."""
         return torch.ones_like(count)
-
-
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _all_reduce(loss: PerClassLoss) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Counts, number of pixels and gradient sums over all ranks, in one collective."""
-    num_pixels = torch.as_tensor(loss.num_pixels, dtype=torch.float64, device=loss.count.device)
-    if _world_size() == 1:
-        return loss.count, num_pixels, loss.gradient
-    parts = [loss.count, num_pixels.reshape(1)]
-    if loss.gradient is not None:
-        parts.append(loss.gradient.double().flatten())
-    packed = torch.cat(parts)
-    dist.all_reduce(packed)
-    groups = len(loss.count)
-    gradient = None if loss.gradient is None else packed[groups + 1 :].view_as(loss.gradient).to(loss.gradient.dtype)
-    return packed[:groups], packed[groups], gradient

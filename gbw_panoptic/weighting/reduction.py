@@ -29,14 +29,21 @@ def weighted_mean(
     Returns:
         float32 scalar; exactly 0 with finite gradients when there is nothing to divide by.
     """
-    weights = weights.double()
+    divisor = loss_denominator(count, num_pixels, weights, denominator=denominator)
+    return (world_size * (weights.double() * total).sum() / divisor).float()
+
+
+def loss_denominator(count: Tensor, num_pixels: Tensor | int, weights: Tensor, *, denominator: str) -> Tensor:
+    """float64 scalar > 0, what a weighted sum of pixel losses is divided by; 1 where that would be 0.
+
+    Arguments as in :func:`weighted_mean`.
+    """
     if denominator == "weights":
-        divisor = (weights * count).sum()
+        divisor = (weights.double() * count).sum()
     elif denominator == "valid":
         divisor = count.sum()
     elif denominator == "all":
-        divisor = torch.as_tensor(num_pixels, dtype=torch.float64, device=total.device)
+        divisor = torch.as_tensor(num_pixels, dtype=torch.float64, device=count.device)
     else:
         raise ValueError(f"Expected denominator to be one of {DENOMINATORS}, but got {denominator!r}.")
-    divisor = torch.where(divisor > 0, divisor, 1)
-    return (world_size * (weights * total).sum() / divisor).float()
+    return torch.where(divisor > 0, divisor, 1)

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
+from two_ranks import on_two_ranks
 
 from gbw_panoptic.losses import PerClassLoss, cross_entropy_per_class
 from gbw_panoptic.weighting import (
@@ -142,31 +141,34 @@ def test_static_weights_of_wrong_length_name_both_numbers():
         StaticWeighting(weights=torch.ones(3), num_classes=4)
 
 
-def _rank(rank, world, file, logits, labels, results):
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=world)
+GRADIENTS = ["logits", "last_layer", "pixel"]
+
+
+def _loss_on_a_rank(kind, logits, labels, features, world=1):
+    local = logits.clone().requires_grad_()
+    weighting = gbw(gradient=kind, momentum=0.5, lam=0.1)
+    for _ in range(2):
+        loss = cross_entropy_per_class(local, labels, gradient=kind, features=features, feature_stride=3)
+        (gradient,) = torch.autograd.grad(weighting(loss, branch="source"), local)
+    return weighting.statistics["source"], gradient / world  # data-parallel training averages
+
+
+def _losses_on_a_rank(rank, *tensors):
     share = slice(rank * 2, rank * 2 + 2)
-    local = logits[share].clone().requires_grad_()
-    weighting = gbw(momentum=0.5, lam=0.1)
-    loss = weighting(cross_entropy_per_class(local, labels[share], gradient="logits"), branch="source")
-    loss.backward()
-    results[rank] = (weighting.statistics["source"]["weight"], local.grad / world)  # data-parallel training averages
-    dist.destroy_process_group()
+    return [_loss_on_a_rank(kind, *(tensor[share] for tensor in tensors), world=2) for kind in GRADIENTS]
 
 
 def test_two_ranks_equal_one_rank_of_double_batch(tmp_path):
     torch.manual_seed(0)
-    logits, labels = torch.randn(4, C, 6, 5), torch.randint(0, C, (4, 6, 5))
+    logits, labels, features = torch.randn(4, C, 6, 5), torch.randint(0, C, (4, 6, 5)), torch.randn(4, 3, 2, 2)
     labels[:2][labels[:2] == 3] = 255  # a class that one rank does not see
-    whole = logits.clone().requires_grad_()
-    weighting = gbw(momentum=0.5, lam=0.1)
-    weighting(cross_entropy_per_class(whole, labels, gradient="logits"), branch="source").backward()
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_rank, (2, tmp_path / "rendezvous", logits, labels, results), nprocs=2)
-        (first, first_grad), (second, second_grad) = results[0], results[1]
-    assert torch.equal(first, second)
-    torch.testing.assert_close(first, weighting.statistics["source"]["weight"], rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(torch.cat((first_grad, second_grad)), whole.grad, rtol=1e-5, atol=1e-7)
+    first, second = on_two_ranks(_losses_on_a_rank, tmp_path, logits, labels, features)
+    for kind, (one, one_gradient), (two, two_gradient) in zip(GRADIENTS, first, second):
+        whole, whole_gradient = _loss_on_a_rank(kind, logits, labels, features)
+        for name, value in whole.items():
+            assert torch.equal(one[name], two[name])
+            torch.testing.assert_close(one[name], value, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(torch.cat((one_gradient, two_gradient)), whole_gradient, rtol=1e-5, atol=1e-7)
 
 
 def test_rare_class_recall_rises_on_a_toy_problem():
