@@ -2,17 +2,22 @@
 
 from .class_gradients import GRADIENTS, sum_gradients
 from .cross_entropy import cross_entropy_per_class, hardest_pixels
+from .entropy import IMAGE_WISE_RATIO, entropy_per_class, image_wise_factors, maximum_squares_per_class
 from .per_class import PerClassLoss, group_counts, group_sums
 from .regression import center_loss_per_class, offset_loss_per_class
 
 __all__ = [
     "GRADIENTS",
+    "IMAGE_WISE_RATIO",
     "PerClassLoss",
     "center_loss_per_class",
     "cross_entropy_per_class",
+    "entropy_per_class",
     "group_counts",
     "group_sums",
     "hardest_pixels",
+    "image_wise_factors",
+    "maximum_squares_per_class",
     "offset_loss_per_class",
     "sum_gradients",
 ]
