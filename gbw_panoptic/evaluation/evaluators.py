@@ -174,6 +174,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
             complete = {
                 **self._identity, "images": len(self._images), "protocols": [p.name for p in self._protocols],
                 "seconds_per_image": self._seconds_per_image(), "scores": scores,
+                "confusion": {"classes": self._taxonomy.names, "pixels": self._confusion.matrix.tolist()},
             }  # fmt: skip
             files.write_json(self._output_dir / f"{self._identity['model']}.json", complete)
         return results.flatten(scores)
