@@ -27,6 +27,7 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     _add_weighting_keys(cfg)
     _add_trainer_keys(cfg)
     _add_test_keys(cfg)
+    _add_tracking_keys(cfg)
 
 
 def _add_data_keys(cfg: CN) -> None:
@@ -95,3 +96,10 @@ def _add_test_keys(cfg: CN) -> None:
     cfg.TEST.MODEL = "student"  # whose last iteration is the headline: student or teacher (both are evaluated)
     cfg.TEST.RARE_CLASSES = 5  # the k source-rarest classes whose mean recall is reported
     cfg.TEST.NUM_PANELS = 8  # pictures (image, truth, prediction, error) in the report
+
+
+def _add_tracking_keys(cfg: CN) -> None:
+    # metrics.json and TensorBoard are always written
+    cfg.TRACKING = CN()
+    cfg.TRACKING.WANDB = False  # Weights & Biases, too; needs `pip install wandb`, offline with WANDB_MODE=offline
+    cfg.TRACKING.PROJECT = "gbw-panoptic"  # its project there

@@ -1,5 +1,6 @@
 """Contradictions in a configuration, found before anything is built. Each becomes one sentence with its remedy."""
 
+import importlib.util
 import os
 from typing import Iterator
 
@@ -23,7 +24,7 @@ def validate(cfg) -> None:
     Raises:
         UserError: naming the key, what was expected, what was found and what to do.
     """
-    for check in (_choices, _ranges, _data_sets, _task, _adaptation, _protocols, _files):
+    for check in (_choices, _ranges, _data_sets, _task, _adaptation, _protocols, _tracking, _files):
         for problem in check(cfg):
             raise UserError(problem)
 
@@ -143,6 +144,15 @@ def _protocols(cfg) -> Iterator[str]:
         yield (
             f"TEST.PROTOCOLS: expected at least one protocol for MODEL.TASK {cfg.MODEL.TASK}, found "
             f"{', '.join(cfg.TEST.PROTOCOLS)} (semantic only); add 19, 16 or 16-ignore."
+        )
+
+
+def _tracking(cfg) -> Iterator[str]:
+    found = importlib.util.find_spec("wandb") if cfg.TRACKING.WANDB else None
+    if cfg.TRACKING.WANDB and (found is None or found.origin is None):  # no origin: a folder that wandb has written
+        yield (
+            "TRACKING.WANDB: expected the package wandb, found none; `pip install wandb`, or set it to False (metrics.json "
+            "and TensorBoard are written either way)."
         )
 
 

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from detectron2.data import MetadataCatalog
-from detectron2.engine import create_ddp_model, hooks
-from detectron2.engine.defaults import default_writers
+from detectron2.engine import HookBase, create_ddp_model, hooks
 from detectron2.modeling import build_model
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
@@ -24,6 +23,7 @@ from .evaluation import evaluate
 from .hooks import ClassWeightLogger
 from .solver import build_optimizer
 from .trainer import DomainAdaptationTrainer
+from .writers import build_writers
 
 #: Columns that a class-weight heat map can show; longer runs log their class weights less often.
 _WEIGHT_RECORDS = 200
@@ -147,7 +147,8 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
         result.append(hooks.PeriodicCheckpointer(trainer.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3))
     result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, lambda: evaluate(cfg, models, iteration=trainer.iter)))
     if comm.is_main_process():
-        writers = default_writers(cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER)
+        writers = build_writers(cfg)
+        result += [writer for writer in writers if isinstance(writer, HookBase)]
         result.append(hooks.PeriodicWriter(writers, period=_LOG_PERIOD))
     return result
 

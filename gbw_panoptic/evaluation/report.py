@@ -2,216 +2,226 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
-from tabulate import tabulate
+import numpy as np
 
-from .. import files
 from ..errors import UserError
 from ..taxonomy import CITYSCAPES
 from ..visualization import plots
-from .results import averaged_classes, class_table
+from ..visualization.curves import curves
+from .oracle import METRICS, oracle_best, oracle_section
+from .page import Page, table, title
+from .results import averaged_classes, class_table, headline_task
 from .run_folder import RunFolder
 
-_FOLDER = "report"
 _PANOPTIC_METRICS = ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff", "N")
 _SEMANTIC_METRICS = ("mIoU", "mean_recall", "mean_precision", "fwIoU", "rare_recall", "rare_precision", "rare_IoU", "N")
+_UNKNOWN_COLOR = (90, 90, 90)
 
 
-def write_report(output_dir: str | Path) -> str:
+def write_report(output_dir: str | Path, *, destination: str | Path | None = None, protocol: str | None = None) -> str:
     """Writes ``report.md`` and its plots (``report/*.png``) from what a run has left so far.
 
     Args:
         output_dir: a run's OUTPUT_DIR; read are metrics.json, config.yaml and inference/ (results and panels). What
             is missing is named in the report.
+        destination: folder of the report; ``output_dir`` by default.
+        protocol: of the headline; the first one of TEST.PROTOCOLS by default.
 
     Returns:
         the path of report.md.
 
     Raises:
-        UserError: there is no such folder.
+        UserError: there is no such folder, or no such protocol in it.
     """
     folder = Path(output_dir)
     if not folder.is_dir():
         raise UserError(f"expected a run's output folder, found nothing at {folder}: pass the OUTPUT_DIR of a run")
     run = RunFolder.read(folder)
-    sections: Sequence[Callable[[RunFolder], Iterator[str]]] = (
-        _headline,
-        _tables,
-        _classes,
-        _losses,
-        _weights,
-        _panels,
+    report = _Report(run, Page(Path(destination or folder) / "report.md"), run.headline(), protocol)
+    sections: Sequence[Callable[[], Iterator[str]]] = (
+        report.headline,
+        report.tables,
+        report.classes,
+        report.confusion,
+        report.curves,
+        report.weights,
+        report.oracle,
+        report.panels,
     )
-    blocks = [block for section in sections for block in section(run)]
-    path = folder / "report.md"
-    files.atomic_write(path, ("\n\n".join(blocks) + "\n").encode())
-    return str(path)
+    return report.page.write(block for section in sections for block in section())
 
 
-def _headline(run: RunFolder) -> Iterator[str]:
-    yield f"# {run.path.resolve().name}"
-    evaluation = _headline_evaluation(run)
-    if evaluation is None:
-        yield "No evaluation yet." if run.metrics else "No evaluation and no metrics.json yet."
-    else:
-        task, protocol, scores = _headline_scores(evaluation)
-        metrics = ("PQ", "SQ", "RQ") if task == "panoptic" else ("mIoU", "mean_recall")
-        averaged, absent = averaged_classes(scores)
-        yield (
-            "**"
-            + ", ".join(f"{_title(m)} {scores[m]:.1f}" for m in metrics)
-            + (
-                f"** on `{evaluation['dataset']}` ({evaluation['images']} images), protocol `{protocol}`, "
-                f"{evaluation['model']}, {_iteration(evaluation)}; N = {scores['N']} classes averaged: "
+class _Report:
+    """The sections of one run's page, each an iterator over Markdown blocks."""
+
+    def __init__(self, run: RunFolder, page: Page, evaluation: Mapping | None, protocol: str | None) -> None:
+        self.run, self.page, self.evaluation = run, page, evaluation
+        if evaluation is None:
+            return
+        self.protocol = protocol or evaluation["protocols"][0]
+        if self.protocol not in evaluation["protocols"]:
+            raise UserError(
+                f"expected a protocol that {run.path} was evaluated by, {', '.join(evaluation['protocols'])}, found "
+                f"'{self.protocol}': choose one of them, or evaluate again with TEST.PROTOCOLS"
+            )
+        self.task = headline_task(evaluation, self.protocol)
+        self.scores = evaluation["scores"][self.task][self.protocol]
+
+    def headline(self) -> Iterator[str]:
+        yield f"# {self.run.path.resolve().name}"
+        if self.evaluation is None:
+            yield "No evaluation yet." if self.run.metrics else "No evaluation and no metrics.json yet."
+        else:
+            metrics = ("PQ", "SQ", "RQ") if self.task == "panoptic" else ("mIoU", "mean_recall")
+            numbers = ", ".join(f"{title(m)} {self.scores[m]:.1f}" for m in metrics)
+            averaged, absent = averaged_classes(self.scores)
+            yield (
+                f"**{numbers}** on `{self.evaluation['dataset']}` ({self.evaluation['images']} images), protocol "
+                f"`{self.protocol}`, {self.evaluation['model']}, {self._iteration()}; N = {self.scores['N']} classes averaged: "
                 f"{', '.join(averaged)}" + (f" (do not occur: {', '.join(absent)})." if absent else ".")
             )
-        )
-    yield _facts(run)
+        yield self._facts()
+
+    def _iteration(self) -> str:
+        iteration = self.evaluation.get("iteration")
+        if iteration is None or iteration < 0:
+            return "iteration not recorded"
+        return f"iteration {iteration}" + ("" if self.run.is_finished else " (unfinished)")
+
+    def _facts(self) -> str:
+        """A table of what was run."""
+        keys = (
+            "TRAINER.NAME", "MODEL.TASK", "DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST", "WEIGHTING.SEMANTIC",
+            "WEIGHTING.CENTER", "WEIGHTING.OFFSET", "GBW.LAMBDA", "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SEED",
+        )  # fmt: skip
+        if not self.run.config:
+            return "config.yaml is missing or damaged: what was run cannot be listed."
+        values = [(f"`{key}`", plain(self.run.value(key))) for key in keys if self.run.value(key) is not None]
+        last = self.run.last_iteration
+        return table([*values, ("last logged iteration", "none" if last is None else str(last))], ("key", "value"))
+
+    def tables(self) -> Iterator[str]:
+        yield "## Results by protocol"
+        evaluations = self.run.evaluations
+        if not evaluations:
+            yield "No result files in `inference/`."
+        for task, metrics in (("panoptic", _PANOPTIC_METRICS), ("semantic", _SEMANTIC_METRICS)):
+            order = list(dict.fromkeys(protocol for e in evaluations for protocol in e["protocols"]))
+            rows = [
+                (evaluation["dataset"], protocol, evaluation["model"], scores)
+                for evaluation in evaluations
+                for protocol, scores in evaluation["scores"].get(task, {}).items()
+            ]
+            rows.sort(key=lambda row: (row[0], order.index(row[1])))
+            columns = [m for m in metrics if any(m in row[3] for row in rows)]
+            if rows:
+                cells = [[*row[:3], *(row[3].get(m) for m in columns)] for row in rows]
+                yield f"### {task.capitalize()} (percent)"
+                yield table(cells, ["data set", "protocol", "model", *map(title, columns)])
+        rare = {row: None for e in evaluations for row in rare_classes(e)}
+        yield from ("Rare classes (fewest labelled source pixels): " + "; ".join(rare) + ".",) if rare else ()
+
+    def classes(self) -> Iterator[str]:
+        yield "## Classes"
+        if self.evaluation is None:
+            yield "No result files."
+            return
+        metric = "PQ" if self.task == "panoptic" else "IoU"
+        names = list(self.scores["per_class"])
+        values = [self.scores["per_class"][name][metric] for name in names]
+        label = f"{metric} (%), protocol {self.protocol}, {self.evaluation['model']}"
+        bars = plots.class_bars(names, values, class_colors(names), label=label)
+        yield self.page.picture("classes.png", bars, f"{metric} per class")
+        semantic = self.evaluation["scores"]["semantic"][self.protocol]
+        yield class_table(self.scores if self.task == "panoptic" else None, semantic)
+
+    def confusion(self) -> Iterator[str]:
+        yield "## Confusion of classes"
+        found = self.evaluation and self.evaluation.get("confusion")
+        if not found:
+            yield NO_CONFUSION
+            return
+        picture = plots.confusion_matrix(found["classes"], np.array(found["pixels"]))
+        yield f"Of every true class's pixels, the share that the {self.evaluation['model']} takes for each class."
+        yield self.page.picture("confusion.png", picture, "confusion matrix")
+
+    def curves(self) -> Iterator[str]:
+        yield "## Losses"
+        losses = self.run.losses()
+        if not losses:
+            yield "No losses in metrics.json."
+            return
+        positive = all(value > 0 for _, values in losses.values() for value in values)
+        panel = {"": {name: [series] for name, series in losses.items()}}
+        picture = curves(panel, label="loss", logarithmic=positive)
+        yield self.page.picture("losses.png", picture, "losses over iterations")
+        if self.evaluation is None:
+            return
+        panels = {
+            title(metric): {
+                e["model"]: [self.run.score_series(e, task, self.protocol, metric)]
+                for e in self.run.evaluations
+                if e["dataset"] == self.evaluation["dataset"] and self.protocol in e["scores"].get(task, {})
+            }
+            for task, metric in CURVES
+        }
+        panels = {name: lines for name, lines in panels.items() if any(len(line[0][0]) > 1 for line in lines.values())}
+        if panels:
+            yield f"Scores during training, protocol {self.protocol}:"
+            yield self.page.picture("scores.png", curves(panels, label="%"), "scores over iterations")
+
+    def weights(self) -> Iterator[str]:
+        yield "## Class weights"
+        weights = self.run.class_weights()
+        if not weights:
+            yield "No class weights in metrics.json (`WEIGHTING.*` is `none`, or no iteration was logged)."
+        for place, (iterations, names, values) in weights.items():
+            plot = plots.class_heat_maps([[plots.HeatMap(place, "weight", iterations, names, values)]])
+            yield f"### {place}"
+            yield self.page.picture(f"weights_{place.replace('/', '_')}.png", plot, f"class weights of {place}")
+
+    def oracle(self) -> Iterator[str]:
+        if self.evaluation is None:
+            return
+        rows = {}
+        for evaluation in self.run.evaluations:
+            if evaluation["dataset"] == self.evaluation["dataset"] and self.protocol in evaluation["protocols"]:
+                choice = oracle_best(self.run, evaluation, self.protocol)
+                rows[(evaluation["model"],)] = {0: choice} if choice else {}
+        yield from oracle_section(rows, ["model"], metric=METRICS[self.task])
+
+    def panels(self) -> Iterator[str]:
+        yield "## Pictures"
+        if not self.run.panels:
+            yield "No panels in `inference/panels/`."
+        for model, pictures in self.run.panels.items():
+            yield f"### {model}"
+            for picture in pictures:
+                yield self.page.link(picture, picture.stem)
 
 
-def _facts(run: RunFolder) -> str:
-    """A table of what was run."""
-    keys = (
-        "TRAINER.NAME", "MODEL.TASK", "DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST", "WEIGHTING.SEMANTIC",
-        "WEIGHTING.CENTER", "WEIGHTING.OFFSET", "GBW.LAMBDA", "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SEED",
-    )  # fmt: skip
-    if not run.config:
-        return "config.yaml is missing or damaged: what was run cannot be listed."
-    values = [(f"`{key}`", _plain(_look_up(run.config, key))) for key in keys if _look_up(run.config, key) is not None]
-    iteration = "none" if run.last_iteration is None else run.last_iteration
-    return tabulate([*values, ("last logged iteration", iteration)], ("key", "value"), "pipe", disable_numparse=True)
+#: Task, metric of the curves over a training's evaluations.
+CURVES = (
+    ("panoptic", "PQ"), ("panoptic", "RQ"), ("semantic", "mIoU"), ("semantic", "mean_recall"),
+    ("semantic", "rare_recall"), ("semantic", "mean_precision"),
+)  # fmt: skip
+NO_CONFUSION = "No confusion matrix in the result files (they are of an older version); `train_net.py --eval-only` writes it."
 
 
-def _tables(run: RunFolder) -> Iterator[str]:
-    yield "## Results by protocol"
-    if not run.evaluations:
-        yield "No result files in `inference/`."
-    for task, metrics in (("panoptic", _PANOPTIC_METRICS), ("semantic", _SEMANTIC_METRICS)):
-        order = list(dict.fromkeys(protocol for e in run.evaluations for protocol in e["protocols"]))
-        rows = [
-            (evaluation["dataset"], protocol, evaluation["model"], scores)
-            for evaluation in run.evaluations
-            for protocol, scores in evaluation["scores"].get(task, {}).items()
-        ]
-        rows.sort(key=lambda row: (row[0], order.index(row[1])))
-        columns = [m for m in metrics if any(m in row[3] for row in rows)]
-        if rows:
-            cells = [[*row[:3], *(row[3].get(m) for m in columns)] for row in rows]
-            header = ["data set", "protocol", "model", *map(_title, columns)]
-            formats = ["", "", "", *("d" if m == "N" else ".1f" for m in columns)]
-            yield f"### {task.capitalize()} (percent)"
-            yield tabulate(cells, header, "pipe", floatfmt=formats, missingval="-", disable_numparse=[1])
-    rare = {row: None for e in run.evaluations for row in _rare_classes(e)}
-    yield from ("Rare classes (fewest labelled source pixels): " + "; ".join(rare) + ".",) if rare else ()
-
-
-def _rare_classes(evaluation: Mapping) -> Iterator[str]:
+def rare_classes(evaluation: Mapping) -> Iterator[str]:
+    """What ``rare`` means in each protocol of a result file."""
     for protocol, scores in evaluation["scores"].get("semantic", {}).items():
         if "rare_classes" in scores:
             yield f"protocol {protocol}, k = {len(scores['rare_classes'])}: {', '.join(scores['rare_classes'])}"
 
 
-def _classes(run: RunFolder) -> Iterator[str]:
-    yield "## Classes"
-    evaluation = _headline_evaluation(run)
-    if evaluation is None:
-        yield "No result files."
-        return
-    task, protocol, scores = _headline_scores(evaluation)
-    metric = "PQ" if task == "panoptic" else "IoU"
-    names = list(scores["per_class"])
-    colors = [
-        CITYSCAPES.colors[CITYSCAPES.names.index(name)] if name in CITYSCAPES.names else (90, 90, 90) for name in names
-    ]
-    values = [scores["per_class"][name][metric] for name in names]
-    label = f"{metric} (%), protocol {protocol}, {evaluation['model']}"
-    yield _picture(run, "classes.png", plots.class_bars(names, values, colors, label=label), f"{metric} per class")
-    yield class_table(scores if task == "panoptic" else None, evaluation["scores"]["semantic"][protocol])
+def class_colors(names: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Official colours; grey for unknown names."""
+    official = dict(zip(CITYSCAPES.names, CITYSCAPES.colors))
+    return [official.get(name, _UNKNOWN_COLOR) for name in names]
 
 
-def _losses(run: RunFolder) -> Iterator[str]:
-    yield "## Losses"
-    losses = run.losses()
-    if not losses:
-        yield "No losses in metrics.json."
-        return
-    positive = all(value > 0 for _, values in losses.values() for value in values)
-    yield _picture(
-        run, "losses.png", plots.curves(losses, label="loss", logarithmic=positive), "losses over iterations"
-    )
-    curves = {name: run.series(name) for name in _score_names(run)}
-    if any(len(iterations) > 1 for iterations, _ in curves.values()):
-        yield _picture(run, "scores.png", plots.curves(curves, label="%"), "scores over iterations")
-
-
-def _weights(run: RunFolder) -> Iterator[str]:
-    yield "## Class weights"
-    weights = run.class_weights()
-    if not weights:
-        yield "No class weights in metrics.json (`WEIGHTING.*` is `none`, or no iteration was logged)."
-    for place, (iterations, names, values) in weights.items():
-        plot = plots.class_heat_maps([[plots.HeatMap(place, "weight", iterations, names, values)]])
-        yield f"### {place}"
-        yield _picture(run, f"weights_{place.replace('/', '_')}.png", plot, f"class weights of {place}")
-
-
-def _panels(run: RunFolder) -> Iterator[str]:
-    yield "## Pictures"
-    if not run.panels:
-        yield "No panels in `inference/panels/`."
-    for model, pictures in run.panels.items():
-        yield f"### {model}"
-        for picture in pictures:
-            yield f"![{picture.stem}]({_link(run, picture)})"
-
-
-def _headline_evaluation(run: RunFolder) -> Mapping | None:
-    """The result file of the configured model on the first test set (of any model where that one is missing)."""
-    chosen = _look_up(run.config, "TEST.MODEL") or "student"
-    first = (_look_up(run.config, "DATASETS.TEST") or [None])[0]
-    order = sorted(run.evaluations, key=lambda e: (e["model"] != chosen, e["dataset"] != first))
-    return order[0] if order else None
-
-
-def _headline_scores(evaluation: Mapping) -> tuple[str, str, Mapping]:
-    """Task, protocol and scores of the first protocol listed, which is the headline."""
-    protocol = evaluation["protocols"][0]
-    task = "panoptic" if protocol in evaluation["scores"].get("panoptic", {}) else "semantic"
-    return task, protocol, evaluation["scores"][task][protocol]
-
-
-def _score_names(run: RunFolder) -> list[str]:
-    names = dict.fromkeys(name for line in run.metrics for name in line)
-    return [name for name in names if name.startswith(("student/", "teacher/")) and name.endswith(("/PQ", "/mIoU"))]
-
-
-def _iteration(evaluation: Mapping) -> str:
-    iteration = evaluation.get("iteration")
-    return "iteration not recorded" if iteration is None or iteration < 0 else f"iteration {iteration}"
-
-
-def _picture(run: RunFolder, name: str, data: bytes, text: str) -> str:
-    path = run.path / _FOLDER / name
-    path.parent.mkdir(exist_ok=True)
-    files.atomic_write(path, data)
-    return f"![{text}]({_link(run, path)})"
-
-
-def _link(run: RunFolder, path: Path) -> str:
-    return quote(path.relative_to(run.path).as_posix())
-
-
-def _look_up(config: Mapping, key: str) -> object:
-    value: object = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """A configuration's value as text."""
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def _title(metric: str) -> str:
-    return metric.replace("_", " ")

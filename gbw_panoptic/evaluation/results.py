@@ -3,9 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-from tabulate import tabulate
-
 from ..taxonomy import Protocol, Taxonomy
+from .page import table
 from .panoptic_quality import PanopticQuality
 from .semantic import SemanticConfusion, rarest_classes
 
@@ -69,7 +68,7 @@ def class_table(panoptic: Mapping | None, semantic: Mapping) -> str:
         segments = [panoptic["per_class"][name][key] for key in _PANOPTIC_COLUMNS] if panoptic else []
         rows.append([name, *segments, *(pixels[key] for key in _SEMANTIC_COLUMNS)])
     segment_header = ["PQ", "SQ", "RQ", "TP", "FP", "FN", "segment recall"] if panoptic else []
-    return tabulate(rows, ["class", *segment_header, "IoU", "precision", "recall"], "pipe", floatfmt=".1f")
+    return table(rows, ["class", *segment_header, "IoU", "precision", "recall"])
 
 
 def summary_table(panoptic: Mapping | None, semantic: Mapping) -> str:
@@ -80,15 +79,18 @@ def summary_table(panoptic: Mapping | None, semantic: Mapping) -> str:
             [group, *(panoptic[f"{metric}{suffix}"] for metric in ("PQ", "SQ", "RQ", "N"))]
             for group, suffix in (("All", ""), ("Things", "_things"), ("Stuff", "_stuff"))
         ]
-        lines += [tabulate(rows, ["", "PQ", "SQ", "RQ", "N"], "pipe", floatfmt=".1f"), ""]
+        lines += [table(rows, ["", "PQ", "SQ", "RQ", "N"]), ""]
     metrics = [key for key, value in semantic.items() if isinstance(value, float)]
-    lines.append(
-        tabulate([[*(semantic[key] for key in metrics), semantic["N"]]], [*metrics, "N"], "pipe", floatfmt=".1f")
-    )
+    lines.append(table([[*(semantic[key] for key in metrics), semantic["N"]]], [*metrics, "N"]))
     if "rare_classes" in semantic:
         rare = semantic["rare_classes"]
         lines.append(f"rare: the source's {len(rare)} rarest classes of the protocol, {', '.join(rare)}")
     return "\n".join(lines)
+
+
+def headline_task(evaluation: Mapping, protocol: str) -> str:
+    """``panoptic`` where a result file holds it for the protocol, else ``semantic``."""
+    return "panoptic" if protocol in evaluation["scores"].get("panoptic", {}) else "semantic"
 
 
 def averaged_classes(scores: Mapping) -> tuple[list[str], list[str]]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,45 @@ class RunFolder:
     def last_iteration(self) -> int | None:
         """Highest iteration in metrics.json."""
         return max((line["iteration"] for line in self.metrics), default=None)
+
+    def value(self, key: str) -> object:
+        """Value of a configuration key ("SOLVER.MAX_ITER"); None where config.yaml does not have it."""
+        value: object = self.config
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+    def evaluation(self, model: str, dataset: str) -> Mapping | None:
+        """The result file of a model on a data set."""
+        return next((e for e in self.evaluations if (e["model"], e["dataset"]) == (model, dataset)), None)
+
+    def headline(self, dataset: str | None = None) -> Mapping | None:
+        """The result file of the configured model (of any where that one is missing).
+
+        Args:
+            dataset: the first test set by default.
+        """
+        chosen = self.value("TEST.MODEL") or "student"
+        first = dataset or (self.value("DATASETS.TEST") or [None])[0]
+        candidates = [e for e in self.evaluations if dataset in (None, e["dataset"])]
+        return min(candidates, key=lambda e: (e["dataset"] != first, e["model"] != chosen), default=None)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last iteration has been evaluated (by ``--eval-only``, which knows no iteration: whether anything has)."""
+        evaluation, end = self.headline(), self.value("SOLVER.MAX_ITER")
+        if evaluation is None:
+            return False
+        iteration = evaluation.get("iteration")
+        if iteration is None or iteration < 0 or end is None:
+            return True
+        return iteration >= end and evaluation["model"] == self.value("TEST.MODEL")
+
+    def score_series(self, evaluation: Mapping, task: str, protocol: str, metric: str) -> Series:
+        """A metric of the model and data set of a result file, over the evaluations during and after training."""
+        name = f"{evaluation['model']}/{task}/{protocol}/{metric}"
+        series = self.series(f"{evaluation['dataset']}/{name}")  # as logged where there are several test sets
+        return series if series[0] else self.series(name)
 
     def series(self, name: str) -> Series:
         """Iterations and values of a scalar, where it was logged."""

@@ -1,7 +1,7 @@
 """Plots as PNG bytes. Each draws on a figure of its own; matplotlib's global state is not touched."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-Series = tuple[Sequence[float], Sequence[float]]
 #: Values as drawn, their norm, colour map, and the ticks of the colour bar (None: matplotlib's) with their texts.
 Scale = tuple[np.ndarray, Normalize, str, np.ndarray | None, list[str] | None]
 _DPI = 110
@@ -42,7 +42,9 @@ def class_bars(
     colors: Sequence[tuple[int, int, int]],
     *,
     label: str,
+    errors: Sequence[float] | None = None,
     baseline: Sequence[float] | None = None,
+    differences: Sequence[float] | None = None,
     baseline_name: str = "baseline",
 ) -> bytes:
     """One horizontal bar per class, in the order given, with its value.
@@ -50,22 +52,29 @@ def class_bars(
     Args:
         names, values, colors (RGB in 0..255): per class; values in percent.
         label: what the values are.
-        baseline: values of another run; drawn as ticks, differences are written beside the values.
+        errors: standard errors of the values, drawn as whiskers.
+        baseline: values of another run; drawn as ticks.
+        differences: to the baseline; written beside the values, gains in green and losses in red.
     """
-    figure = Figure(figsize=(7.5, 0.6 + 0.3 * len(names)), layout="constrained")
+    figure = Figure(figsize=(7.5, 0.9 + 0.3 * len(names)), layout="constrained")
     axes = figure.add_subplot()
-    rows = np.arange(len(names))
+    rows, values = np.arange(len(names)), np.asarray(values, float)
+    ends = values.copy()
     axes.barh(rows, values, color=[np.divide(c, 255) for c in colors], height=0.7)
+    if errors is not None:
+        axes.errorbar(values, rows, xerr=errors, fmt="none", ecolor="#555555", elinewidth=1.2, capsize=2)
+        ends += errors
     if baseline is not None:
         axes.scatter(baseline, rows, marker="|", s=160, color="black", linewidths=2, label=baseline_name, zorder=3)
-        axes.legend(loc="lower right", frameon=False, fontsize=8)
-    for row, value in zip(rows, values):
-        end, text = value, f"{value:.1f}"
-        if baseline is not None:
-            end, text = max(value, baseline[row]), f"{text} ({value - baseline[row]:+.1f})"
-        axes.text(end + 1.2, row, text, va="center", fontsize=8, color="#333333")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
+        ends = np.maximum(ends, baseline)
+    for row, value in enumerate(values):
+        axes.annotate(f"{value:.1f}", (ends[row], row), (5, 0), textcoords="offset points", va="center", fontsize=8)
+        if differences is not None:
+            text, color = f"{differences[row]:+.1f}", _signed_color(differences[row])
+            axes.annotate(text, (ends[row], row), (32, 0), textcoords="offset points", va="center", fontsize=8, color=color)
     axes.set(
-        xlim=(0, 118 if baseline is not None else 108),
+        xlim=(0, 118 if differences is not None else 108),
         ylim=(len(names) - 0.4, -0.6),
         xlabel=label,
         xticks=range(0, 101, 20),
@@ -73,8 +82,15 @@ def class_bars(
     axes.set_yticks(rows, names, fontsize=9)
     axes.set_axisbelow(True)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
-    _without_box(axes)
-    return _png(figure)
+    without_box(axes)
+    return png_bytes(figure)
+
+
+def _signed_color(value: float) -> str:
+    """Green, red, or grey for what rounds to no difference."""
+    if abs(value) < 0.05:
+        return "#888888"
+    return "#1a7f37" if value > 0 else "#c0392b"
 
 
 def class_heat_maps(rows: Sequence[Sequence[HeatMap]]) -> bytes:
@@ -92,7 +108,7 @@ def class_heat_maps(rows: Sequence[Sequence[HeatMap]]) -> bytes:
             axes = figure.add_subplot(grid[i, j])
             _draw_heat_map(figure, axes, heat_map, with_names=j == 0)
     figure.supxlabel("iteration (grey: no pixel of the class in that step)", fontsize=9)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def _draw_heat_map(figure: Figure, axes: Axes, heat_map: HeatMap, *, with_names: bool) -> None:
@@ -107,7 +123,7 @@ def _draw_heat_map(figure: Figure, axes: Axes, heat_map: HeatMap, *, with_names:
     axes.tick_params(axis="y", left=with_names, labelleft=with_names)
     axes.tick_params(axis="x", labelsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    _without_box(axes)
+    without_box(axes)
     beyond = (np.nanmin(values, initial=norm.vmax) < norm.vmin, np.nanmax(values, initial=norm.vmin) > norm.vmax)
     bar = figure.colorbar(mesh, ax=axes, pad=0.01, aspect=30, extend=_EXTEND[beyond])
     if ticks is not None:
@@ -145,31 +161,32 @@ _SCALES: dict[str, Callable[[np.ndarray], Scale]] = {
 }
 
 
-def curves(series: Mapping[str, Series], *, label: str, logarithmic: bool = False) -> bytes:
-    """Lines over iterations, each the running median of its noisy points, which are drawn faintly behind it.
+def confusion_matrix(names: Sequence[str], pixels: np.ndarray) -> bytes:
+    """Shares of each true class's pixels, in percent of its row; rows without pixels are grey.
 
     Args:
-        series: name -> (iterations, values); values that are not finite are left out.
-        label: of the vertical axis.
+        names: [C] classes.
+        pixels: integer [C, C + 1], true classes by predicted ones; the last column is "no class", drawn where it occurs.
     """
-    figure = Figure(figsize=(8.5, 3.6), layout="constrained")
+    columns = len(names) + bool(pixels[:, -1].any())
+    total = pixels.sum(axis=1, keepdims=True)
+    percent = np.divide(100 * pixels, total, out=np.full(pixels.shape, np.nan), where=total > 0)[:, :columns]
+    figure = Figure(figsize=(2.2 + 0.42 * columns, 1.8 + 0.34 * len(names)), layout="constrained")
     axes = figure.add_subplot()
-    for name, (iterations, values) in series.items():
-        finite = np.isfinite(values)
-        iterations, values = np.asarray(iterations)[finite], np.asarray(values, float)[finite]
-        (line,) = axes.plot(iterations, _running_median(values), linewidth=1.6, label=name)
-        axes.plot(iterations, values, linewidth=0.7, alpha=0.25, color=line.get_color())
-    axes.set(xlabel="iteration", ylabel=label, yscale="log" if logarithmic else "linear")
-    axes.grid(color="#e5e5e5", linewidth=0.6)
-    if series:
-        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _without_box(axes)
-    return _png(figure)
-
-
-def _running_median(values: np.ndarray) -> np.ndarray:
-    half = len(values) // 40
-    return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
+    axes.set_facecolor("#e5e5e5")
+    mesh = axes.pcolormesh(percent, cmap="Blues", vmin=0, vmax=100, edgecolors="white", linewidth=0.4)
+    for row, column in zip(*np.nonzero(percent >= 0.5)):
+        color = "white" if percent[row, column] > 55 else "#333333"
+        text = f"{percent[row, column]:.0f}"
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", fontsize=7, color=color)
+    for row in range(len(names)):
+        axes.add_patch(Rectangle((row, row), 1, 1, fill=False, edgecolor="#999999", linewidth=0.9))
+    axes.set(xlabel="predicted", ylabel="true", ylim=(len(names), 0))
+    axes.set_xticks(np.arange(columns) + 0.5, [*names, "no class"][:columns], fontsize=8, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=8)
+    figure.colorbar(mesh, ax=axes, pad=0.01).set_label("% of the true class's pixels", fontsize=9)
+    without_box(axes)
+    return png_bytes(figure)
 
 
 def _edges(centers: np.ndarray) -> np.ndarray:
@@ -179,11 +196,13 @@ def _edges(centers: np.ndarray) -> np.ndarray:
     return np.concatenate([centers[:1], (centers[1:] + centers[:-1]) / 2, centers[-1:]])
 
 
-def _without_box(axes: Axes) -> None:
+def without_box(axes: Axes) -> None:
+    """Leaves the left and the lower border."""
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as a PNG."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", dpi=_DPI, facecolor="white")

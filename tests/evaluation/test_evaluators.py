@@ -250,6 +250,11 @@ def test_built_from_a_configuration(scenes, tmp_path, request, caplog):
     assert complete["PQ"] == results["panoptic"]["19"]["PQ"] and set(complete["per_class"]) == set(CITYSCAPES.names)
     assert {"tp", "fp", "fn", "iou", "recall"} <= set(complete["per_class"]["car"])
     assert written["scores"]["semantic"]["19"]["rare_classes"] == ["bicycle", "motorcycle"]
+    pixels = np.array(written["confusion"]["pixels"])
+    assert pixels.shape == (19, 20) and written["confusion"]["classes"] == list(CITYSCAPES.names)
+    per_class = written["scores"]["semantic"]["19"]["per_class"].values()
+    assert np.diag(pixels).tolist() == [scores["tp"] for scores in per_class]
+    assert pixels.sum(axis=1).tolist() == [scores["tp"] + scores["fn"] for scores in per_class]
     recalls = [results["semantic"]["19"][f"recall/{c}"] for c in ("bicycle", "motorcycle")]
     assert results["semantic"]["19"]["rare_recall"] == pytest.approx(np.mean(recalls))
     panels = sorted((tmp_path / "run" / "inference" / "panels" / "teacher").iterdir())

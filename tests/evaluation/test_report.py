@@ -67,6 +67,7 @@ def run(tmp_path) -> Path:
         content = {
             "model": model, "dataset": "cityscapes_uda_panoptic_val", "iteration": 399, "images": 100,
             "protocols": ["16", "13"], "scores": scores_of(seed, ("16", "13")),
+            "confusion": {"classes": CITYSCAPES.names, "pixels": np.ones((19, 20), int).tolist()},
         }  # fmt: skip
         (folder / "inference" / f"{model}.json").write_text(json.dumps(content))
     Image.new("RGB", (8, 8)).save(panels / "frankfurt 0.png")
@@ -89,7 +90,7 @@ def test_finished_run(run):
     assert "SelfTrainingTrainer" in text and "truck" not in text.split("## Class weights")[0]
     pictures = {path.relative_to(run).as_posix() for path in links(report)}
     assert pictures == {
-        "report/classes.png", "report/losses.png", "report/weights_source_semantic.png",
+        "report/classes.png", "report/confusion.png", "report/losses.png", "report/weights_source_semantic.png",
         "inference/panels/teacher/frankfurt 0.png",
     }  # fmt: skip
     for path in links(report):
@@ -133,6 +134,34 @@ def test_evaluation_apart_from_training(run):
     content = json.loads((run / "inference" / "teacher.json").read_text())
     (run / "inference" / "teacher.json").write_text(json.dumps({**content, "iteration": -1}))
     assert "teacher, iteration not recorded" in Path(write_report(run)).read_text()
+
+
+def test_oracle_best_is_set_apart(run):
+    assert "nothing to choose from" in Path(write_report(run)).read_text()
+    with open(run / "metrics.json", "a") as file:
+        file.write('{"iteration": 199, "teacher/panoptic/16/PQ": 77.25, "student/panoptic/16/PQ": 3.0}\n')
+    text = Path(write_report(run)).read_text()
+    before, section = text.split("## oracle_best: chosen with target labels, not a result of adaptation")
+    section = section.split("\n## ")[0]
+    assert re.search(r"\| teacher +\| +77.2 \| +41.5 \| +35.8 \| 199 +\|", section)
+    assert "student" not in section  # evaluated once in this log
+    assert "77.2" not in before and "report/scores.png" in before
+
+
+def test_destination_and_protocol(run, tmp_path):
+    report = Path(write_report(run, destination=tmp_path / "elsewhere", protocol="13"))
+    assert report == tmp_path / "elsewhere" / "report.md" and not (run / "report.md").exists()
+    assert report.read_text().split("\n")[2].startswith(f"**mIoU {scores_of(1, ('13',))['semantic']['13']['mIoU']:.1f}")
+    for path in links(report):
+        Image.open(path).load()
+    with pytest.raises(UserError, match="was evaluated by, 16, 13, found '19'"):
+        write_report(run, protocol="19")
+
+
+def test_result_of_a_run_that_goes_on(run):
+    (run / "config.yaml").write_text(CONFIG + "SOLVER: {MAX_ITER: 800}\n")
+    assert "teacher, iteration 399 (unfinished)" in Path(write_report(run)).read_text()
+    assert not RunFolder.read(run).is_finished
 
 
 def test_no_folder(tmp_path):

@@ -5,11 +5,13 @@ import io
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.visualization import colors, panels, plots
+from gbw_panoptic.visualization.curves import _draw_line, curves
 from gbw_panoptic.visualization.overlay import draw_panoptic, hatch, instance_contours
 
 # cityscapesScripts, helpers/labels.py, in the order of trainIds.
@@ -179,8 +181,9 @@ def test_plots_are_pictures_and_leave_matplotlib_alone():
     values = np.linspace(0, 100, 19)
     arguments = (CITYSCAPES.names, values, CITYSCAPES.colors)
     plain = plots.class_bars(*arguments, label="PQ (%)")
-    compared = plots.class_bars(*arguments, label="PQ (%)", baseline=values[::-1])
+    compared = plots.class_bars(*arguments, label="PQ (%)", baseline=values[::-1], differences=values - values[::-1])
     assert png_size(plain) == png_size(compared) and plain != compared
+    assert plots.class_bars(*arguments, label="PQ (%)", errors=np.full(19, 3.0)) != plain
     weights = np.full((4, 19), 1.0)
     weights[:, 3], weights[2] = 3.0, np.nan
     maps = [heat_map(kind, [0, 1, 5, 6], CITYSCAPES.names, weights) for kind in ("weight", "gradient", "share")]
@@ -189,14 +192,35 @@ def test_plots_are_pictures_and_leave_matplotlib_alone():
     assert min(width, height) > 200
     assert png_size(three_wide)[0] > 2 * width and png_size(three_wide)[1] == height
     assert png_size(two_high)[0] == width and png_size(two_high)[1] > 1.9 * height
-    series = {"a": ([0, 10, 20], [1.0, 0.5, 0.2]), "b": ([], [])}
-    assert min(png_size(plots.curves(series, label="loss", logarithmic=True))) > 200
+    series = {"a": [([0, 10, 20], [1.0, 0.5, 0.2])], "b": [([], [])]}
+    assert min(png_size(curves({"": series}, label="loss", logarithmic=True))) > 200
+    several = curves({title: series for title in ("PQ", "RQ", "mIoU", "recall")}, label="%")
+    assert png_size(several)[1] > png_size(curves({"PQ": series, "RQ": series}, label="%"))[1]  # two rows of panels
     assert dict(matplotlib.rcParams) == before
+
+
+def test_curves_draw_the_mean_of_several_runs():
+    """The line through two runs is the line of their mean, whatever their order."""
+    low, high = ([0, 1, 2], [0.0, 0.0, 0.0]), ([0, 1, 2], [2.0, 4.0, 6.0])
+    both = curves({"": {"a": [low, high]}}, label="loss")
+    assert both == curves({"": {"a": [high, low]}}, label="loss")
+    assert both != curves({"": {"a": [low]}}, label="loss")
+    line = _draw_line(Figure().add_subplot(), [low, high], "C0")
+    np.testing.assert_allclose(line.get_xydata(), [[0, 1], [1, 2], [2, 3]])
+
+
+def test_confusion_shares_are_of_true_classes():
+    pixels = np.array([[90, 10, 0], [0, 0, 0]])
+    picture = plots.confusion_matrix(["road", "car"], pixels)
+    assert picture == plots.confusion_matrix(["road", "car"], 1000 * pixels) != plots.confusion_matrix(["car", "road"], pixels)
+    with_void = plots.confusion_matrix(["road", "car"], pixels + [0, 0, 5])
+    assert png_size(with_void)[0] > png_size(picture)[0]  # a column for pixels of no class
 
 
 def test_plots_of_almost_nothing():
     for kind in ("weight", "gradient", "share"):
         for value in (np.nan, 0.0, 1.0):
             assert png_size(plots.class_heat_maps([[heat_map(kind, [7], ["road"], np.array([[value]]))]]))
-    assert png_size(plots.curves({}, label="loss"))
-    assert png_size(plots.curves({"a": ([3], [np.nan])}, label="loss"))
+    assert png_size(curves({}, label="loss"))
+    assert png_size(curves({"": {"a": [([3], [np.nan])]}}, label="loss"))
+    assert png_size(curves({"": {"a": [([3], [0.0])]}}, label="%"))
