@@ -52,12 +52,9 @@ def read_panoptic(path: str | os.PathLike) -> np.ndarray:
         raise UserError(
             f"expected an 8-bit RGB panoptic PNG, found mode {image.mode} in {path}; prepare the data set again"
         )
-    pixels = np.asarray(image)
-    ids = pixels[:, :, 2].astype(np.int32)
-    for channel in (1, 0):
-        ids <<= 8
-        ids |= pixels[:, :, channel]
-    return ids
+    # Pillow keeps four bytes per pixel: with the colours in the low three, a pixel is its id.
+    pixels = np.frombuffer(image.tobytes("raw", "RGBX"), "<i4").reshape(image.height, image.width)
+    return pixels & 0xFFFFFF
 
 
 def write_panoptic(path: str | os.PathLike, ids: np.ndarray) -> None:

@@ -19,7 +19,7 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 import benchmarks
 import cv2
 import torch
-from benchmarks.timing import environment
+from benchmarks.timing import CLOCKS, environment
 
 from gbw_panoptic import cli, files
 
@@ -29,7 +29,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
     where = environment()
-    print(", ".join(f"{name} {value}" for name, value in where.items()), flush=True)
+    print(", ".join(f"{name} {value}" for name, value in where.items()) + f"; {arguments.clock} time", flush=True)
     comparisons = []
     for comparison in load(arguments.benchmark).main(arguments):
         print(f"\n{comparison}", flush=True)
@@ -50,6 +50,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         help_text = module.__doc__.strip().split("\n")[0]
         command = commands.add_parser(name, help=help_text, description=help_text)
         command.add_argument("--repeats", type=int, default=11, help="timed runs of each side (default %(default)s)")
+        command.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: CPU time, for a busy machine")
         command.add_argument("--threads", type=int, default=1, help="of torch and OpenCV (default %(default)s)")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--json", metavar="FILE", help="write all numbers there, too")

@@ -41,7 +41,8 @@ def joint_counts(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.
 def distinct_values(values: np.ndarray) -> np.ndarray:
     """Like ``np.unique(values)``, faster where equal values form runs."""
     values = values.reshape(-1)
-    return np.unique(np.concatenate([values[:1], values[1:][values[1:] != values[:-1]]]))
+    starts = np.flatnonzero(values[1:] != values[:-1]) + 1
+    return np.unique(np.concatenate([values[:1], values[starts]]))
 
 
 def _is_32_bit(values: np.ndarray) -> bool:

@@ -39,7 +39,7 @@ def read_ground_truth(record: Mapping, taxonomy: Taxonomy) -> GroundTruth:
         for segment in record["segments_info"]:
             if segment["id"] < len(table):
                 table[segment["id"]] = segment["category_id"]
-        return GroundTruth(table[ids], ids, record["segments_info"])
+        return GroundTruth(table.take(ids), ids, record["segments_info"])
     if "sem_seg_file_name" in record:
         return GroundTruth(files.read_label(record["sem_seg_file_name"]), None, ())
     raise UserError(

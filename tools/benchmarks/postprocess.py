@@ -9,7 +9,7 @@ from gbw_panoptic.modeling.post_processing import find_centers, group_pixels, pa
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 from .scenes import dense_prediction
-from .timing import Comparison, alternate
+from .timing import Comparison, compare
 
 _OPTIONS = {
     "thing_ids": CITYSCAPES.thing_ids, "label_divisor": CITYSCAPES.label_divisor, "stuff_area": 2048, "void_label": -1,
@@ -42,18 +42,15 @@ def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
         return panoptic_segmentation(sem_seg, center, offset, **options)
 
     equal = torch.equal(detectron2(), ours())
-    note = f"{len(centers)} centres, {100 * things.float().mean():.0f} % thing pixels, outputs {'equal' if equal else 'DIFFER'}"
-    seconds = alternate({"d2": detectron2, "ours": ours}, repeats=arguments.repeats, label="post-processing")
-    yield Comparison(
-        f"Post-processing at {size[0]}x{size[1]} on {device}", "Detectron2", "ours", seconds["d2"], seconds["ours"],
-        goal=10, note=note,
+    share = 100 * things.float().mean()
+    note = f"{len(centers)} centres, {share:.0f} % thing pixels, outputs {'equal' if equal else 'DIFFER'}"
+    yield compare(
+        f"Post-processing at {size[0]}x{size[1]} on {device}", reference=("Detectron2", detectron2), ours=ours,
+        arguments=arguments, goal=10, note=note,
     )  # fmt: skip
-    seconds = alternate(
-        {
-            "d2": lambda: detectron2_group_pixels(centers, offset),
-            "ours": lambda: group_pixels(centers, offset, mask=things),
-        },
-        repeats=arguments.repeats,
-        label="grouping",
+    yield compare(
+        "of that, grouping pixels",
+        reference=("Detectron2", lambda: detectron2_group_pixels(centers, offset)),
+        ours=lambda: group_pixels(centers, offset, mask=things),
+        arguments=arguments,
     )
-    yield Comparison("of that, grouping pixels", "Detectron2", "ours", seconds["d2"], seconds["ours"])

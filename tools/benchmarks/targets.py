@@ -9,7 +9,7 @@ from gbw_panoptic.data.targets import panoptic_deeplab_targets
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 from .scenes import street, with_segments
-from .timing import Comparison, alternate
+from .timing import Comparison, compare
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,10 +33,8 @@ def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
 
     expected, found = generator(ids, segments), ours()
     equal = all(torch.equal(found[key], value) for key, value in expected.items() if isinstance(value, torch.Tensor))
-    seconds = alternate(
-        {"d2": lambda: generator(ids, segments), "ours": ours}, repeats=arguments.repeats, label="targets"
-    )
     note = f"{arguments.instances} instances, {len(segments)} segments, outputs {'equal' if equal else 'DIFFER'}"
-    yield Comparison(
-        f"Targets at {size[0]}x{size[1]}", "Detectron2", "ours", seconds["d2"], seconds["ours"], goal=3, note=note
-    )
+    yield compare(
+        f"Targets at {size[0]}x{size[1]}", reference=("Detectron2", lambda: generator(ids, segments)), ours=ours,
+        arguments=arguments, goal=3, note=note,
+    )  # fmt: skip

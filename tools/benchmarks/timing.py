@@ -1,5 +1,6 @@
 """How every benchmark measures: both sides in one process, by turns, medians; and where it was measured."""
 
+import argparse
 import os
 import platform
 import statistics
@@ -54,23 +55,52 @@ class Comparison:
         return {**asdict(self), **medians, "ratio": self.ratio}
 
 
+#: What ``--clock`` chooses from: seconds on the wall, or of this process's CPU time, which neighbours on a busy machine
+#: disturb less (the same where a single thread has the machine to itself).
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
 def alternate(
-    ways: Mapping[str, Callable[[], object]], *, repeats: int, label: str = ""
+    ways: Mapping[str, Callable[[], object]], *, repeats: int, label: str = "", clock: str = "wall"
 ) -> dict[str, tuple[float, ...]]:
     """Seconds of each way's runs. The ways run by turns, after one run of each that does not count.
 
     Alternation lets both sides see the same neighbours on a shared machine; on a GPU, every run waits for the device.
     """
+    now = CLOCKS[clock]
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for repeat in tqdm(range(-1, repeats), desc=label or "runs", leave=False, dynamic_ncols=True):
         for name, way in ways.items():
-            start = time.perf_counter()
+            start = now()
             way()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if repeat >= 0:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(now() - start)
     return {name: tuple(runs) for name, runs in seconds.items()}
+
+
+def compare(
+    name: str,
+    *,
+    reference: tuple[str, Callable[[], object]],
+    ours: Callable[[], object],
+    arguments: argparse.Namespace,
+    units: int = 1,
+    goal: float | None = None,
+    note: str = "",
+) -> Comparison:
+    """Measures both ways as the command line asks for.
+
+    Args:
+        reference: its name and what it runs.
+        units: how many things one run does; seconds are per thing.
+        goal, note: see :class:`Comparison`.
+    """
+    ways = {"reference": reference[1], "ours": ours}
+    seconds = alternate(ways, repeats=arguments.repeats, clock=arguments.clock, label=name)
+    theirs, own = (tuple(s / units for s in seconds[way]) for way in ways)
+    return Comparison(name, reference[0], "ours", theirs, own, goal=goal, note=note)
 
 
 def environment() -> dict[str, str | int | float]:
