@@ -23,6 +23,7 @@ ALLOWED = {
     "adaptation": COMMON | {"data"},
     "validation": COMMON | {"adaptation", "losses", "weighting"},
     "engine": COMMON | {"config", "data", "losses", "weighting", "modeling", "adaptation", "evaluation", "validation"},
+    "inference": COMMON | {"data", "modeling", "evaluation", "visualization", "engine"},
 }
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 

@@ -79,7 +79,10 @@ def _write_names(picture: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy) 
     ids, areas = np.unique(panoptic[panoptic >= 0], return_counts=True)
     for panoptic_id in ids[np.argsort(-areas, kind="stable")].tolist():
         name = taxonomy.names[panoptic_id // taxonomy.label_divisor]
-        box = _place(panoptic == panoptic_id, text_size(name, size))
+        width, height = text_size(name, size)
+        if areas[ids == panoptic_id][0] < width * height / 4:  # too small for what _place asks
+            continue
+        box = _place(panoptic == panoptic_id, (width, height))
         if box is None or any(_overlap(box, other) for other in taken):
             continue
         taken.append(box)

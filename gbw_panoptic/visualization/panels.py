@@ -22,6 +22,8 @@ _ERRORS = {
     UNLABELLED: ("not predicted", (86, 180, 233)),
 }
 _CELL_WIDTH = 768
+_MIN_OVERLAY, _MAX_OVERLAY = 1024, 4096  # long edge
+_LEGEND_WIDTH = 320
 _GAP, _TEXT, _INK, _PAPER = 12, 20, (32, 32, 32), (255, 255, 255)
 
 
@@ -84,6 +86,41 @@ def make_panel(
     return np.concatenate([grid, _legend(chips, width), _legend([*_ERRORS.values(), ("void", None)], width)])
 
 
+def make_overlay(
+    image: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy, *, classes: Iterable[int] | None = None
+) -> np.ndarray:
+    """The prediction drawn on its image, over a legend.
+
+    Small images are enlarged by a whole factor first, so that names can be read and contours are thin; large ones are
+    reduced, which bounds the memory.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        panoptic: integer [H, W].
+        classes: of the legend, with void; None: what occurs. Frames of a video have one size if they have one legend.
+
+    Returns:
+        uint8 RGB, the picture in the upper left corner; its long edge is 1024 to 4096 pixels.
+    """
+    edge = max(image.shape[:2])
+    scale = -(-_MIN_OVERLAY // edge) if edge < _MIN_OVERLAY else min(1.0, _MAX_OVERLAY / edge)
+    if scale != 1:
+        size = tuple(max(1, round(scale * length)) for length in image.shape[1::-1])
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        panoptic = _resize_map(panoptic, size)
+    has_void = classes is not None or bool((panoptic < 0).any())
+    if classes is None:
+        classes = np.unique(np.unique(panoptic[panoptic >= 0]) // taxonomy.label_divisor).tolist()
+    chips = [(taxonomy.names[c], taxonomy.colors[c]) for c in classes] + [("void", None)] * has_void
+    picture = draw_panoptic(image, panoptic, taxonomy)
+    legend = _legend(chips, max(picture.shape[1], _LEGEND_WIDTH), size=max(_TEXT, min(image.shape[:2]) // 40))
+    if picture.shape[1] < legend.shape[1]:
+        picture = cv2.copyMakeBorder(
+            picture, 0, 0, 0, legend.shape[1] - picture.shape[1], cv2.BORDER_CONSTANT, value=_PAPER
+        )
+    return np.concatenate([picture, legend])
+
+
 def _resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Nearest neighbour to (width, height), for integers of any size."""
     rows = (np.arange(size[1]) + 0.5) * values.shape[0] / size[1]
@@ -105,20 +142,20 @@ def _grid(cells: list[tuple[str, np.ndarray]], columns: int) -> np.ndarray:
     return np.array(canvas)
 
 
-def _legend(chips: list[tuple[str, tuple[int, int, int] | None]], width: int) -> np.ndarray:
+def _legend(chips: list[tuple[str, tuple[int, int, int] | None]], width: int, size: int = _TEXT) -> np.ndarray:
     """Colour chips with names in as many lines as ``width`` needs; a chip without colour is hatched."""
-    line = text_size("X", _TEXT)[1]
-    places, x, y = [], _GAP, 0
+    line, gap = text_size("X", size)[1], _GAP * size // _TEXT
+    places, x, y = [], gap, gap // 2
     for name, _ in chips:
-        needed = line + _GAP // 2 + text_size(name, _TEXT)[0] + 2 * _GAP
-        if x + needed > width and x > _GAP:
-            x, y = _GAP, y + line + _GAP // 2
+        needed = line + gap // 2 + text_size(name, size)[0] + 2 * gap
+        if x + needed > width and x > gap:
+            x, y = gap, y + line + gap // 2
         places.append((x, y))
         x += needed
-    canvas = Image.new("RGB", (width, y + line + _GAP), _PAPER)
+    canvas = Image.new("RGB", (width, y + line + gap), _PAPER)
     draw = ImageDraw.Draw(canvas)
     void = Image.fromarray(hatch(np.full((line, line, 3), 120, np.uint8)))
     for (name, color), (x, y) in zip(chips, places):
         canvas.paste(color or void, (x, y, x + line, y + line))
-        draw.text((x + line + _GAP // 2, y), name, fill=_INK, font=font(_TEXT))
+        draw.text((x + line + gap // 2, y), name, fill=_INK, font=font(size))
     return np.array(canvas)

@@ -145,6 +145,24 @@ def test_panel_shows_the_errors():
     assert share_of_vermilion(wrong) > 0.15
 
 
+@pytest.mark.parametrize("size", [*SIZES, (64, 5000)])
+def test_overlays_are_large_enough_for_names_and_no_larger_than_screens(size):
+    image, panoptic = random_scene(size)
+    overlay = panels.make_overlay(image, panoptic, CITYSCAPES)
+    assert overlay.dtype == np.uint8 and 1024 <= max(overlay.shape[:2]) < 4096 + 100
+
+
+def test_the_legend_names_what_occurs_unless_it_is_told():
+    image, road = np.zeros((64, 128, 3), np.uint8), np.zeros((64, 128), np.int64)
+    road[:, 60:] = 10_000  # sky
+    chips = {tuple(c) for c in panels.make_overlay(image, road, CITYSCAPES)[512:].reshape(-1, 3)}
+    colorful = {color for color in OFFICIAL if len(set(color)) > 1}  # letters are grey
+    assert {OFFICIAL[0], OFFICIAL[10]} == chips & colorful
+    frames = [panels.make_overlay(image, values, CITYSCAPES, classes=range(19)) for values in (road, road - road - 1)]
+    assert frames[0].shape == frames[1].shape
+    assert set(OFFICIAL) <= {tuple(c) for c in frames[1][512:].reshape(-1, 3)}
+
+
 def png_size(data: bytes) -> tuple[int, int]:
     image = Image.open(io.BytesIO(data))
     image.load()

@@ -1,0 +1,120 @@
+"""From an image to label maps of its own size.
+
+Shapes: H x W pixels of the image.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
+
+from .. import modeling  # noqa: F401  (registers the meta-architectures)
+from ..data.views import resize_ids, resize_image, shortest_edge_size
+from ..errors import UserError
+from ..evaluation.maps import predicted_labels, predicted_panoptic_map
+from ..taxonomy import Taxonomy
+from .weights import load_weights
+
+#: Logits exist for so many pixels at most (4096 x 2048: 0.6 GiB for 19 classes); maps of larger images are enlarged.
+MAX_PIXELS = 1 << 23
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says about one image.
+
+    Attributes:
+        labels: uint8 [H, W], contiguous ids.
+        panoptic: int32 [H, W], contiguous id * label_divisor + instance number, -1 = void; None for the semantic task.
+    """
+
+    labels: np.ndarray
+    panoptic: np.ndarray | None
+
+
+class Predictor:
+    """Maps images of any size to predictions; any meta-architecture with Detectron2's panoptic outputs will do."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        taxonomy: Taxonomy,
+        image_format: str,
+        short_edge: int,
+        max_size: int,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        """
+        Args:
+            image_format: channel order that the model takes.
+            short_edge, max_size: lengths of the edges that the model sees, as in evaluation; 0: those of the image.
+            max_pixels: of the logits.
+        """
+        self.model = model.eval()
+        self.taxonomy = taxonomy
+        self.image_format = image_format
+        self.short_edge = short_edge
+        self.max_size = max_size
+        self.max_pixels = max_pixels
+
+    @torch.inference_mode()
+    def __call__(self, image: np.ndarray) -> Prediction:
+        """
+        Args:
+            image: uint8 [H, W, 3] RGB.
+
+        Raises:
+            UserError: the image does not fit into memory.
+        """
+        size = image.shape[:2]
+        seen = tuple(max(1, edge) for edge in shortest_edge_size(size, self.short_edge, self.max_size))
+        pixels = resize_image(image, seen).transpose(2, 0, 1)
+        if self.image_format == "BGR":
+            pixels = pixels[::-1]
+        height, width = self._output_size(size)
+        record = {"image": torch.from_numpy(pixels.copy()), "height": height, "width": width}
+        try:
+            output = self.model([record])[0]
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError) and "memory" not in str(error):
+                raise
+            raise UserError(
+                f"expected memory enough for the network at {seen[1]}x{seen[0]} pixels, found too little; give a "
+                "smaller --resize."
+            ) from None
+        labels = resize_ids(predicted_labels(output), size)
+        if "panoptic_seg" not in output:
+            return Prediction(labels, None)
+        return Prediction(labels, resize_ids(predicted_panoptic_map(output, self.taxonomy), size))
+
+    def _output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The image's own, or its shape with at most ``max_pixels``."""
+        scale = min(1.0, (self.max_pixels / (size[0] * size[1])) ** 0.5)
+        return max(1, int(scale * size[0])), max(1, int(scale * size[1]))
+
+
+def build_predictor(cfg, weights: str, model_name: str | None = None) -> tuple[Predictor, str]:
+    """The configured model with a checkpoint's weights, and whose they are.
+
+    Args:
+        model_name: ``student`` or ``teacher``; None: TEST.MODEL if the checkpoint holds it, else the student.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    for head in ("SEMANTIC", "CENTER", "OFFSET"):
+        cfg.WEIGHTING[head] = "none"  # weights may need the source's statistics, and predictions need no weights
+    model = build_model(cfg)
+    name = load_weights(model, weights, model_name, default=cfg.TEST.MODEL)
+    predictor = Predictor(
+        model,
+        taxonomy=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy,
+        image_format=cfg.INPUT.FORMAT,
+        short_edge=cfg.INPUT.MIN_SIZE_TEST,
+        max_size=cfg.INPUT.MAX_SIZE_TEST,
+    )
+    return predictor, name

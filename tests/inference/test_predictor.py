@@ -1,0 +1,84 @@
+"""Sizes, channel order and memory, with models made for the purpose."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.inference.predictor import Predictor
+from gbw_panoptic.inference.results import panoptic_ids
+from gbw_panoptic.taxonomy import CITYSCAPES
+
+CAR, SKY = CITYSCAPES.ids("car", "sky")
+
+
+class RedIsCar(nn.Module):
+    """Red pixels are one car, all else is sky; notes what it was given."""
+
+    def forward(self, batched_inputs):
+        (record,) = batched_inputs
+        self.record = record
+        size = (record["height"], record["width"])
+        red = nn.functional.interpolate(record["image"][None, :1].float(), size)[0, 0] > 128
+        logits = torch.zeros(CITYSCAPES.num_classes, *red.shape)
+        logits[CAR], logits[SKY] = red, ~red
+        panoptic = torch.where(red, CAR * 1000 + 1, SKY * 1000)
+        return [{"sem_seg": logits, "panoptic_seg": (panoptic, None)}]
+
+
+def predictor(**options):
+    defaults = {"image_format": "RGB", "short_edge": 0, "max_size": 0}
+    return Predictor(RedIsCar(), taxonomy=CITYSCAPES, **{**defaults, **options})
+
+
+def half_red(height, width):
+    image = np.zeros((height, width, 3), np.uint8)
+    image[:, : width // 2, 0] = 255
+    return image
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 97), (3, 500), (1, 2)])
+@pytest.mark.parametrize("options", [{}, {"short_edge": 32, "max_size": 64}, {"max_pixels": 1000}])
+def test_maps_have_the_image_s_size(size, options):
+    prediction = predictor(**options)(half_red(*size))
+    assert prediction.labels.dtype == np.uint8 and prediction.panoptic.dtype == np.int32
+    assert prediction.labels.shape == prediction.panoptic.shape == size
+    assert (prediction.labels == prediction.panoptic // 1000).all()
+    if size[1] > 4:
+        expected = np.where(half_red(*size)[..., 0] > 0, CAR, SKY)
+        middle = size[1] // 2
+        tolerance = -(-size[1] // 16)  # the border between the halves is known to a pixel of what the model sees
+        assert (prediction.labels == expected)[:, : middle - tolerance].all()
+        assert (prediction.labels == expected)[:, middle + tolerance :].all()
+
+
+def test_the_model_sees_the_configured_size_and_its_logits_are_bounded():
+    tool = predictor(short_edge=40, max_size=100, max_pixels=5000)
+    tool(half_red(100, 200))
+    assert tool.model.record["image"].shape == (3, 40, 80)
+    assert (tool.model.record["height"], tool.model.record["width"]) == (50, 100)
+    assert not tool.model.training
+
+
+def test_channel_order():
+    blue_first = predictor(image_format="BGR")
+    assert (blue_first(half_red(8, 8)).labels == SKY).all()  # channel 0 is blue now
+    assert blue_first.model.record["image"][2, 0, 0] == 255
+
+
+def test_too_little_memory_is_a_sentence(monkeypatch):
+    tool = predictor()
+
+    def fail(*_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(RedIsCar, "forward", fail)
+    with pytest.raises(UserError, match="at 20x10 pixels.*smaller --resize"):
+        tool(half_red(10, 20))
+
+
+def test_panoptic_ids_are_those_of_cityscapes():
+    panoptic = np.array([[-1, SKY * 1000, CAR * 1000 + 1, CAR * 1000 + 12]])
+    ids = panoptic_ids(panoptic, CITYSCAPES)
+    assert ids.dtype == np.int32 and ids.tolist() == [[0, 23, 26001, 26012]]  # cityscapesScripts, labels.py

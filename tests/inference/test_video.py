@@ -1,0 +1,61 @@
+"""Videos in and out; OpenCV's own reader and writer are the other side."""
+
+import cv2
+import numpy as np
+import pytest
+
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.inference.video import VideoReader, video_writer
+
+
+def test_frames_come_back_in_order_upright_and_in_rgb(tmp_path):
+    path = tmp_path / "x.mp4"
+    colors = [(200, 40, 40), (40, 200, 40), (40, 40, 200)]
+    with video_writer(path, 10) as append:
+        assert not path.exists()
+        for color in colors:
+            frame = np.full((33, 51, 3), color, np.uint8)
+            frame[:10] = 0
+            append(frame)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.mp4"]
+    reader = VideoReader(path)
+    assert reader.rate == 10 and reader.num_frames == 3
+    frames = list(reader)
+    reader.check_complete()
+    assert len(frames) == reader.num_read == 3 and frames[0].shape == (34, 52, 3)  # even, as codecs want
+    for frame, color in zip(frames, colors):
+        assert np.abs(frame[20:30, 10:40].mean(axis=(0, 1)) - color).max() < 12  # lossy
+        assert frame[:6, 10:40].mean() < 20
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no video" * 200])
+def test_what_is_no_video_is_refused(tmp_path, content):
+    path = tmp_path / "x.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="expected a video .*x.mp4"):
+        list(VideoReader(path))
+
+
+def test_a_video_that_is_cut_off_is_reported_behind_its_last_frame(tmp_path):
+    path = tmp_path / "x.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        writer.write(rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    writer.release()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    reader = VideoReader(path)
+    frames = list(reader)
+    assert 0 < len(frames) < 9
+    reader.num_frames = 10  # what the index, now cut off, would have said
+    with pytest.raises(UserError, match=f"expected 10 frames in .*x.avi, found {len(frames)}"):
+        reader.check_complete()
+
+
+def test_a_failing_block_leaves_no_video(tmp_path):
+    with pytest.raises(KeyError), video_writer(tmp_path / "x.mp4", 10) as append:
+        append(np.zeros((32, 32, 3), np.uint8))
+        raise KeyError
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,162 @@
+"""Panoptic predictions for images, folders, globs and videos, without a display.
+
+    python tools/predict.py --run output/demo --input photo.jpg "frames/*.png" drive.mp4 --output output/predictions
+    python tools/predict.py --config-file FILE --weights model_final.pth --input folder --output output/predictions
+    python tools/predict.py --run output/demo --dataset cityscapes_uda_panoptic_val --num 20 --output output/predictions
+
+OUTPUT holds overlay/, labelIds/ (Cityscapes' format), panoptic/ and panoptic.json (COCO's format) and, for images of
+--dataset, panels/ with image, truth, prediction and errors. What cannot be read is named and skipped; the exit code is
+then 2.
+"""
+
+import argparse
+import hashlib
+import sys
+import warnings
+from pathlib import Path
+
+# fvcore and Detectron2 script functions at import; a user can do nothing about it
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.logger import setup_logger
+
+from gbw_panoptic import cli
+from gbw_panoptic.data import check_datasets, register_all
+from gbw_panoptic.engine.setup import adapt_to_machine, load_config
+from gbw_panoptic.errors import EXIT_CODE, UserError
+from gbw_panoptic.inference.inputs import Input, find_inputs
+from gbw_panoptic.inference.job import PredictionJob, begin, digest
+from gbw_panoptic.inference.predictor import build_predictor
+from gbw_panoptic.inference.results import ResultFolder
+from gbw_panoptic.inference.weights import find_run
+from gbw_panoptic.validation import validate
+
+
+def main() -> int:
+    arguments = parse()
+    setup_logger(name="gbw_panoptic")
+    root = Path(arguments.output)
+    config_file, weights = files_of_model(arguments)
+    cfg = prepare(arguments, config_file)
+    records = records_of(arguments.dataset)
+    inputs, problems = find_inputs(arguments.input or [record["file_name"] for record in records], root)
+    inputs = inputs[: arguments.num]
+    if not inputs:
+        raise UserError(problems[0])
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    predictor, name = build_predictor(cfg, weights, arguments.model)
+    settings = {"weights": digest(weights), "model": name, "configuration": configuration_digest(cfg)}
+    try:
+        since = begin(root, settings, inputs, resume=arguments.resume)
+        folder = ResultFolder(root, predictor.taxonomy, panoptic=cfg.MODEL.TASK == "panoptic")
+        truths = {Path(record["file_name"]).resolve(): record for record in records}
+        failed = predict(PredictionJob(predictor, folder, truths=truths, keep_since=since), inputs)
+        folder.close()
+    except OSError as error:
+        raise UserError(
+            f"expected to write below {root}, found: {error}; mend that and run this command again with --resume."
+        ) from error
+    print(f"The {name} of {weights} predicted {len(inputs) - failed} of {len(inputs)} inputs: {root}")
+    return EXIT_CODE if failed or problems else 0
+
+
+def predict(job: PredictionJob, inputs: list[Input]) -> int:
+    """All inputs; how many could not be done (whole)."""
+    failed = 0
+    with cli.progress(len(inputs), "Predicting") as bar:
+
+        def on_frame(expected: int | None) -> None:
+            nonlocal counted
+            if not counted:  # a video counts as its frames, where their number is known
+                bar.total += (expected or 1) - 1
+                counted = True
+            bar.update()
+
+        for item in inputs:
+            counted = False
+            try:
+                if item.is_video:
+                    job.video(item, on_frame)
+                else:
+                    job.image(item)
+            except UserError as error:
+                failed += 1
+                sentence = str(error) if str(item.path) in str(error) else f"{item.path}: {error}"
+                bar.write(f"error: {sentence}", file=sys.stderr)
+            if not counted:
+                bar.update()
+    return failed
+
+
+def files_of_model(arguments: argparse.Namespace) -> tuple[str, str]:
+    """Configuration and weights, given one by one or by --run."""
+    config, weights = arguments.config_file, arguments.weights
+    if arguments.run:
+        run_config, run_weights = find_run(arguments.run)
+        config, weights = config or run_config, weights or run_weights
+    if not config or not weights:
+        missing = "--weights" if config else "--config-file"
+        raise UserError(f"expected a model, found no {missing}; give both files, or --run with a run's OUTPUT_DIR.")
+    if not Path(weights).is_file():
+        raise UserError(f"--weights: expected a local .pth file, found nothing at {weights}; correct the path.")
+    return config, weights
+
+
+def prepare(arguments: argparse.Namespace, config_file: str):
+    """The checked configuration, with the sizes that --resize asks for."""
+    cfg = load_config(config_file, arguments.opts)
+    register_all()
+    adapt_to_machine(cfg)
+    cfg.MODEL.WEIGHTS = ""  # of the beginning of training
+    cfg.OUTPUT_DIR = arguments.output
+    if arguments.resize is not None:
+        if arguments.resize < 0:
+            raise UserError(f"--resize: expected the short edge in pixels, or 0, found {arguments.resize}; change it.")
+        # the long edge stays as far from the short one as in evaluation
+        cfg.INPUT.MAX_SIZE_TEST = round(cfg.INPUT.MAX_SIZE_TEST * arguments.resize / max(cfg.INPUT.MIN_SIZE_TEST, 1))
+        cfg.INPUT.MIN_SIZE_TEST = arguments.resize
+    validate(cfg)
+    return cfg
+
+
+def records_of(dataset: str | None) -> list[dict]:
+    """Records with labels of a registered data set."""
+    if dataset is None:
+        return []
+    known = sorted(name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("labelled_classes"))
+    if dataset not in known:
+        raise UserError(f"--dataset: expected one of {', '.join(known)}, found '{dataset}'; correct the name.")
+    check_datasets((dataset,))
+    return DatasetCatalog.get(dataset)
+
+
+def configuration_digest(cfg) -> str:
+    """Of all keys on which a prediction depends, and the machine does not change."""
+    model = cfg.MODEL.clone()
+    model.DEVICE = ""
+    return hashlib.sha256((model.dump() + cfg.INPUT.dump()).encode()).hexdigest()
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config-file", help="of the training")
+    parser.add_argument("--weights", help="checkpoint, a local .pth file")
+    parser.add_argument("--run", help="OUTPUT_DIR of a run, for its configuration and its last checkpoint")
+    parser.add_argument("--input", nargs="+", help="images, videos, folders (with all below them), globs")
+    parser.add_argument("--dataset", help="registered data set: the input if there is no other, and its images' truth")
+    parser.add_argument("--num", type=int, help="only the first so many inputs")
+    parser.add_argument("--output", required=True, help="folder of the results")
+    parser.add_argument("--model", choices=("student", "teacher"), help="default: TEST.MODEL, if it is there")
+    parser.add_argument("--resize", type=int, help="short edge that the model sees (default: as in evaluation; 0: as it is)")
+    parser.add_argument("--resume", action="store_true", help="keep what this command wrote before it was stopped")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
+    arguments = parser.parse_args()
+    if not arguments.input and not arguments.dataset:
+        parser.error("give --input or --dataset")
+    return arguments
+
+
+if __name__ == "__main__":
+    cli.run(main)
