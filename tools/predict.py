@@ -149,7 +149,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--num", type=int, help="only the first so many inputs")
     parser.add_argument("--output", required=True, help="folder of the results")
     parser.add_argument("--model", choices=("student", "teacher"), help="default: TEST.MODEL, if it is there")
-    parser.add_argument("--resize", type=int, help="short edge that the model sees (default: as in evaluation; 0: as it is)")
+    parser.add_argument("--resize", type=int, help="short edge that the model sees; 0: the image's own")
     parser.add_argument("--resume", action="store_true", help="keep what this command wrote before it was stopped")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
     arguments = parser.parse_args()

@@ -81,7 +81,8 @@ class Predictor:
         try:
             output = self.model([record])[0]
         except (MemoryError, RuntimeError) as error:
-            if not isinstance(error, MemoryError) and "memory" not in str(error):
+            lacks_memory = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+            if not lacks_memory and "can't allocate memory" not in str(error):  # the CPU allocator's words
                 raise
             raise UserError(
                 f"expected memory enough for the network at {seen[1]}x{seen[0]} pixels, found too little; give a "

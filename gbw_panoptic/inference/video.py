@@ -81,14 +81,14 @@ class VideoReader:
 
     def _undecodable(self) -> UserError:
         return UserError(
-            f"expected a video that OpenCV can decode, found another file at {self.path}; convert it to MP4 (H.264), or "
-            "to images"
+            f"expected a video that OpenCV can decode, found another file at {self.path}; convert it to MP4 "
+            "(H.264), or to images"
         )
 
 
 @contextmanager
 def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """A function that appends frames of one size, uint8 [H, W, 3] RGB; ``path`` (.mp4) appears if the block ends well."""
+    """A function that appends frames of one size, uint8 [H, W, 3] RGB; ``path`` (.mp4) appears when the block ends."""
     writer: cv2.VideoWriter | None = None
     with files.replacing(path, suffix=".tmp.mp4") as temporary:
 
