@@ -14,7 +14,7 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     cfg.MODEL.TASK = "panoptic"  # or "semantic": no centre and offset heads, no instance targets
     cfg.MODEL.SEM_SEG_HEAD.NAME = "PerClassSemSegHead"
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
-    cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"  # or hard_pixel_mining, which keeps LOSS_TOP_K of the pixels
+    cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"  # one of the pixel losses of _add_weighting_keys' table
     cfg.MODEL.INS_EMBED_HEAD.NAME = "PerClassInsEmbedHead"
     # The whole package thinks in RGB, 0..255; these are the mean and deviation of torchvision's weights.
     cfg.INPUT.FORMAT = "RGB"
@@ -57,11 +57,34 @@ def _add_data_keys(cfg: CN) -> None:
 
 
 def _add_weighting_keys(cfg: CN) -> None:
+    # Against class imbalance; formulas in weighting/static.py and losses/shaping.py. n_c: labelled source pixels of a
+    # class, f_c: their share. Class weights and pixel losses combine freely.
+    #   WEIGHTING.{SEMANTIC, CENTER, OFFSET}, class weights of a head; static ones: mean 1 over the classes that occur
+    #     none
+    #     manual                   WEIGHTING.CLASS_WEIGHTS as they are
+    #     inverse_frequency        1 / f_c
+    #     sqrt_inverse_frequency   1 / sqrt(f_c)
+    #     median_frequency         1 / share of the class in the images that contain it        arXiv 1411.4734
+    #     effective_number         1 / (1 - b^n_c), b = 1 - 1 / N; EFFECTIVE_NUMBER_SHARE      arXiv 1901.05555
+    #     log_inverse              1 / ln(k + f_c); LOG_INVERSE_K                              arXiv 1606.02147 (ENet)
+    #     gbw                      from the gradients of each step; GBW.*                      arXiv 2407.01327
+    #   MODEL.SEM_SEG_HEAD.LOSS_TYPE, pixel loss of the semantic head
+    #     cross_entropy            -log p_y
+    #     hard_pixel_mining        the LOSS_TOP_K pixels of largest loss (Detectron2's key)    arXiv 1902.05093
+    #     focal                    -(1 - p_y)^gamma log p_y; FOCAL_GAMMA                       arXiv 1708.02002
+    #     logit_adjustment         cross entropy of z + tau log f; LOGIT_ADJUSTMENT_TAU        arXiv 2007.07314
+    #     seesaw                   cross entropy of z_j + log(M_yj C_yj); SEESAW_P, SEESAW_Q   arXiv 2008.10032
     cfg.WEIGHTING = CN()
-    # none | inverse_frequency | gbw, for each head
     cfg.WEIGHTING.SEMANTIC = "none"
     cfg.WEIGHTING.CENTER = "none"
     cfg.WEIGHTING.OFFSET = "none"
+    cfg.WEIGHTING.CLASS_WEIGHTS = ()  # one number a class, in the order of the taxonomy
+    cfg.WEIGHTING.EFFECTIVE_NUMBER_SHARE = 0.01  # N / sum of n_c (ours: published N count images)
+    cfg.WEIGHTING.LOG_INVERSE_K = 1.02  # ENet
+    cfg.MODEL.SEM_SEG_HEAD.FOCAL_GAMMA = 2.0  # the paper's
+    cfg.MODEL.SEM_SEG_HEAD.LOGIT_ADJUSTMENT_TAU = 1.0  # the paper's
+    cfg.MODEL.SEM_SEG_HEAD.SEESAW_P = 0.8  # the paper's
+    cfg.MODEL.SEM_SEG_HEAD.SEESAW_Q = 2.0  # the paper's
     # What a weighted sum of pixel losses is divided by: the sum of the weights of its pixels (a weighting then only
     # redistributes), the number of valid pixels, or all pixels, ignored ones too (Detectron2's DeepLab, DAFormer).
     cfg.WEIGHTING.LOSS_DENOMINATOR = "weights"

@@ -8,14 +8,13 @@ from detectron2.data import MetadataCatalog
 
 from .adaptation.pseudo_labels import QUALITIES
 from .errors import UserError
-from .losses import GRADIENTS
+from .losses import GRADIENTS, LOSS_TYPES
 from .taxonomy import PROTOCOLS
-from .weighting import DENOMINATORS, WEIGHTINGS
+from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTINGS
 
 TASKS = ("panoptic", "semantic")
 TRAINER_NAMES = ("SourceOnlyTrainer", "SelfTrainingTrainer")
 OPTIMIZERS = ("SGD", "ADAM", "ADAMW")
-LOSS_TYPES = ("cross_entropy", "hard_pixel_mining")
 
 
 def validate(cfg) -> None:
@@ -24,9 +23,27 @@ def validate(cfg) -> None:
     Raises:
         UserError: naming the key, what was expected, what was found and what to do.
     """
-    for check in (_choices, _ranges, _data_sets, _task, _adaptation, _protocols, _tracking, _files):
+    checks = (_comparators, _choices, _ranges, _data_sets, _task, _class_statistics, _manual_weights)
+    for check in (*checks, _adaptation, _protocols, _tracking, _files):
         for problem in check(cfg):
             raise UserError(problem)
+
+
+def _comparators(cfg) -> Iterator[str]:
+    """A class weighting named as a pixel loss, or the reverse: say where it belongs."""
+    for head in ("SEMANTIC", "CENTER", "OFFSET"):
+        name = cfg.WEIGHTING[head]
+        if name in LOSS_TYPES:
+            yield (
+                f"WEIGHTING.{head}: expected a class weighting ({', '.join(WEIGHTINGS)}), found '{name}', a pixel loss "
+                f"of the semantic head; choose it by MODEL.SEM_SEG_HEAD.LOSS_TYPE {name}."
+            )
+    name = cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE
+    if name in WEIGHTINGS:
+        yield (
+            f"MODEL.SEM_SEG_HEAD.LOSS_TYPE: expected a pixel loss ({', '.join(LOSS_TYPES)}), found '{name}', a class "
+            f"weighting; choose it by WEIGHTING.SEMANTIC {name}."
+        )
 
 
 def _choices(cfg) -> Iterator[str]:
@@ -51,13 +68,19 @@ def _choices(cfg) -> Iterator[str]:
 
 
 def _ranges(cfg) -> Iterator[str]:
-    share = cfg.MODEL.SEM_SEG_HEAD.LOSS_TOP_K
+    share, part = cfg.MODEL.SEM_SEG_HEAD.LOSS_TOP_K, cfg.WEIGHTING.EFFECTIVE_NUMBER_SHARE
     for key, value, ok, expected in (
         ("GBW.LAMBDA", cfg.GBW.LAMBDA, cfg.GBW.LAMBDA > 0, "a number above 0"),
         ("GBW.MOMENTUM", cfg.GBW.MOMENTUM, 0 <= cfg.GBW.MOMENTUM < 1, "a number in [0, 1)"),
         ("SELF_TRAINING.EMA_DECAY", cfg.SELF_TRAINING.EMA_DECAY, 0 <= cfg.SELF_TRAINING.EMA_DECAY < 1, "in [0, 1)"),
         ("MODEL.SEM_SEG_HEAD.LOSS_TOP_K", share, 0 < share <= 1, "a share in (0, 1]"),
         ("INPUT.FOURIER.BETA", cfg.INPUT.FOURIER.BETA, 0 <= cfg.INPUT.FOURIER.BETA <= 0.5, "a share in 0..0.5"),
+        ("WEIGHTING.EFFECTIVE_NUMBER_SHARE", part, 0 < part <= 1, "a share in (0, 1]"),
+        ("WEIGHTING.LOG_INVERSE_K", cfg.WEIGHTING.LOG_INVERSE_K, cfg.WEIGHTING.LOG_INVERSE_K >= 1, "at least 1"),
+        *(
+            (f"MODEL.SEM_SEG_HEAD.{key}", cfg.MODEL.SEM_SEG_HEAD[key], cfg.MODEL.SEM_SEG_HEAD[key] >= 0, "at least 0")
+            for key in ("FOCAL_GAMMA", "LOGIT_ADJUSTMENT_TAU", "SEESAW_P", "SEESAW_Q")
+        ),
         ("SEED", cfg.SEED, cfg.SEED >= 0, "an integer of at least 0 (runs must be repeatable)"),
         ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, cfg.SOLVER.MAX_ITER > 0, "at least 1"),
         ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.IMS_PER_BATCH > 0, "at least 1"),
@@ -99,6 +122,37 @@ def _task(cfg) -> Iterator[str]:
                 f"DATASETS.TRAIN: expected a source with instance labels for MODEL.TASK panoptic, found '{name}', which "
                 "has semantic labels only; set MODEL.TASK semantic or take another source."
             )
+
+
+def _class_statistics(cfg) -> Iterator[str]:
+    names = [cfg.WEIGHTING[head] for head in ("SEMANTIC", "CENTER", "OFFSET")] + [cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE]
+    needing = [name for name in names if name in (*STATIC_WEIGHTS, "logit_adjustment")]
+    for source in cfg.DATASETS.TRAIN:
+        if needing and MetadataCatalog.get(source).get("class_statistics") is None:
+            yield (
+                f"DATASETS.TRAIN: expected sources with class statistics for {needing[0]}, found '{source}' without; "
+                "take another source, or a comparator that needs none."
+            )
+
+
+def _manual_weights(cfg) -> Iterator[str]:
+    weights, classes = tuple(cfg.WEIGHTING.CLASS_WEIGHTS), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    if "manual" not in (cfg.WEIGHTING.SEMANTIC, cfg.WEIGHTING.CENTER, cfg.WEIGHTING.OFFSET):
+        if weights:
+            yield (
+                f"WEIGHTING.CLASS_WEIGHTS: expected () where no head's weighting is manual, found {len(weights)} "
+                "numbers; set WEIGHTING.SEMANTIC manual, or drop the list."
+            )
+    elif len(weights) != classes:
+        yield (
+            f"WEIGHTING.CLASS_WEIGHTS: expected {classes} numbers for weighting manual, one for each class, found "
+            f"{len(weights)}; give one for each."
+        )
+    elif not all(type(w) in (int, float) and 0 <= w < float("inf") for w in weights) or not any(weights):
+        yield (
+            f"WEIGHTING.CLASS_WEIGHTS: expected finite numbers of at least 0, one of them above 0, found {weights}; "
+            "correct them."
+        )
 
 
 def _adaptation(cfg) -> Iterator[str]:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from detectron2.data import MetadataCatalog
 
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.setup import load_config
@@ -45,6 +46,16 @@ def test_a_leaf_says_only_what_differs(config):
         ("source_only", ("MODEL.TASK", "instance"), "MODEL.TASK: expected one of panoptic, semantic, found 'instance'"),
         ("source_only", ("TRAINER.NAME", "GANTrainer"), "TRAINER.NAME: expected one of"),
         ("source_only", ("WEIGHTING.SEMANTIC", "gwb"), "WEIGHTING.SEMANTIC: expected one of none"),
+        ("source_only", ("WEIGHTING.CENTER", "focal"), "WEIGHTING.CENTER: expected a class weighting.*LOSS_TYPE focal"),
+        ("source_only", ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "gbw"), "expected a pixel loss.*WEIGHTING.SEMANTIC gbw"),
+        ("source_only", ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "ldam"), "LOSS_TYPE: expected one of cross_entropy"),
+        ("source_only", ("MODEL.SEM_SEG_HEAD.SEESAW_Q", -1.0), "SEESAW_Q: expected at least 0, found -1.0"),
+        ("source_only", ("WEIGHTING.EFFECTIVE_NUMBER_SHARE", 0.0), "EFFECTIVE_NUMBER_SHARE: expected a share"),
+        ("source_only", ("WEIGHTING.LOG_INVERSE_K", 0.5), "LOG_INVERSE_K: expected at least 1"),
+        ("source_only", ("WEIGHTING.SEMANTIC", "manual", "WEIGHTING.CLASS_WEIGHTS", "(1.0,)"), "expected 19.*found 1;"),
+        ("source_only", ("WEIGHTING.SEMANTIC", "manual", "WEIGHTING.CLASS_WEIGHTS", [-1.0] * 19), "finite numbers"),
+        ("source_only", ("WEIGHTING.SEMANTIC", "manual", "WEIGHTING.CLASS_WEIGHTS", [0.0] * 19), "one of them above 0"),
+        ("source_only", ("WEIGHTING.CLASS_WEIGHTS", "(1.0, 2.0)"), "expected \\(\\) where no head's.*found 2 numbers"),
         ("source_only", ("GBW.LAMBDA", 0.0), "GBW.LAMBDA: expected a number above 0, found 0.0"),
         ("source_only", ("GBW.MOMENTUM", 1.0), "GBW.MOMENTUM"),
         ("source_only", ("SEED", -1), "SEED: expected an integer of at least 0"),
@@ -69,6 +80,22 @@ def test_contradictions_are_one_sentence(make_cfg, config, opts, words):
     with pytest.raises(UserError, match=words) as caught:
         validate(make_cfg(f"quick/{config}.yaml", *opts))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        ("WEIGHTING.SEMANTIC", "effective_number"),
+        ("WEIGHTING.OFFSET", "log_inverse"),
+        ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "logit_adjustment"),
+    ],
+)
+def test_comparators_that_count_pixels_want_a_source_with_statistics(make_cfg, opts):
+    cfg = make_cfg("quick/source_only.yaml", *opts)
+    validate(cfg)
+    delattr(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]), "class_statistics")
+    with pytest.raises(UserError, match=f"class statistics for {opts[1]}, found 'synthia_panoptic_train' without"):
+        validate(cfg)
 
 
 def test_protocol_16_with_an_output_that_cannot_be_written(make_cfg, tmp_path):

@@ -1,9 +1,9 @@
-"""Class statistics of a labelled source: for rare-class sampling and for inverse-frequency weights."""
+"""Class statistics of a labelled source: for rare-class sampling and for static class weights."""
 
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Mapping, Sequence
+from typing import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -43,6 +43,20 @@ class ClassStatistics:
     def frequencies(self) -> np.ndarray:
         """float64 [C]: share of each class in all labelled pixels (all 0 where nothing is labelled)."""
         return self.pixels / max(int(self.pixels.sum()), 1)
+
+    def image_pixels(self) -> np.ndarray:
+        """int64 [C]: labelled pixels of all images that contain the class, for median-frequency balancing."""
+        totals = np.zeros(len(self.class_names), dtype=np.int64)
+        for counts in self.images.values():
+            totals[list(counts)] += sum(counts.values())
+        return totals
+
+    def restricted_to(self, class_ids: Collection[int]) -> "ClassStatistics":
+        """Statistics in which all other classes count as unlabelled (what an instance head sees: things)."""
+        images = {
+            stem: {c: n for c, n in counts.items() if c in class_ids} for stem, counts in self.images.items()
+        }
+        return ClassStatistics(self.class_names, images)
 
     def images_with(self, class_id: int, min_pixels: int = 0) -> list[str]:
         """Stems of the images with strictly more than ``min_pixels`` pixels of the class, in file order."""

@@ -5,11 +5,17 @@ from .cross_entropy import cross_entropy_per_class, hardest_pixels
 from .entropy import IMAGE_WISE_RATIO, entropy_per_class, image_wise_factors, maximum_squares_per_class
 from .per_class import PerClassLoss, group_counts, group_sums
 from .regression import center_loss_per_class, offset_loss_per_class
+from .shaping import LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw
 
 __all__ = [
     "GRADIENTS",
     "IMAGE_WISE_RATIO",
+    "LOSS_TYPES",
+    "Focal",
+    "LogitAdjustment",
+    "LossShaping",
     "PerClassLoss",
+    "Seesaw",
     "center_loss_per_class",
     "cross_entropy_per_class",
     "entropy_per_class",

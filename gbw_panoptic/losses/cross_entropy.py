@@ -1,4 +1,4 @@
-"""Cross entropy per class, hard pixel mining, and its gradient at the logits in closed form.
+"""Cross entropy per class, shaped or not, hard pixel mining, and its gradient at the logits in closed form.
 
 Shape legend: B images, C classes, H x W pixels of the loss, h x w pixels of the features, K feature channels.
 """
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .class_gradients import GRADIENTS, class_gradients
 from .per_class import PerClassLoss, group_counts, group_sums
+from .shaping import LossShaping
 
 
 def cross_entropy_per_class(
@@ -17,6 +18,7 @@ def cross_entropy_per_class(
     pixel_weights: Tensor | None = None,
     *,
     top_k: float = 1.0,
+    shaping: LossShaping | None = None,
     ignore_label: int = 255,
     gradient: str | None = None,
     features: Tensor | None = None,
@@ -32,6 +34,7 @@ def cross_entropy_per_class(
         top_k: share (0, 1] of an image's pixels kept, those with the largest q_i * l_i ("hard pixel mining",
             DeeperLab, arXiv 1902.05093). Chosen per image, so that it does not depend on how images are spread over
             ranks (Detectron2 chooses over the batch). 1 keeps all.
+        shaping: what l_i is instead of cross entropy; class gradients are those of the shaped loss.
         ignore_label: label that takes no part.
         gradient: one of :data:`GRADIENTS`, or None for no class gradients.
         features: [B, K, h, w] float, input of the last 1x1 convolution (``last_layer`` only).
@@ -49,9 +52,11 @@ def cross_entropy_per_class(
     logits = logits.float()  # the exponentials of half precision are too coarse for gradients of rare classes
     valid = (labels >= 0) & (labels < num_classes) & (labels != ignore_label)
     labels = torch.where(valid, labels, -1)
-    log_probabilities = F.log_softmax(logits, dim=1)
-    losses = -log_probabilities.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
-    losses = torch.where(valid, losses, 0)
+    shaping = LossShaping() if shaping is None else shaping
+    adjustment = shaping.adjustment(logits.detach(), labels)
+    log_probabilities = F.log_softmax(logits if adjustment is None else logits + adjustment, dim=1)
+    nll = -log_probabilities.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
+    losses = torch.where(valid, shaping.phi(nll), 0)
     if pixel_weights is not None:
         losses = losses * pixel_weights
     num_pixels = labels.numel()
@@ -63,7 +68,7 @@ def cross_entropy_per_class(
     gradients = class_gradients(
         gradient,
         total,
-        lambda: _residual(log_probabilities, labels, pixel_weights),
+        lambda: _residual(log_probabilities, labels, (shaping.slope(nll.detach()), pixel_weights)),
         labels,
         features=features,
         feature_stride=feature_stride,
@@ -79,15 +84,19 @@ def hardest_pixels(losses: Tensor, share: float) -> Tensor:
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, kept, True).view_as(losses)
 
 
-def _residual(log_probabilities: Tensor, labels: Tensor, pixel_weights: Tensor | None) -> Tensor:
-    """[B, C, H, W] gradient of q_i * l_i at the logits: q_i (softmax(z_i) - e_{y_i}); 0 where the pixel takes no part."""
+def _residual(log_probabilities: Tensor, labels: Tensor, factors: tuple[Tensor | None, ...]) -> Tensor:
+    """[B, C, H, W] gradient of q_i * l_i at the logits, 0 where the pixel takes no part.
+
+    softmax(z'_i) - e_{y_i} times each of ``factors``: phi' of the shaping, and q; each [B, H, W], or None for 1.
+    """
     residual = log_probabilities.exp()
     index = labels.clamp(min=0).unsqueeze(1)
     residual.scatter_add_(1, index, residual.new_full((), -1.0).expand(index.shape))
-    factor = (labels >= 0).to(residual.dtype)
-    if pixel_weights is not None:
-        factor = factor * pixel_weights
-    return residual.mul_(factor.unsqueeze(1))
+    product = (labels >= 0).to(residual.dtype)
+    for factor in factors:
+        if factor is not None:
+            product = product * factor
+    return residual.mul_(product.unsqueeze(1))
 
 
 def _check(logits: Tensor, labels: Tensor, pixel_weights: Tensor | None, gradient: str | None) -> None:

@@ -1,5 +1,7 @@
 """The one place where a model is put together from its configuration."""
 
+from typing import Collection, Sequence
+
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_backbone, build_sem_seg_head
@@ -7,8 +9,16 @@ from detectron2.projects.panoptic_deeplab import build_ins_embed_branch
 
 from ..data.statistics import ClassStatistics
 from ..errors import UserError
+from ..losses import LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw
 from ..taxonomy import Taxonomy
-from ..weighting import WEIGHTINGS, ClassWeighting, GradientBasedWeighting, StaticWeighting, inverse_frequency_weights
+from ..weighting import (
+    STATIC_WEIGHTS,
+    WEIGHTINGS,
+    ClassWeighting,
+    GradientBasedWeighting,
+    StaticWeighting,
+    static_weights,
+)
 from .outputs import PostProcessing
 
 
@@ -54,13 +64,17 @@ def build_class_weighting(cfg, head: str, taxonomy: Taxonomy) -> ClassWeighting:
     common = {"num_classes": taxonomy.num_classes, "denominator": cfg.WEIGHTING.LOSS_DENOMINATOR}
     if name == "none":
         return ClassWeighting(**common)
-    if name == "inverse_frequency":
-        pixels = _source_pixels(cfg)
-        if head != "sem_seg":  # the mean of the weights runs over the classes that the head sees
-            things = torch.zeros_like(pixels)
-            things[list(taxonomy.thing_ids)] = pixels[list(taxonomy.thing_ids)]
-            pixels = things
-        return StaticWeighting(weights=inverse_frequency_weights(pixels), **common)
+    if name == "manual":
+        return StaticWeighting(weights=torch.tensor(cfg.WEIGHTING.CLASS_WEIGHTS, dtype=torch.float32), **common)
+    if name in STATIC_WEIGHTS:
+        # an instance head sees things only: the mean of its weights, too, runs over them
+        classes = range(taxonomy.num_classes) if head == "sem_seg" else taxonomy.thing_ids
+        pixels, image_pixels = _source_counts(cfg.DATASETS.TRAIN, classes)
+        options = {
+            "effective_number": {"share": cfg.WEIGHTING.EFFECTIVE_NUMBER_SHARE},
+            "log_inverse": {"k": cfg.WEIGHTING.LOG_INVERSE_K},
+        }.get(name, {})
+        return StaticWeighting(weights=static_weights(name, pixels, image_pixels, **options), **common)
     if name == "gbw":
         semantic = head == "sem_seg"
         return GradientBasedWeighting(
@@ -75,7 +89,29 @@ def build_class_weighting(cfg, head: str, taxonomy: Taxonomy) -> ClassWeighting:
     raise UserError(f"WEIGHTING.{key}: expected one of {', '.join(WEIGHTINGS)}, found '{name}'; set it to one of them.")
 
 
-def _source_pixels(cfg) -> torch.Tensor:
-    """[C] pixels of each class over all source data sets; from source labels only."""
-    paths = [MetadataCatalog.get(name).class_statistics for name in cfg.DATASETS.TRAIN]
-    return torch.stack([torch.as_tensor(ClassStatistics.load(path).pixels) for path in paths]).sum(0)
+def build_loss_shaping(cfg) -> LossShaping:
+    """How the semantic head's pixel loss is shaped; hard pixel mining is the head's own matter."""
+    options = cfg.MODEL.SEM_SEG_HEAD
+    name = options.LOSS_TYPE
+    if name in ("cross_entropy", "hard_pixel_mining"):
+        return LossShaping()
+    if name == "focal":
+        return Focal(gamma=options.FOCAL_GAMMA)
+    if name == "logit_adjustment":
+        pixels, _ = _source_counts(cfg.DATASETS.TRAIN, range(options.NUM_CLASSES))
+        return LogitAdjustment(pixels=pixels, tau=options.LOGIT_ADJUSTMENT_TAU)
+    if name == "seesaw":
+        return Seesaw(num_classes=options.NUM_CLASSES, p=options.SEESAW_P, q=options.SEESAW_Q)
+    raise UserError(
+        f"MODEL.SEM_SEG_HEAD.LOSS_TYPE: expected one of {', '.join(LOSS_TYPES)}, found '{name}'; set it to one of them."
+    )
+
+
+def _source_counts(names: Sequence[str], class_ids: Collection[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pixels [C] of ``class_ids`` over the data sets ``names``, and [C] these in all images that contain the class."""
+    statistics = [
+        ClassStatistics.load(metadata.class_statistics, metadata.taxonomy.names).restricted_to(class_ids)
+        for metadata in map(MetadataCatalog.get, names)
+    ]
+    pixels = sum(torch.as_tensor(s.pixels) for s in statistics)
+    return pixels, sum(torch.as_tensor(s.image_pixels()) for s in statistics)

@@ -15,7 +15,8 @@ from detectron2.projects.deeplab import DeepLabV3PlusHead
 from detectron2.projects.panoptic_deeplab import INS_EMBED_BRANCHES_REGISTRY
 from detectron2.projects.panoptic_deeplab.panoptic_seg import PanopticDeepLabInsEmbedHead, PanopticDeepLabSemSegHead
 
-from ..losses import PerClassLoss, center_loss_per_class, cross_entropy_per_class, offset_loss_per_class
+from ..losses import LossShaping, PerClassLoss, center_loss_per_class, cross_entropy_per_class, offset_loss_per_class
+from .build import build_loss_shaping
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -23,13 +24,20 @@ class PerClassSemSegHead(PanopticDeepLabSemSegHead):
     """Semantic head. Image pooling is global, so that it takes images of any size (Detectron2 pools over the crop)."""
 
     @configurable
-    def __init__(self, input_shape, *, loss_type: str, loss_top_k: float, **kwargs) -> None:
-        super().__init__(input_shape, loss_type=loss_type, loss_top_k=loss_top_k, **kwargs)
+    def __init__(self, input_shape, *, loss_type: str, loss_top_k: float, shaping: LossShaping, **kwargs) -> None:
+        """
+        Args:
+            loss_type: one of ``losses.LOSS_TYPES``; ``loss_top_k`` is read with ``hard_pixel_mining`` only.
+            shaping: how the pixel loss is shaped.
+        """
+        super().__init__(input_shape, loss_type="cross_entropy", loss_top_k=loss_top_k, **kwargs)
         self.top_k = loss_top_k if loss_type == "hard_pixel_mining" else 1.0
+        self.shaping = shaping
 
     @classmethod
     def from_config(cls, cfg, input_shape):
-        return {**super().from_config(cfg, input_shape), "train_size": None}
+        shaping = build_loss_shaping(cfg)
+        return {**super().from_config(cfg, input_shape), "train_size": None, "shaping": shaping}
 
     def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits [B, C, h * stride, w * stride] and the features [B, K, h, w] that enter the last convolution."""
@@ -39,12 +47,13 @@ class PerClassSemSegHead(PanopticDeepLabSemSegHead):
     def losses(
         self, logits: Tensor, hidden: Tensor, labels: Tensor, pixel_weights: Tensor, gradient: str | None
     ) -> PerClassLoss:
-        """Cross entropy per class; ``gradient`` is what the class weighting asks for."""
+        """The pixel loss per class; ``gradient`` is what the class weighting asks for."""
         return cross_entropy_per_class(
             logits,
             labels,
             pixel_weights,
             top_k=self.top_k,
+            shaping=self.shaping,
             ignore_label=self.ignore_value,
             gradient=gradient,
             features=hidden,

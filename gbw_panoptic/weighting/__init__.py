@@ -5,20 +5,21 @@ from .base import BRANCHES, ClassWeighting
 from .gbw import GradientBasedWeighting
 from .reduction import DENOMINATORS, weighted_mean
 from .simplex import gbw_weights
-from .static import StaticWeighting, inverse_frequency_weights
+from .static import STATIC_WEIGHTS, StaticWeighting, static_weights
 
 #: What WEIGHTING.{SEMANTIC, CENTER, OFFSET} may name.
-WEIGHTINGS = ("none", "inverse_frequency", "gbw")
+WEIGHTINGS = ("none", "manual", *STATIC_WEIGHTS, "gbw")
 
 __all__ = [
     "BRANCHES",
     "DENOMINATORS",
+    "STATIC_WEIGHTS",
     "WEIGHTINGS",
     "ClassWeighting",
     "GradientBasedWeighting",
     "StaticWeighting",
     "gbw_weights",
-    "inverse_frequency_weights",
     "reweighted",
+    "static_weights",
     "weighted_mean",
 ]

@@ -19,6 +19,17 @@ def test_no_labelled_pixel_gives_frequencies_of_zero():
     assert ClassStatistics(NAMES, {"void": {}}).frequencies().tolist() == [0.0, 0.0, 0.0]
 
 
+def test_pixels_of_the_images_with_a_class():
+    assert STATISTICS.image_pixels().tolist() == [200, 100, 0]
+    assert ClassStatistics(NAMES, {"void": {}}).image_pixels().tolist() == [0, 0, 0]
+
+
+def test_restriction_takes_other_classes_for_unlabelled():
+    things = STATISTICS.restricted_to((1, 2))
+    assert things.pixels.tolist() == [0, 10, 0] and things.image_pixels().tolist() == [0, 10, 0]
+    assert things.class_names == NAMES and STATISTICS.pixels.tolist() == [190, 10, 0]
+
+
 def test_images_with_wants_strictly_more_pixels():
     assert STATISTICS.images_with(0, 90) == ["b"]
     assert STATISTICS.images_with(0, 89) == ["a", "b"]

@@ -85,7 +85,9 @@ def test_instance_losses_on_the_target_change_the_instance_heads_only_through_th
 
 @pytest.mark.parametrize("opts", [("SELF_TRAINING.CLASS_MIX", False), ("WEIGHTING.SEMANTIC", "inverse_frequency"),
                                   ("GBW.GRADIENT", "last_layer"), ("GBW.GRADIENT", "pixel"), ("GBW.MOMENTUM", 0.9),
-                                  ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "hard_pixel_mining"), ("SOLVER.AMP.ENABLED", True),
+                                  ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "hard_pixel_mining"),
+                                  ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "focal"), ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "seesaw"),
+                                  ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "logit_adjustment"), ("SOLVER.AMP.ENABLED", True),
                                   ("TRAINER.DETERMINISTIC", True), ("INPUT.FORMAT", "BGR")])  # fmt: skip
 def test_every_switch_trains(make_cfg, opts):
     trainer = train(make_cfg("quick/self_training_gbw.yaml", *FAST, "SOLVER.MAX_ITER", 2, *opts))

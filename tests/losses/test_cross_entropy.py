@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from detectron2.projects.deeplab.loss import DeepLabCE
 
 from gbw_panoptic.losses import cross_entropy_per_class
-from gbw_panoptic.weighting import ClassWeighting
+from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting, StaticWeighting
 
 B, C, H, W, K = 2, 6, 12, 20, 7
 
@@ -29,10 +29,45 @@ def mean_loss(logits, labels, **kwargs):
     return ClassWeighting(num_classes=C)(cross_entropy_per_class(logits, labels, **kwargs), branch="source")
 
 
-def test_unit_weights_equal_torch():
+@pytest.mark.parametrize("denominator", ["weights", "valid", "all"])
+def test_unit_weights_are_the_unweighted_loss_bit_for_bit_and_torchs(denominator):
     logits, labels, *_ = batch()
-    expected = F.cross_entropy(logits, labels, ignore_index=255)
-    assert mean_loss(logits, labels).item() == pytest.approx(expected.item(), abs=1e-6)
+    common = dict(num_classes=C, denominator=denominator)
+    weightings = [
+        ClassWeighting(**common),
+        StaticWeighting(weights=torch.ones(C), **common),
+        GradientBasedWeighting(lam=0.5, gradient="logits", warmup_iters=1, **common),
+    ]
+    values = [w(cross_entropy_per_class(logits, labels, gradient=w.gradient), branch="source") for w in weightings]
+    assert all(torch.equal(value, values[0]) for value in values)
+    total = F.cross_entropy(logits, labels, ignore_index=255, reduction="sum")
+    divisor = labels.numel() if denominator == "all" else (labels != 255).sum()
+    assert values[0].item() == pytest.approx((total / divisor).item(), abs=1e-6)
+
+
+def test_gbw_on_hard_pixels_takes_its_gradients_from_the_kept_ones():
+    """Against autograd of the mean losses per class of the pixels that a sort keeps."""
+    logits, labels, weights, _, convolution = batch()
+    share = 0.25
+    losses = F.cross_entropy(logits, labels, ignore_index=255, reduction="none") * weights
+    norms, sums = torch.zeros(C), {}
+    for c in range(C):
+        hardest = torch.zeros(B, H * W, dtype=torch.bool)
+        for b in range(B):
+            hardest[b, losses[b].flatten().argsort(descending=True)[: int(share * H * W)]] = True
+        kept = (labels == c) & hardest.view_as(labels)
+        if kept.any():
+            sums[c] = (losses[kept].sum(), kept.sum())
+            mean = losses[kept].mean()
+            norms[c] = torch.autograd.grad(mean, convolution.bias, retain_graph=True)[0].norm()
+    weighting = GradientBasedWeighting(num_classes=C, lam=0.05, gradient="logits")
+    value = weighting(cross_entropy_per_class(logits, labels, weights, top_k=share, gradient="logits"), branch="source")
+    statistics = weighting.statistics["source"]
+    torch.testing.assert_close(statistics["gradient"], norms, atol=1e-5, rtol=1e-5)
+    w = statistics["weight"]
+    assert w[list(sums)].std() > 0
+    expected = sum(w[c] * total for c, (total, _) in sums.items()) / sum(w[c] * n for c, (_, n) in sums.items())
+    torch.testing.assert_close(value, expected, atol=1e-6, rtol=1e-5)
 
 
 def test_totals_and_counts_by_hand():

@@ -8,9 +8,7 @@ from gbw_panoptic.losses import PerClassLoss, cross_entropy_per_class
 from gbw_panoptic.weighting import (
     ClassWeighting,
     GradientBasedWeighting,
-    StaticWeighting,
     gbw_weights,
-    inverse_frequency_weights,
     weighted_mean,
 )
 
@@ -128,17 +126,6 @@ def test_head_must_supply_gradients():
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValueError, match="Expected"):
         gbw(**options)
-
-
-def test_inverse_frequency_by_hand():
-    # 1/f: 1/8 and 1/2 (times the total); mean 0.3125 -> 0.4 and 1.6; the absent class gets 1
-    weights = inverse_frequency_weights(torch.tensor([8, 2, 0]))
-    torch.testing.assert_close(weights, torch.tensor([0.4, 1.6, 1.0]))
-
-
-def test_static_weights_of_wrong_length_name_both_numbers():
-    with pytest.raises(ValueError, match="Expected 4 class weights, but got 3"):
-        StaticWeighting(weights=torch.ones(3), num_classes=4)
 
 
 GRADIENTS = ["logits", "last_layer", "pixel"]
