@@ -5,16 +5,18 @@ import argparse
 from pathlib import Path
 
 from gbw_panoptic import cli
-from gbw_panoptic.data.layout import SPLITS, default_root
+from gbw_panoptic.data.layout import default_root
 from gbw_panoptic.data.preparation import check, prepare
 from gbw_panoptic.data.preparation.parallel import default_workers
+from gbw_panoptic.data.published import PUBLISHED
 from gbw_panoptic.errors import UserError
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dataset", choices=sorted(SPLITS))
-    parser.add_argument("--root", type=Path, help="where the data sets lie (default: $DETECTRON2_DATASETS or ./datasets)")
+    parser.add_argument("dataset", help=f"{', '.join(PUBLISHED)}, or a data set of your own")
+    parser.add_argument("--root", type=Path, help="where they lie (default: $DETECTRON2_DATASETS or ./datasets)")
+    parser.add_argument("--custom", type=Path, help="YAML file of your own ones (default: custom.yaml in the root)")
     parser.add_argument("--workers", type=int, default=default_workers(), help="processes (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="read every file, report every fault, write nothing")
     parser.add_argument("--overwrite", action="store_true", help="convert again what is converted already")
@@ -28,9 +30,15 @@ def main() -> None:
     arguments = parse_arguments()
     root = default_root() if arguments.root is None else arguments.root.expanduser()
     if arguments.check:
-        reports = check(arguments.dataset, root, workers=arguments.workers)
+        reports = check(arguments.dataset, root, workers=arguments.workers, custom=arguments.custom)
     else:
-        reports = prepare(arguments.dataset, root, workers=arguments.workers, overwrite=arguments.overwrite)
+        reports = prepare(
+            arguments.dataset,
+            root,
+            workers=arguments.workers,
+            overwrite=arguments.overwrite,
+            custom=arguments.custom,
+        )
     print("\n".join(report.format() for report in reports))
     faults = [fault for report in reports if not report.skipped for fault in report.faults]
     if faults:

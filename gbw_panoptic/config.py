@@ -32,6 +32,7 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
 
 def _add_data_keys(cfg: CN) -> None:
     cfg.DATASETS.TARGET = ()  # unlabelled images; DATASETS.TRAIN is the labelled source
+    cfg.DATASETS.CUSTOM = ""  # YAML of your own data sets (datasets/README.md); "" = custom.yaml in the root, if there
     # INPUT.{MIN,MAX}_SIZE_TRAIN resize the source; the target has sizes of its own (DAFormer: 760 and 512 short edge).
     cfg.INPUT.TARGET = CN()
     cfg.INPUT.TARGET.MIN_SIZE_TRAIN = (512,)

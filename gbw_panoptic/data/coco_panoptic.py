@@ -4,7 +4,9 @@ Shapes: H, W are the height and width of one label file.
 """
 
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Iterator, Mapping
 
 import numpy as np
 from scipy.ndimage import find_objects
@@ -24,40 +26,61 @@ class PanopticAnnotation:
     segments_info: list[dict]
 
 
-def load_panoptic_json(path: str | os.PathLike, taxonomy: Taxonomy) -> list[PanopticAnnotation]:
-    """Read and validate a COCO-panoptic JSON.
+def load_panoptic_json(
+    path: str | os.PathLike, taxonomy: Taxonomy, *, info: Mapping | None = None
+) -> list[PanopticAnnotation]:
+    """Read and validate a COCO-panoptic JSON of this project's making.
+
+    Args:
+        info: what the file must have been made with.
 
     Raises:
         UserError: missing or damaged file, keys absent, categories or segments outside ``taxonomy``, ids that occur
             twice, file names that leave their folder.
     """
-    value = files.read_json(path)
-    try:
+    with _explained(path, "prepare the data again"):
+        value = files.read_json(path)
+        if info is not None and value.get("info") != info:
+            raise ValueError("labels that were made with other categories than those of now")
         _check_categories(value["categories"], taxonomy)
-        images = {image["id"]: files.safe_file_name(image["file_name"]) for image in value["images"]}
-        annotations = [
-            PanopticAnnotation(
-                annotation["image_id"],
-                images[annotation["image_id"]],
-                files.safe_file_name(annotation["file_name"]),
-                _check_segments(annotation["segments_info"], taxonomy),
-            )
-            for annotation in value["annotations"]
-        ]
-        if not len({a.image_id for a in annotations}) == len(annotations) == len(value["images"]):
+        annotations = _annotations(value)
+        for annotation in annotations:
+            _check_segments(annotation.segments_info, taxonomy)
+        if len(annotations) != len(value["images"]):
             raise ValueError(f"{len(annotations)} annotations of {len(value['images'])} images")
-    except KeyError as error:
-        raise UserError(f"expected COCO-panoptic JSON, found no {error} in {path}; prepare the data again") from None
-    except (TypeError, ValueError) as error:
-        raise UserError(f"expected COCO-panoptic JSON, found {error} in {path}; prepare the data again") from None
     return annotations
 
 
+def load_raw_panoptic_json(path: str | os.PathLike) -> tuple[list[PanopticAnnotation], list[dict]]:
+    """Read a COCO-panoptic JSON of whatever origin: its annotations and its categories.
+
+    Segments are as they stand in the file: a fault of one of them concerns one image, and is found where that is
+    converted.
+
+    Raises:
+        UserError: missing or damaged file, keys absent, ids that occur twice, file names that leave their folder.
+    """
+    with _explained(path, "correct the file"):
+        value = files.read_json(path)
+        categories = value["categories"]
+        if not all(type(c["id"]) is int and isinstance(c["name"], str) for c in categories):
+            raise ValueError("a category without an integer id and a name")
+        if len({c["id"] for c in categories}) != len(categories):
+            raise ValueError("a category id that occurs twice")
+        return _annotations(value), categories
+
+
 def save_panoptic_json(
-    path: str | os.PathLike, images: list[dict], annotations: list[dict], taxonomy: Taxonomy
+    path: str | os.PathLike,
+    images: list[dict],
+    annotations: list[dict],
+    taxonomy: Taxonomy,
+    *,
+    info: Mapping | None = None,
 ) -> None:
-    """Write a COCO-panoptic JSON, atomically."""
-    files.write_json(path, {"images": images, "annotations": annotations, "categories": taxonomy.categories()})
+    """Write a COCO-panoptic JSON, atomically; ``info`` says what it was made with."""
+    content = {"images": images, "annotations": annotations, "categories": taxonomy.categories()}
+    files.write_json(path, content if info is None else {"info": info, **content})
 
 
 def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[dict]:
@@ -73,7 +96,7 @@ def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[dict]:
         height) in pixels, ``iscrowd``.
 
     Raises:
-        UserError: an id belongs to no class of ``taxonomy``.
+        ValueError: an id belongs to no class of ``taxonomy``; the message is a noun phrase.
     """
     values, index = compact_ids(ids)
     areas = np.bincount(index.ravel(), minlength=len(values))
@@ -84,7 +107,7 @@ def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[dict]:
             continue
         category = value if value < taxonomy.label_divisor else value // taxonomy.label_divisor
         if category not in taxonomy.contiguous_id:
-            raise UserError(f"expected {taxonomy.name} classes, found the panoptic id {value}; prepare the data again")
+            raise ValueError(f"the panoptic id {value}")
         is_thing = taxonomy.is_thing[taxonomy.contiguous_id[category]]
         box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
         crowd = int(is_thing and value < taxonomy.label_divisor)
@@ -93,16 +116,46 @@ def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[dict]:
 
 
 def compact_ids(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Like ``np.unique(ids, return_inverse=True)`` for ids >= 0, by counting instead of sorting.
+    """Like ``np.unique(ids, return_inverse=True)``, but only one pixel of each run of equal ones is sorted.
 
     Returns:
         values: the K ids that occur, ascending.
         index: int32 [H, W], 0..K-1.
     """
-    values = np.flatnonzero(np.bincount(ids.ravel()))
-    table = np.zeros(int(values[-1]) + 1 if len(values) else 1, dtype=np.int32)
-    table[values] = np.arange(len(values), dtype=np.int32)
-    return values, table[ids]
+    flat = ids.ravel()
+    starts = np.flatnonzero(np.concatenate(([flat.size > 0], flat[1:] != flat[:-1])))
+    values, index = np.unique(flat[starts], return_inverse=True)
+    lengths = np.diff(starts, append=flat.size)
+    return values, np.repeat(index.astype(np.int32), lengths).reshape(ids.shape)
+
+
+@contextmanager
+def _explained(path: str | os.PathLike, remedy: str) -> Iterator[None]:
+    """Whatever is wrong with the content becomes one sentence."""
+    try:
+        yield
+    except KeyError as error:
+        raise UserError(f"expected COCO-panoptic JSON, found no {error} in {path}; {remedy}") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"expected COCO-panoptic JSON, found {error} in {path}; {remedy}") from None
+
+
+def _annotations(value: dict) -> list[PanopticAnnotation]:
+    images = {image["id"]: files.safe_file_name(image["file_name"]) for image in value["images"]}
+    if len(images) != len(value["images"]):
+        raise ValueError("an image id that occurs twice")
+    annotations = [
+        PanopticAnnotation(
+            annotation["image_id"],
+            images[annotation["image_id"]],
+            files.safe_file_name(annotation["file_name"]),
+            annotation["segments_info"],
+        )
+        for annotation in value["annotations"]
+    ]
+    if len({annotation.image_id for annotation in annotations}) != len(annotations):
+        raise ValueError("an image that is annotated twice")
+    return annotations
 
 
 def _check_categories(categories: list[dict], taxonomy: Taxonomy) -> None:
@@ -115,7 +168,7 @@ def _check_categories(categories: list[dict], taxonomy: Taxonomy) -> None:
             raise ValueError(f"the category {category['id']} as {category['name']} instead of {expected[0]}")
 
 
-def _check_segments(segments: list[dict], taxonomy: Taxonomy) -> list[dict]:
+def _check_segments(segments: list[dict], taxonomy: Taxonomy) -> None:
     for segment in segments:
         if segment["category_id"] not in taxonomy.contiguous_id:
             raise ValueError(f"a segment of category {segment['category_id']}, which {taxonomy.name} lacks,")
@@ -125,4 +178,3 @@ def _check_segments(segments: list[dict], taxonomy: Taxonomy) -> list[dict]:
             raise ValueError(f"iscrowd {segment['iscrowd']!r}")
     if len({segment["id"] for segment in segments}) != len(segments):
         raise ValueError("a segment id that occurs twice")
-    return segments

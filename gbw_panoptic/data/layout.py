@@ -1,17 +1,24 @@
-"""Where every data set lies under the root: the one place with folder and file names.
+"""How a data set lies on disk: splits, the templates of their files, and what is found below a root.
 
-A *split* is one list of images with labels. Templates are relative to the root; ``{stem}`` is the name of one image
-without suffixes and ``{city}`` the folder that Cityscapes sorts it into.
+A *split* is one list of images, with labels or without. Templates are relative to the root (or absolute); ``{stem}``
+is the name of one image without suffixes, ``{city}`` the folder that Cityscapes sorts it into, ``{file}`` a path below
+the image folder, ``{label}`` one below the label folder. ``published`` and ``custom`` list the splits.
 """
 
 import os
+import shlex
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Iterable
 
 from ..errors import UserError
 from .. import files
+from .categories import CategoryMap
 
 MANIFEST = "streets.json"  # written by the generator of Streets; its counts replace those of the real data sets
+CUSTOM_FILE = "custom.yaml"  # below the root: the user's own data sets, unless another file is named
+_STREETS = ("synthia", "gta5", "cityscapes")  # what the generator writes
 
 
 @dataclass(frozen=True)
@@ -27,25 +34,39 @@ class Split:
     """One split of one data set.
 
     Attributes:
+        format: how labels are made, a key of :data:`~gbw_panoptic.data.preparation.converters.CONVERTERS`.
         image: template of the image file.
         raw_labels: templates of the label files as downloaded.
         prepared_labels: templates of the label files that ``datasets/prepare.py`` writes.
         panoptic_json: annotations of the prepared panoptic PNGs, which are the last of ``prepared_labels``;
-            None for a semantic data set.
+            None for a semantic data set and for images alone.
         statistics: class statistics; None where the split is no source.
-        expected_images: in the real data set.
+        expected_images: in the real data set; None where nobody knows.
         downloads: what must be there before preparation.
+        raw_json: COCO-panoptic annotations of the raw labels, which name the files.
+        categories: what the categories of ``raw_json`` mean.
+        labels_of: the data set whose preparation makes the labels, where it is another one.
+        group: splits that are either all there or not wanted; "" = must be there.
+        alternative: the same split as another edition of the data set has it.
+        described_in: the YAML file that describes a data set of the user's own.
     """
 
     dataset: str
     name: str
+    format: str
     image: str
-    raw_labels: tuple[str, ...]
-    prepared_labels: tuple[str, ...]
-    panoptic_json: str | None
-    statistics: str | None
-    expected_images: int
-    downloads: tuple[Download, ...]
+    raw_labels: tuple[str, ...] = ()
+    prepared_labels: tuple[str, ...] = ()
+    panoptic_json: str | None = None
+    statistics: str | None = None
+    expected_images: int | None = None
+    downloads: tuple[Download, ...] = ()
+    raw_json: str | None = None
+    categories: CategoryMap | None = None
+    labels_of: str = ""
+    group: str = ""
+    alternative: "Split | None" = None
+    described_in: str = ""
 
     @property
     def image_root(self) -> str:
@@ -56,84 +77,26 @@ class Split:
         return self.prepared_labels[-1].partition("/{")[0]
 
     @property
+    def panoptic_info(self) -> dict | None:
+        """What ``panoptic_json`` says that it was made with."""
+        return None if self.categories is None else self.categories.info
+
+    @property
     def title(self) -> str:
         return f"{self.dataset} {self.name}"
 
 
 @dataclass(frozen=True, order=True)
 class ImageName:
-    """What identifies one image of a split; ``city`` is empty where there are no such folders."""
+    """What identifies one image of a split, and stands for the fields of its templates.
+
+    ``stem`` is unique; fields that the templates do not have are empty.
+    """
 
     city: str
     stem: str
-
-
-def _cityscapes_split(name: str, expected_images: int, statistics: str | None) -> Split:
-    site = "register at cityscapes-dataset.com, download {} and unpack it in the folder cityscapes of the root"
-    return Split(
-        dataset="cityscapes",
-        name=name,
-        image=f"cityscapes/leftImg8bit/{name}/{{city}}/{{stem}}_leftImg8bit.png",
-        raw_labels=tuple(
-            f"cityscapes/gtFine/{name}/{{city}}/{{stem}}_gtFine_{kind}.png" for kind in ("labelIds", "instanceIds")
-        ),
-        prepared_labels=(
-            f"cityscapes/gtFine/{name}/{{city}}/{{stem}}_gtFine_labelTrainIds.png",
-            f"cityscapes/gtFine/cityscapes_panoptic_{name}/{{stem}}_gtFine_panoptic.png",
-        ),
-        panoptic_json=f"cityscapes/gtFine/cityscapes_panoptic_{name}.json",
-        statistics=statistics,
-        expected_images=expected_images,
-        downloads=(
-            Download(f"cityscapes/leftImg8bit/{name}", site.format("leftImg8bit_trainvaltest.zip")),
-            Download(f"cityscapes/gtFine/{name}", site.format("gtFine_trainvaltest.zip")),
-        ),
-    )
-
-
-_SYNTHIA_SITE = "download SYNTHIA-RAND-CITYSCAPES from synthia-dataset.net and unpack it in synthia/ of the root"
-_GTA5_SITE = (
-    "download all ten parts of the {} from the page of 'Playing for Data' (Richter et al., TU Darmstadt) "
-    "and unpack them in the folder gta5 of the root"
-)
-
-SYNTHIA_TRAIN = Split(
-    dataset="synthia",
-    name="train",
-    image="synthia/RAND_CITYSCAPES/RGB/{stem}.png",
-    raw_labels=("synthia/RAND_CITYSCAPES/GT/LABELS/{stem}.png",),
-    prepared_labels=("synthia/RAND_CITYSCAPES/panoptic_cityscapes/{stem}_panoptic.png",),
-    panoptic_json="synthia/RAND_CITYSCAPES/panoptic_cityscapes.json",
-    statistics="synthia/RAND_CITYSCAPES/class_statistics.json",
-    expected_images=9400,
-    downloads=(
-        Download("synthia/RAND_CITYSCAPES/RGB", _SYNTHIA_SITE),
-        Download("synthia/RAND_CITYSCAPES/GT/LABELS", _SYNTHIA_SITE),
-    ),
-)
-GTA5_TRAIN = Split(
-    dataset="gta5",
-    name="train",
-    image="gta5/images/{stem}.png",
-    raw_labels=("gta5/labels/{stem}.png",),
-    prepared_labels=("gta5/labelTrainIds/{stem}.png",),
-    panoptic_json=None,
-    statistics="gta5/class_statistics.json",
-    expected_images=24966,
-    downloads=(
-        Download("gta5/images", _GTA5_SITE.format("images")),
-        Download("gta5/labels", _GTA5_SITE.format("labels")),
-    ),
-)
-CITYSCAPES_TRAIN = _cityscapes_split("train", 2975, "cityscapes/class_statistics_train.json")
-CITYSCAPES_VAL = _cityscapes_split("val", 500, None)
-
-#: Data set -> its splits.
-SPLITS: dict[str, tuple[Split, ...]] = {
-    "synthia": (SYNTHIA_TRAIN,),
-    "cityscapes": (CITYSCAPES_TRAIN, CITYSCAPES_VAL),
-    "gta5": (GTA5_TRAIN,),
-}
+    file: str = ""
+    label: str = ""
 
 
 def default_root() -> Path:
@@ -141,9 +104,16 @@ def default_root() -> Path:
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
+def file_path(root: Path, template: str, name: ImageName) -> Path:
+    """The file of ``name`` after ``template``."""
+    return root / template.format(city=name.city, stem=name.stem, file=name.file, label=name.label)
+
+
 def list_images(root: Path, template: str) -> list[ImageName]:
     """The images for which a file after ``template`` exists, in the order of their paths; [] without the folder."""
     folder, _, rest = template.partition("/{")
+    if rest in ("file}", "label}"):
+        return _search(root / folder)
     suffix = template.partition("{stem}")[2]
     cities = _folders(root / folder) if rest.startswith("city}") else [""]
     folders = [(city, root / folder / city) for city in cities]
@@ -153,14 +123,35 @@ def list_images(root: Path, template: str) -> list[ImageName]:
         for file in _files(path)
         if file.endswith(suffix) and not file.startswith(".")
     ]
+    return in_order(names)
+
+
+def in_order(names: Iterable[ImageName]) -> list[ImageName]:
+    """Sorted by the paths of the images."""
     return sorted(names, key=lambda name: (f"{name.city}/", name.stem))
 
 
-def expected_images(root: Path, split: Split) -> int:
+def name_of_file(file: str, label: str = "") -> ImageName:
+    """The name of an image that is known by its path below the image folder: its stem has no slash and no suffix."""
+    return ImageName("", "_".join(PurePosixPath(file).with_suffix("").parts), file, label)
+
+
+def require_unique(names: list[ImageName], folder: Path) -> None:
+    """Raise UserError if two files would get one name."""
+    stem, count = Counter(name.stem for name in names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
+        first, second = [name.file for name in names if name.stem == stem][:2]
+        raise UserError(
+            f"expected images whose names differ in more than folder marks and suffix, found {first} and {second} in "
+            f"{folder}; rename one, or move what is no image of the data set elsewhere"
+        )
+
+
+def expected_images(root: Path, split: Split) -> int | None:
     """How many images the split should have: as published, or what the manifest of Streets says (0 = not generated)."""
-    manifest = root / MANIFEST
-    if not manifest.is_file():
+    if not is_generated(root, split):
         return split.expected_images
+    manifest = root / MANIFEST
     try:
         splits = files.read_json(manifest)["datasets"].get(split.dataset, {})
         count = splits[split.name]["images"] if split.name in splits else 0
@@ -174,34 +165,76 @@ def expected_images(root: Path, split: Split) -> int:
     return count
 
 
-def expected_splits(root: Path, dataset: str) -> list[Split]:
-    """The splits of ``dataset`` that should have images below ``root``."""
-    splits = [split for split in SPLITS[dataset] if expected_images(root, split)]
-    if not splits:
+def is_generated(root: Path, split: Split) -> bool:
+    """Whether the split comes from the generator of Streets, so far as it has been generated."""
+    return split.dataset in _STREETS and (root / MANIFEST).is_file()
+
+
+def expected_splits(root: Path, splits: Iterable[Split]) -> list[Split]:
+    """Those of one data set's ``splits`` that should have images below ``root``, in the edition that is there."""
+    splits = list(splits)
+    found = [split for split in splits if expected_images(root, split) != 0]
+    if not found:
+        dataset = splits[0].dataset
         raise UserError(
             f"expected {dataset} among the generated data in {root}, found none in {MANIFEST}; "
             "generate it with datasets/make_streets.py --formats or choose another --root"
         )
-    return splits
+    groups = {split.group for split in found if split.group and list_images(root, split.image)}
+    wanted = [split for split in found if not split.group or split.group in groups] or found
+    return [_edition(root, split) for split in wanted]
 
 
-def prepare_command(root: Path, dataset: str) -> str:
-    """The command that prepares ``dataset``."""
-    return f"python datasets/prepare.py {dataset} --root {root}"
+def prepare_command(root: Path, split: Split) -> str:
+    """The command that prepares the data set of ``split``."""
+    custom = [] if split.described_in in ("", str(root / CUSTOM_FILE)) else ["--custom", split.described_in]
+    return shlex.join(["python", "datasets/prepare.py", split.dataset, "--root", str(root), *custom])
+
+
+def label_command(root: Path, split: Split) -> str:
+    """The command that makes the labels of ``split``, which may be another data set's."""
+    command = ["python", "datasets/prepare.py", split.labels_of, "--root", str(root)]
+    return shlex.join(command) if split.labels_of else prepare_command(root, split)
 
 
 def download_source(root: Path, split: Split, folder: str) -> str:
     """Where ``folder`` comes from, in words."""
-    if (root / MANIFEST).is_file():
+    if is_generated(root, split):
         return f"this root holds generated data: run datasets/make_streets.py --root {root} again"
     return next(download.source for download in split.downloads if download.folder == folder)
 
 
 def missing_download(root: Path, split: Split, folder: str, found: str, *, then_prepare: bool = True) -> UserError:
     """The error for a folder that the user must provide."""
-    then = f", then run `{prepare_command(root, split.dataset)}`" if then_prepare else ""
+    then = f", then run `{prepare_command(root, split)}`" if then_prepare else ""
     source = download_source(root, split, folder)
     return UserError(f"expected the {split.title} files in {root / folder}, found {found}; {source}{then}")
+
+
+def _edition(root: Path, split: Split) -> Split:
+    other = split.alternative
+    if other is None or (root / split.raw_json).is_file() or not (root / other.raw_json).is_file():
+        return split
+    return other
+
+
+def _search(folder: Path) -> list[ImageName]:
+    """All image files below ``folder``, links followed, hidden ones left out."""
+    names, seen = [], set()
+    for path, folders, entries in os.walk(folder, followlinks=True):
+        real = os.path.realpath(path)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        if real in seen:  # a link to a folder that has been searched
+            continue
+        seen.add(real)
+        relative = Path(path).relative_to(folder)
+        names += [
+            name_of_file((relative / entry).as_posix())
+            for entry in entries
+            if entry.lower().endswith(files.IMAGE_SUFFIXES) and not entry.startswith(".")
+        ]
+    require_unique(names, folder)
+    return in_order(names)
 
 
 def _folders(path: Path) -> list[str]:

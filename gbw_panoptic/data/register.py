@@ -10,19 +10,19 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from ..errors import UserError
 from ..taxonomy import CITYSCAPES, SYNTHIA_ABSENT
 from .coco_panoptic import load_panoptic_json
+from .custom import load_custom
 from .layout import (
-    CITYSCAPES_TRAIN,
-    CITYSCAPES_VAL,
-    GTA5_TRAIN,
-    SYNTHIA_TRAIN,
     ImageName,
     Split,
     default_root,
     expected_images,
+    file_path,
+    label_command,
     list_images,
     missing_download,
     prepare_command,
 )
+from .published import CITYSCAPES_TRAIN, CITYSCAPES_VAL, FOGGY, GTA5_TRAIN, SYNTHIA_TRAIN, VISTAS_TRAIN, VISTAS_VAL
 
 _ALL_CLASSES = tuple(range(CITYSCAPES.num_classes))
 _SYNTHIA_CLASSES = tuple(c for c in _ALL_CLASSES if c not in SYNTHIA_ABSENT)
@@ -30,17 +30,39 @@ _LABEL_KEYS = ("pan_seg_file_name", "sem_seg_file_name")
 logger = logging.getLogger(__name__)
 
 
-def register_all(root: str | None = None) -> None:
+def register_all(root: str | None = None, custom: str | None = None) -> None:
     """Register all data sets below ``root`` (default: ``$DETECTRON2_DATASETS`` or ./datasets, as they are now).
 
-    Registering again replaces what was registered, so that another root takes effect. No file is read here.
+    Registering again replaces all that was registered, so that another root takes effect. The only file that is read
+    is the description of the user's own data sets.
+
+    Args:
+        custom: that file; by default, ``custom.yaml`` below ``root``, if it is there.
+
+    Raises:
+        UserError: the file is missing or wrong.
     """
     folder = default_root() if root is None else Path(root)
+    own = load_custom(folder, custom)
+    for name in [name for name in DatasetCatalog if MetadataCatalog.get(name).get("prepare_command") is not None]:
+        DatasetCatalog.pop(name)  # Metadata refuses a second value for a key, so both entries go first
+        MetadataCatalog.pop(name)
     _register("synthia_panoptic_train", load_panoptic_records, folder, SYNTHIA_TRAIN, _SYNTHIA_CLASSES)
     _register("gta5_sem_train", load_semantic_records, folder, GTA5_TRAIN, _ALL_CLASSES)
     _register("cityscapes_uda_panoptic_train", load_panoptic_records, folder, CITYSCAPES_TRAIN, _ALL_CLASSES)
     _register("cityscapes_uda_panoptic_val", load_panoptic_records, folder, CITYSCAPES_VAL, _ALL_CLASSES)
     _register("cityscapes_uda_images_train", load_image_records, folder, CITYSCAPES_TRAIN, ())
+    for beta, (train, val) in FOGGY.items():
+        _register(f"foggy_uda_panoptic_train_beta_{beta}", load_panoptic_records, folder, train, _ALL_CLASSES)
+        _register(f"foggy_uda_panoptic_val_beta_{beta}", load_panoptic_records, folder, val, _ALL_CLASSES)
+        _register(f"foggy_uda_images_train_beta_{beta}", load_image_records, folder, train, ())
+    _register("vistas_uda_panoptic_val", load_panoptic_records, folder, VISTAS_VAL, _ALL_CLASSES)
+    _register("vistas_uda_images_train", load_image_records, folder, VISTAS_TRAIN, ())
+    for split in (split for splits in own.values() for split in splits):
+        _register(f"{split.dataset}_images_{split.name}", load_image_records, folder, split, ())
+        if split.categories is not None:
+            name, classes = f"{split.dataset}_panoptic_{split.name}", split.categories.labelled_classes
+            _register(name, load_panoptic_records, folder, split, classes)
 
 
 def load_panoptic_records(root: Path, split: Split) -> list[dict]:
@@ -49,17 +71,20 @@ def load_panoptic_records(root: Path, split: Split) -> list[dict]:
     Raises:
         UserError: the images, the JSON or the PNG folder are missing, or the JSON is not what it should be.
     """
-    names = {name.stem: name for name in _list_or_raise(root, split)}
+    # Where a JSON names the images, the folder may hold any number of others.
+    names = {} if split.raw_json else {name.stem: name for name in _list_or_raise(root, split)}
     path = root / split.panoptic_json
     _require_prepared(path, root, split)
     _require_prepared(root / split.panoptic_root, root, split)
     records = []
-    for annotation in load_panoptic_json(path, CITYSCAPES):
+    for annotation in load_panoptic_json(path, CITYSCAPES, info=split.panoptic_info):
         name = names.get(annotation.image_id)
+        if split.raw_json:
+            name = ImageName("", annotation.image_id, annotation.image_file)
         if name is None:
             raise UserError(
                 f"expected an image {annotation.image_id} in {root / split.image_root} as {path} says, found none; "
-                f"unpack the images again or run `{prepare_command(root, split.dataset)}`"
+                f"unpack the images again or run `{prepare_command(root, split)}`"
             )
         segments = [
             {**segment, "category_id": CITYSCAPES.contiguous_id[segment["category_id"]]}
@@ -81,7 +106,7 @@ def load_semantic_records(root: Path, split: Split) -> list[dict]:
     if unlabelled:
         logger.warning("%s: %d of %d images have no usable label and are left out", split.title, unlabelled, len(names))
     return [
-        {**_record(root, split, name), "sem_seg_file_name": _path(root, template, name)}
+        {**_record(root, split, name), "sem_seg_file_name": str(file_path(root, template, name))}
         for name in names
         if name in labelled
     ]
@@ -107,17 +132,19 @@ def check_datasets(names: Sequence[str]) -> None:
             raise UserError(f"expected a registered data set, found {name!r}; set DATASETS.* to one of: {known}")
         records, metadata = DatasetCatalog.get(name), MetadataCatalog.get(name)
         command = metadata.get("prepare_command", "python datasets/prepare.py")
+        label_command = metadata.get("label_command", command)
         if not records:
             raise UserError(f"expected images in the data set {name}, found none; run `{command} --check`")
         for record in (records[0], records[-1]):
-            for path in (record["file_name"], *(record[key] for key in _LABEL_KEYS if key in record)):
-                if not Path(path).is_file():
-                    raise UserError(f"expected a file of {name} at {path}, found nothing; run `{command} --check`")
+            for key, run in (("file_name", command), *((key, label_command) for key in _LABEL_KEYS if key in record)):
+                if not Path(record[key]).is_file():
+                    raise UserError(f"expected a file of {name} at {record[key]}, found nothing; run `{run} --check`")
         statistics = metadata.get("class_statistics")
         if statistics is not None and not Path(statistics).is_file():
-            raise UserError(f"expected class statistics of {name} at {statistics}, found nothing; run `{command}`")
-        expected = metadata.get("expected_images", lambda: len(records))()
-        if len(records) != expected:
+            found = f"found nothing; run `{label_command}`"
+            raise UserError(f"expected class statistics of {name} at {statistics}, {found}")
+        expected = metadata.get("expected_images", lambda: None)()
+        if expected not in (None, len(records)):
             logger.warning("%s: expected %d images, found %d; run `%s --check`", name, expected, len(records), command)
 
 
@@ -128,15 +155,16 @@ def _register(
     split: Split,
     labelled_classes: tuple[int, ...],
 ) -> None:
-    # Metadata refuses a second value for a key, so both entries go first.
-    DatasetCatalog.pop(name, None)
-    MetadataCatalog.pop(name, None)
+    if name in DatasetCatalog:
+        taken = f"found {name!r} taken; rename {split.dataset} or its split in {split.described_in}"
+        raise UserError(f"expected names that no other data set has, {taken}")
     DatasetCatalog.register(name, partial(load, root, split))
     MetadataCatalog.get(name).set(
         image_root=str(root / split.image_root),
         labelled_classes=labelled_classes,
         expected_images=partial(expected_images, root, split),
-        prepare_command=prepare_command(root, split.dataset),
+        prepare_command=prepare_command(root, split),
+        label_command=label_command(root, split),
         **_taxonomy_metadata(),
         **(_label_metadata(root, split) if labelled_classes else {}),
     )
@@ -169,11 +197,7 @@ def _label_metadata(root: Path, split: Split) -> dict[str, str]:
 
 
 def _record(root: Path, split: Split, name: ImageName) -> dict[str, str]:
-    return {"file_name": _path(root, split.image, name), "image_id": name.stem}
-
-
-def _path(root: Path, template: str, name: ImageName) -> str:
-    return str(root / template.format(stem=name.stem, city=name.city))
+    return {"file_name": str(file_path(root, split.image, name)), "image_id": name.stem}
 
 
 def _list_or_raise(root: Path, split: Split, *, labelled: bool = True) -> list[ImageName]:
@@ -190,5 +214,5 @@ def _require_prepared(path: Path, root: Path, split: Split) -> None:
 
 
 def _not_prepared(path: Path, root: Path, split: Split) -> UserError:
-    command = prepare_command(root, split.dataset)
+    command = label_command(root, split)
     return UserError(f"expected prepared labels of {split.title} at {path}, found nothing; run `{command}`")

@@ -55,7 +55,7 @@ def adapt_to_machine(cfg: CfgNode) -> None:
 def prepare_config(args: argparse.Namespace) -> CfgNode:
     """Load, register the data sets, and fit to the machine."""
     cfg = load_config(args.config_file, args.opts)
-    register_all()
+    register_all(custom=cfg.DATASETS.CUSTOM)
     adapt_to_machine(cfg)
     return cfg
 

@@ -1,15 +1,22 @@
 """Tiny data sets in the exact formats of the published ones, drawn at random."""
 
 import json
+from functools import partial
 from pathlib import Path
+from typing import Callable
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from gbw_panoptic.data.preparation import prepare
+from gbw_panoptic.taxonomy import VISTAS_CLASSES
+
 SIZE = (18, 31)  # H, W
 COUNTS = {"synthia": {"train": 5}, "gta5": {"train": 5}, "cityscapes": {"train": 4, "val": 2}}
+VISTAS_COUNTS = {"train": 2, "val": 3}
+CITIES = {"train": ("aachen", "aachen-west"), "val": ("ulm",)}
 
 
 @pytest.fixture(scope="session")
@@ -27,13 +34,118 @@ def _raw_datasets(tmp_path_factory) -> Path:
 @pytest.fixture
 def raw_root(_raw_datasets: Path, tmp_path: Path) -> Path:
     """A root with the raw files of SYNTHIA, GTA5 and Cityscapes, for one test alone."""
-    for path in sorted(_raw_datasets.rglob("*")):
-        copy = tmp_path / path.relative_to(_raw_datasets)
+    _copy_tree(_raw_datasets, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def _prepared_targets(_raw_datasets: Path, tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("targets")
+    _copy_tree(_raw_datasets, root)
+    generator = np.random.default_rng(1)
+    _write_foggy(root / "foggy_cityscapes", generator)
+    _write_vistas(root / "mapillary_vistas", generator)
+    for dataset in ("cityscapes", "mapillary_vistas"):
+        prepare(dataset, root, workers=1)
+    return root
+
+
+@pytest.fixture
+def targets_root(_prepared_targets: Path, tmp_path: Path) -> Path:
+    """The raw root with Foggy Cityscapes (two densities) and Mapillary Vistas, both prepared."""
+    _copy_tree(_prepared_targets, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def write_coco_panoptic() -> Callable[..., dict]:
+    """Writes random panoptic PNGs to a folder and returns the content of their JSON."""
+    return partial(_write_coco_panoptic, generator=np.random.default_rng(2))
+
+
+@pytest.fixture
+def write_images() -> Callable[..., None]:
+    """Writes random images to the given paths."""
+    generator = np.random.default_rng(3)
+
+    def write(*paths: Path) -> None:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write_image(path, generator)
+
+    return write
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """Copy all files of ``source`` into the folder ``target``, which exists."""
+    for path in sorted(source.rglob("*")):
+        copy = target / path.relative_to(source)
         if path.is_dir():
-            copy.mkdir()
+            copy.mkdir(exist_ok=True)
         else:
             copy.write_bytes(path.read_bytes())
-    return tmp_path
+
+
+def _write_foggy(folder: Path, generator: np.random.Generator, betas=("0.02", "0.005")) -> None:
+    """Foggy Cityscapes, of which only some densities were unpacked."""
+    for split, cities in CITIES.items():
+        for city in cities:
+            (folder / "leftImg8bit_foggy" / split / city).mkdir(parents=True)
+            for frame in range(2):
+                for beta in betas:
+                    name = f"{city}_000000_{frame:06d}_leftImg8bit_foggy_beta_{beta}.png"
+                    _write_image(folder / "leftImg8bit_foggy" / split / city / name, generator)
+
+
+def _write_vistas(folder: Path, generator: np.random.Generator, edition: str = "v1.2/") -> None:
+    """Mapillary Vistas: images of both splits, panoptic labels of validation."""
+    (folder / "training/images").mkdir(parents=True)
+    (folder / "validation/images").mkdir(parents=True)
+    for number in range(VISTAS_COUNTS["train"]):
+        _write_image(folder / f"training/images/train{number}.jpg", generator)
+    panoptic = folder / f"validation/{edition}panoptic"
+    panoptic.mkdir(parents=True)
+    stems = [f"val{number}" for number in range(VISTAS_COUNTS["val"])]
+    for stem in stems:
+        _write_image(folder / f"validation/images/{stem}.jpg", generator)
+    categories = [
+        {
+            "id": category_id,
+            "name": name.split("--")[-1].replace("-", " ").title(),
+            "supercategory": name,
+            "isthing": int(name.startswith(("object--vehicle", "human")) and not name.endswith("on-rails")),
+            "color": [0, 0, 0],
+        }
+        for category_id, name in enumerate(VISTAS_CLASSES, start=1)
+    ]
+    value = _write_coco_panoptic(panoptic, stems, categories, generator=generator)
+    (panoptic / "panoptic_2018.json").write_text(json.dumps(value))
+
+
+def _write_coco_panoptic(folder: Path, stems, categories, *, generator, suffix=".jpg", size=SIZE) -> dict:
+    """Random panoptic PNGs in ``folder``; returns the content of their JSON."""
+    images, annotations = [], []
+    for stem in stems:
+        (folder / stem).parent.mkdir(parents=True, exist_ok=True)
+        ids = np.zeros(size, np.int64)
+        segments = []
+        for block in range((size[0] // 3) * (size[1] // 3)):
+            row, column = 3 * (block // (size[1] // 3)), 3 * (block % (size[1] // 3))
+            if block % 7 == 6:
+                continue  # void
+            segment_id = int(generator.integers(1, 1 << 16)) * 256 + block
+            ids[row : row + 3, column : column + 3] = segment_id
+            category = categories[int(generator.integers(len(categories)))]
+            crowd = int(bool(category["isthing"]) and generator.random() < 0.2)
+            box = [column, row, 3, 3]
+            segments.append(
+                {"id": segment_id, "category_id": category["id"], "area": 9, "bbox": box, "iscrowd": crowd}
+            )
+        rgb = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
+        Image.fromarray(rgb).save(folder / f"{stem}.png")
+        images.append({"id": stem, "file_name": f"{stem}{suffix}", "height": size[0], "width": size[1]})
+        annotations.append({"image_id": stem, "file_name": f"{stem}.png", "segments_info": segments})
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
 
 def _write_synthia(folder: Path, generator: np.random.Generator) -> None:
@@ -59,9 +171,8 @@ def _write_gta5(folder: Path, generator: np.random.Generator) -> None:
 
 
 def _write_cityscapes(folder: Path, generator: np.random.Generator) -> None:
-    cities = {"train": ("aachen", "aachen-west"), "val": ("ulm",)}
     things = (24, 25, 26, 27, 28, 29, 31, 32, 33)
-    for split, names in cities.items():
+    for split, names in CITIES.items():
         for city in names:
             (folder / "leftImg8bit" / split / city).mkdir(parents=True)
             (folder / "gtFine" / split / city).mkdir(parents=True)

@@ -192,7 +192,7 @@ JSON_FAULTS = {
         lambda v: v["annotations"][0]["segments_info"].append(v["annotations"][0]["segments_info"][0]),
         "a segment id that occurs twice",
     ),
-    "annotation twice": (lambda v: v["annotations"].append(v["annotations"][0]), "6 annotations of 5 images"),
+    "annotation twice": (lambda v: v["annotations"].append(v["annotations"][0]), "an image that is annotated twice"),
     "annotation lost": (lambda v: v["annotations"].pop(), "4 annotations of 5 images"),
     "unknown image": (lambda v: v["annotations"][0].update(image_id="x"), "no 'x'"),
     "a list for an object": (lambda v: v.update(images=[[]]), "list indices"),

@@ -1,5 +1,6 @@
 """Check a data set: read every file, raw and prepared, and report all faults. Writes nothing."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,19 +10,22 @@ from ...errors import UserError
 from ...taxonomy import CITYSCAPES
 from ... import files as disk
 from ..coco_panoptic import load_panoptic_json
-from ..layout import ImageName, Split, expected_images, expected_splits, list_images, prepare_command
+from ..custom import find_data_set
+from ..layout import Split, expected_images, expected_splits, label_command
 from ..statistics import ClassStatistics
-from .converters import CONVERTERS, Description
+from .converters import CONVERTERS, Converter, Description
 from .faults import Fault, FaultError, FaultKind, as_fault
 from .parallel import ordered_map
-from .preparing import Task, require_downloads, require_pair
+from .preparing import missing_label, require_pair, require_same_size
 from .report import SplitReport
+from .sources import RawImage, RawSplit, list_raw
 
 
 @dataclass(frozen=True)
 class _CheckTask:
-    task: Task
-    segments_info: list[dict] | None  # of the panoptic JSON; None = not listed there
+    raw: RawImage
+    has_index: bool  # whether there is a panoptic JSON that can be read
+    segments_info: list[dict] | None  # in it; None = not listed there
 
 
 @dataclass(frozen=True)
@@ -30,80 +34,102 @@ class _CheckResult:
     description: Description | None
 
 
-def check(dataset: str, root: Path, *, workers: int) -> list[SplitReport]:
+def check(dataset: str, root: Path, *, workers: int, custom: str | os.PathLike | None = None) -> list[SplitReport]:
     """Read every file of ``dataset`` below ``root`` and compare raw labels, prepared labels, indices and counts."""
-    names = {split: require_downloads(root, split) for split in expected_splits(root, dataset)}
-    return [_check_split(root, split, names[split], workers) for split in names]
+    found = [(split, list_raw(root, split)) for split in expected_splits(root, find_data_set(root, dataset, custom))]
+    return [_check_split(root, split, raw, workers) for split, raw in found]
 
 
-def _check_split(root: Path, split: Split, names: list[ImageName], workers: int) -> SplitReport:
+def _check_split(root: Path, split: Split, raw: RawSplit, workers: int) -> SplitReport:
     faults: list[Fault] = []
     segments = _read_index(root, split, faults)
-    tasks = [_CheckTask(Task(root, split, name), segments.get(name.stem)) for name in names]
+    stems = [image.name.stem for image in raw.images]
+    has_index, segments = segments is not None, segments or {}
+    tasks = [_CheckTask(image, has_index, segments.get(image.name.stem)) for image in raw.images]
     pixels: dict[str, dict[int, int]] = {}
-    results = ordered_map(_check_image, tasks, workers=workers, title=f"checking {split.title}")
-    for name, result in zip(names, results):
+    sound = 0
+    for stem, result in zip(stems, ordered_map(_check_image, tasks, workers=workers, title=f"checking {split.title}")):
         faults += result.faults
+        sound += not result.faults
         if result.description is not None:
-            pixels[name.stem] = result.description.pixels
-    faults += _check_index_names(root, split, set(segments), {name.stem for name in names})
+            pixels[stem] = result.description.pixels
+    faults += _check_index_names(root, split, set(segments), set(stems))
     statistics = ClassStatistics(CITYSCAPES.names, pixels)
     faults += _check_statistics(root, split, statistics)
-    expected, images = expected_images(root, split), len(list_images(root, split.image))
-    if images != expected:
+    expected, images = expected_images(root, split), raw.count_images()
+    if expected is not None and images != expected:
         folder = root / split.image_root
         message = f"expected {expected} images in {folder}, found {images}; unpack or generate the data set again"
         faults.append(Fault(FaultKind.COUNT, message))
-    return SplitReport(split, expected, images, len(pixels), statistics if pixels else None, tuple(faults))
+    return SplitReport(
+        split=split,
+        expected=expected,
+        images=images,
+        prepared=len(pixels) if split.prepared_labels else sound,
+        statistics=statistics if pixels else None,
+        faults=tuple(faults),
+        void_categories=raw.void_categories,
+    )
 
 
 def _check_image(check_task: _CheckTask) -> _CheckResult:
-    task = check_task.task
-    files, converter = task.files, CONVERTERS[task.split.dataset]
+    raw = check_task.raw
+    files, converter = raw.files, CONVERTERS[raw.split.format]
     faults: list[Fault] = []
     derived: tuple[np.ndarray, ...] | None = None
     try:
         require_pair(files)
-        derived = converter.derive(files)
+        derived = () if converter.derive is None else converter.derive(raw)
+        if converter.derive is None and all(path.is_file() for path in files.prepared_labels):
+            require_same_size(files)
     except UserError as error:
         faults.append(as_fault(error))
     if files.image.is_file():
         faults += _attempt(disk.read_image, files.image)[1]
+    label_faults, description = _check_labels(raw, converter, derived)
+    faults += label_faults
+    if description is not None and check_task.has_index:
+        faults += _compare_segments(description, check_task.segments_info, raw)
+    return _CheckResult(tuple(dict.fromkeys(faults)), description)
+
+
+def _check_labels(
+    raw: RawImage, converter: Converter, derived: tuple[np.ndarray, ...] | None
+) -> tuple[list[Fault], Description | None]:
+    """Compare the prepared labels with what the raw ones say.
+
+    Args:
+        derived: the arrays that the files must hold; () where there are no raw labels, None where these have a fault.
+    """
+    faults: list[Fault] = []
     description = None
-    for position, (path, reader) in enumerate(zip(files.prepared_labels, converter.readers)):
+    for position, (path, reader) in enumerate(zip(raw.files.prepared_labels, converter.readers)):
         if not path.is_file():
             if derived is not None:  # else the fault of the raw label has been reported, which prevents this file
-                faults.append(_missing(path, task))
+                faults.append(as_fault(missing_label(raw, path)))
             continue
         stored, errors = _attempt(reader, path)
         faults += errors
         if stored is None:
             continue
-        if derived is not None:
-            faults += _compare(stored, derived[position], path, task)
-        if position == len(files.prepared_labels) - 1:
-            description, errors = _attempt(converter.describe, stored)
+        if derived:
+            faults += _compare(stored, derived[position], path, raw)
+        if position == len(converter.readers) - 1:
+            description, errors = _attempt(converter.describe, stored, path)
             faults += errors
-    if description is not None and task.split.panoptic_json is not None:
-        faults += _compare_segments(description, check_task.segments_info, task)
-    return _CheckResult(tuple(dict.fromkeys(faults)), description)
+    return faults, description
 
 
-def _attempt(function, argument):
+def _attempt(function, *arguments):
     """(result, []) or (None, [fault])."""
     try:
-        return function(argument), []
+        return function(*arguments), []
     except UserError as error:
         return None, [as_fault(error)]
 
 
-def _missing(path: Path, task: Task) -> Fault:
-    command = prepare_command(task.root, task.split.dataset)
-    return Fault(FaultKind.MISSING, f"expected a prepared label, found nothing at {path}; run `{command}`")
-
-
-def _compare(stored: np.ndarray, derived: np.ndarray, path: Path, task: Task) -> list[Fault]:
-    command = f"{prepare_command(task.root, task.split.dataset)} --overwrite"
+def _compare(stored: np.ndarray, derived: np.ndarray, path: Path, raw: RawImage) -> list[Fault]:
+    command = f"{label_command(raw.root, raw.split)} --overwrite"
     if stored.shape != derived.shape:
         (height, width), (found_height, found_width) = derived.shape, stored.shape
         found = f"found {found_width} x {found_height} in {path}"
@@ -115,40 +141,39 @@ def _compare(stored: np.ndarray, derived: np.ndarray, path: Path, task: Task) ->
     return []
 
 
-def _compare_segments(description: Description, listed: list[dict] | None, task: Task) -> list[Fault]:
-    path, index = task.files.prepared_labels[-1], task.root / task.split.panoptic_json
-    if not index.is_file():
-        return []  # said once, by the index itself
+def _compare_segments(description: Description, listed: list[dict] | None, raw: RawImage) -> list[Fault]:
+    path, index = raw.files.prepared_labels[-1], raw.root / raw.split.panoptic_json
     keys = ("id", "category_id", "area", "bbox", "iscrowd")
     if listed is not None:
         listed = sorted(({key: segment.get(key) for key in keys} for segment in listed), key=lambda s: s["id"])
     if listed == description.segments_info:
         return []
     found = "no entry" if listed is None else "others"
-    command = prepare_command(task.root, task.split.dataset)
+    command = label_command(raw.root, raw.split)
     message = f"expected the segments of {path} in {index}, found {found}; run `{command}`"
     return [Fault(FaultKind.DISAGREE, message)]
 
 
-def _read_index(root: Path, split: Split, faults: list[Fault]) -> dict[str, list[dict]]:
-    """Image id -> segments of the panoptic JSON; faults are appended."""
+def _read_index(root: Path, split: Split, faults: list[Fault]) -> dict[str, list[dict]] | None:
+    """Image id -> segments of the panoptic JSON; None without a readable one. Faults are appended."""
     if split.panoptic_json is None:
-        return {}
+        return None
     path = root / split.panoptic_json
     if not path.is_file():
-        command = prepare_command(root, split.dataset)
+        command = label_command(root, split)
         message = f"expected panoptic annotations, found nothing at {path}; run `{command}`"
         faults.append(Fault(FaultKind.MISSING, message))
-        return {}
+        return None
     try:
-        return {a.image_id: a.segments_info for a in load_panoptic_json(path, CITYSCAPES)}
+        annotations = load_panoptic_json(path, CITYSCAPES, info=split.panoptic_info)
+        return {annotation.image_id: annotation.segments_info for annotation in annotations}
     except UserError as error:
         faults.append(as_fault(error))
-        return {}
+        return None
 
 
 def _check_index_names(root: Path, split: Split, listed: set[str], present: set[str]) -> list[Fault]:
-    command = prepare_command(root, split.dataset)
+    command = label_command(root, split)
     return [
         Fault(
             FaultKind.DISAGREE,
@@ -162,7 +187,7 @@ def _check_statistics(root: Path, split: Split, recomputed: ClassStatistics) -> 
     if split.statistics is None:
         return []
     path = root / split.statistics
-    command = prepare_command(root, split.dataset)
+    command = label_command(root, split)
     try:
         if not path.is_file():
             message = f"expected class statistics, found nothing at {path}; run `{command}`"

@@ -8,26 +8,19 @@ import contextlib
 import io as text_io
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Mapping
 
 import numpy as np
 
-from ...taxonomy import CITYSCAPES, GTA5_IDS, IGNORE_LABEL, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS, lookup_table
+from ...taxonomy import CITYSCAPES, GTA5_IDS, IGNORE_LABEL, lookup_table
 from ... import files as disk
 from ..coco_panoptic import compact_ids, describe_segments
 from ..statistics import count_pixels
 from .faults import FaultError, FaultKind
-
-
-@dataclass(frozen=True)
-class Files:
-    """The files of one image."""
-
-    image: Path
-    raw_labels: tuple[Path, ...]
-    prepared_labels: tuple[Path, ...]
+from .panoptic_ids import remap_segments, synthia_panoptic_ids
+from .sources import Files, RawImage
 
 
 @dataclass(frozen=True)
@@ -47,57 +40,25 @@ class Description:
 
 @dataclass(frozen=True)
 class Converter:
-    """How one data set is converted.
+    """How one format is converted. The fields are None or empty where there is nothing to do.
 
     Attributes:
         derive: reads the raw labels of one image and returns the arrays that its prepared files must hold.
         write: writes those arrays.
         readers: one for each prepared file.
-        describe: summarises the last of the arrays.
+        describe: summarises the last of the arrays, which stands in a file.
         may_skip: kinds of fault that the published data set is known to have; such images are left out.
     """
 
-    derive: Callable[[Files], tuple[np.ndarray, ...]]
-    write: Callable[[Files, tuple[np.ndarray, ...]], None]
-    readers: tuple[Callable[[Path], np.ndarray], ...]
-    describe: Callable[[np.ndarray], Description]
+    derive: Callable[[RawImage], tuple[np.ndarray, ...]] | None = None
+    write: Callable[[Files, tuple[np.ndarray, ...]], None] | None = None
+    readers: tuple[Callable[[Path], np.ndarray], ...] = ()
+    describe: Callable[[np.ndarray, Path], Description] | None = None
     may_skip: frozenset[FaultKind] = frozenset()
 
 
-def synthia_panoptic_ids(classes: np.ndarray, instances: np.ndarray) -> np.ndarray:
-    """Cityscapes panoptic ids from SYNTHIA's two channels.
-
-    Pixels of one thing class that share an instance number are one instance, connected or not, number 0 included;
-    instances are numbered from 0 by ascending SYNTHIA number.
-
-    Args:
-        classes, instances: uint16 [H, W].
-
-    Returns:
-        int32 [H, W]: Cityscapes id, for things Cityscapes id * 1000 + k; 0 = void.
-
-    Raises:
-        ValueError: a class outside SYNTHIA's table, or more instances of a class than fit.
-    """
-    outside = sorted(set(compact_ids(classes)[0].tolist()) - set(SYNTHIA_TO_CONTIGUOUS) - set(SYNTHIA_VOID_IDS))
-    if outside:
-        raise ValueError(f"the class ids {outside}")
-    keys, index = compact_ids(classes.astype(np.int32) << 16 | instances)
-    table, numbers = np.zeros(max(len(keys), 1), dtype=np.int32), [0] * CITYSCAPES.num_classes
-    for position, synthia_class in enumerate((keys >> 16).tolist()):
-        contiguous = SYNTHIA_TO_CONTIGUOUS.get(synthia_class)
-        if contiguous is None:
-            continue
-        table[position] = CITYSCAPES.dataset_ids[contiguous]
-        if CITYSCAPES.is_thing[contiguous]:
-            table[position] = table[position] * CITYSCAPES.label_divisor + numbers[contiguous]
-            numbers[contiguous] += 1
-    if max(numbers) > CITYSCAPES.label_divisor:
-        raise ValueError(f"{max(numbers)} instances of one class (at most {CITYSCAPES.label_divisor} fit)")
-    return table[index]
-
-
-def _derive_synthia(files: Files) -> tuple[np.ndarray, ...]:
+def _derive_synthia(raw: RawImage) -> tuple[np.ndarray, ...]:
+    files = raw.files
     path = files.raw_labels[0]
     pixels = disk.read_two_byte_channels(path)
     _require_size(files, path, pixels)
@@ -107,7 +68,8 @@ def _derive_synthia(files: Files) -> tuple[np.ndarray, ...]:
         raise _outside("SYNTHIA class ids in the first channel", str(error), path) from None
 
 
-def _derive_gta5(files: Files) -> tuple[np.ndarray, ...]:
+def _derive_gta5(raw: RawImage) -> tuple[np.ndarray, ...]:
+    files = raw.files
     path = files.raw_labels[0]
     labels = disk.read_label(path)
     _require_size(files, path, labels)
@@ -115,9 +77,10 @@ def _derive_gta5(files: Files) -> tuple[np.ndarray, ...]:
     return (CITYSCAPES.contiguous_table()[labels],)
 
 
-def _derive_cityscapes(files: Files) -> tuple[np.ndarray, ...]:
+def _derive_cityscapes(raw: RawImage) -> tuple[np.ndarray, ...]:
     from cityscapesscripts.helpers.labels import id2label
 
+    files = raw.files
     known = {id_: label for id_, label in id2label.items() if id_ >= 0}
     label_path, instance_path = files.raw_labels
     labels, instances = disk.read_label(label_path), disk.read_instance_ids(instance_path)
@@ -130,6 +93,21 @@ def _derive_cityscapes(files: Files) -> tuple[np.ndarray, ...]:
     train_ids = {i: IGNORE_LABEL if label.ignoreInEval else label.trainId for i, label in known.items()}
     evaluated = np.isin(classes, [i for i, label in known.items() if not label.ignoreInEval])
     return lookup_table(train_ids)[labels], np.where(evaluated, instances, 0)
+
+
+def _derive_coco_panoptic(raw: RawImage) -> tuple[np.ndarray, ...]:
+    path = raw.files.raw_labels[0]
+    ids = disk.read_panoptic(path)
+    _require_size(raw.files, path, ids)
+    try:
+        return (remap_segments(ids, raw.segments, raw.classes),)
+    except FaultError as error:
+        message = f"expected the segments of {raw.split.raw_json} in {path}, found {error}; correct one of the two"
+        raise FaultError(error.kind, message) from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = f"found {type(error).__name__} {error}"
+        message = f"expected segments with id and category_id for {path} in {raw.split.raw_json}, {found}; correct it"
+        raise FaultError(FaultKind.UNREADABLE, message) from None
 
 
 def _write_panoptic(files: Files, arrays: tuple[np.ndarray, ...]) -> None:
@@ -157,8 +135,13 @@ def _write_cityscapes(files: Files, arrays: tuple[np.ndarray, ...]) -> None:
         os.replace(Path(folder, "cityscapes_panoptic_split", panoptic_path.name), panoptic_path)
 
 
-def _describe_panoptic(ids: np.ndarray) -> Description:
-    segments = describe_segments(ids, CITYSCAPES)
+def _describe_panoptic(ids: np.ndarray, path: Path) -> Description:
+    try:
+        segments = describe_segments(ids, CITYSCAPES)
+    except ValueError as error:
+        found = f"found {error} in {path}"
+        message = f"expected ids of {CITYSCAPES.name} classes, {found}; prepare it again with --overwrite"
+        raise FaultError(FaultKind.OUTSIDE, message) from None
     pixels: dict[int, int] = {}
     for segment in segments:
         contiguous = CITYSCAPES.contiguous_id[segment["category_id"]]
@@ -166,7 +149,7 @@ def _describe_panoptic(ids: np.ndarray) -> Description:
     return Description(segments, dict(sorted(pixels.items())), ids.shape)
 
 
-def _describe_label(labels: np.ndarray) -> Description:
+def _describe_label(labels: np.ndarray, path: Path) -> Description:
     return Description(None, count_pixels(labels, CITYSCAPES.num_classes), labels.shape)
 
 
@@ -194,6 +177,9 @@ def _outside(expected: str, found: str, path: Path) -> FaultError:
     )
 
 
+_COCO_PANOPTIC = Converter(_derive_coco_panoptic, _write_panoptic, (disk.read_panoptic,), _describe_panoptic)
+
+#: By the ``format`` of a split.
 CONVERTERS: Mapping[str, Converter] = {
     "synthia": Converter(_derive_synthia, _write_panoptic, (disk.read_panoptic,), _describe_panoptic),
     "cityscapes": Converter(
@@ -207,4 +193,10 @@ CONVERTERS: Mapping[str, Converter] = {
         _describe_label,
         frozenset({FaultKind.MISSING, FaultKind.SIZE, FaultKind.UNREADABLE}),
     ),
+    "coco_panoptic": _COCO_PANOPTIC,
+    # Nobody promises that each of its PNGs agrees with panoptic_2018.json.
+    "mapillary_vistas": replace(_COCO_PANOPTIC, may_skip=frozenset({FaultKind.DISAGREE})),
+    # The labels are those that Cityscapes' preparation made.
+    "foggy_cityscapes": Converter(readers=(disk.read_label, disk.read_panoptic), describe=_describe_panoptic),
+    "images": Converter(),
 }

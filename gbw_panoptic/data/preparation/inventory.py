@@ -2,19 +2,21 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Sequence
 
 from ...errors import UserError
+from ..custom import data_sets
 from ..layout import (
-    SPLITS,
     Split,
     default_root,
     download_source,
     expected_images,
     expected_splits,
+    label_command,
     list_images,
     prepare_command,
 )
+from ..published import PUBLISHED
 from ..statistics import ClassStatistics
 
 State = Literal["complete", "raw", "incomplete", "missing"]
@@ -37,15 +39,24 @@ class DatasetStatus:
     remedy: str
 
 
-def status(root: str | Path | None = None) -> list[DatasetStatus]:
-    """The state of every data set below ``root`` (default: ``$DETECTRON2_DATASETS`` or ./datasets)."""
+def status(root: str | Path | None = None, custom: str | Path | None = None) -> list[DatasetStatus]:
+    """The state of every data set below ``root`` (default: ``$DETECTRON2_DATASETS`` or ./datasets).
+
+    Args:
+        custom: description of the user's own data sets, see :func:`gbw_panoptic.data.custom.load_custom`.
+    """
     root = default_root() if root is None else Path(root)
-    return [_dataset_status(root, name) for name in SPLITS]
-
-
-def _dataset_status(root: Path, dataset: str) -> DatasetStatus:
     try:
-        splits = [_split_status(root, split) for split in expected_splits(root, dataset)]
+        known, problem = data_sets(root, custom), []
+    except UserError as error:
+        detail, _, remedy = str(error).rpartition("; ")
+        known, problem = PUBLISHED, [DatasetStatus("custom", "incomplete", detail, remedy)]
+    return [_dataset_status(root, name, splits) for name, splits in known.items()] + problem
+
+
+def _dataset_status(root: Path, dataset: str, all_splits: Sequence[Split]) -> DatasetStatus:
+    try:
+        splits = [_split_status(root, split) for split in expected_splits(root, all_splits)]
     except UserError as error:  # a manifest or an index that is damaged, or a data set that was not generated
         detail, _, remedy = str(error).rpartition("; ")
         return DatasetStatus(dataset, "incomplete" if (root / dataset).is_dir() else "missing", detail, remedy)
@@ -58,20 +69,25 @@ def _dataset_status(root: Path, dataset: str) -> DatasetStatus:
 
 def _split_status(root: Path, split: Split) -> tuple[State, str, list[str]]:
     """State, detail and remedies."""
-    images = len(list_images(root, split.image))
-    raw = min(len(list_images(root, template)) for template in split.raw_labels)
+    images, expected = len(list_images(root, split.image)), expected_images(root, split)
+    of_expected = "" if expected is None else f" of {expected}"
+    detail = f"{split.name}: {images}{of_expected} images"
+    downloads = [download_source(root, split, download.folder) for download in split.downloads]
+    if not split.prepared_labels:
+        whole = images > 0 if expected is None else images == expected
+        return ("complete", detail, []) if whole else ("incomplete" if images else "missing", detail, downloads)
     prepared = min(len(list_images(root, template)) for template in split.prepared_labels)
-    expected = expected_images(root, split)
+    raw = min((len(list_images(root, template)) for template in split.raw_labels), default=images)
+    detail += f", {prepared} prepared labels"
     indexed = _indexed_images(root, split, default=images)
-    detail = f"{split.name}: {images} of {expected} images, {prepared} prepared labels"
-    command = f"run `{prepare_command(root, split.dataset)}`"
-    if indexed is not None and images == expected and prepared >= indexed:
+    if images and expected in (None, images) and indexed is not None and prepared >= indexed:
         return "complete", detail, []
-    if images < expected or (raw < images and prepared < images):
+    # A JSON may name some of the images only; without one, each image has a label.
+    unlabelled = not raw if split.raw_json else raw < images and prepared < images
+    if images < (expected or 1) or unlabelled:
         state: State = "missing" if images == raw == 0 else "incomplete"
-        sources = [download_source(root, split, download.folder) for download in split.downloads]
-        return state, detail, [*sources, command]
-    return "raw" if prepared == 0 else "incomplete", detail, [command]
+        return state, detail, [*downloads, f"run `{prepare_command(root, split)}`"]
+    return "raw" if prepared == 0 else "incomplete", detail, [f"run `{label_command(root, split)}`"]
 
 
 def _indexed_images(root: Path, split: Split, default: int) -> int | None:

@@ -1,6 +1,7 @@
 """The report that ends a preparation and that ``--check`` is."""
 
 from dataclasses import dataclass
+from textwrap import wrap
 
 from ..layout import Split
 from ..statistics import ClassStatistics
@@ -15,23 +16,29 @@ class SplitReport:
 
     Attributes:
         statistics: of the prepared labels; None where nothing could be read.
+        expected: None where nobody knows.
         skipped: True where images with faults are left out rather than refused.
+        void_categories: names in the raw JSON that belong to no class.
     """
 
     split: Split
-    expected: int
+    expected: int | None
     images: int
     prepared: int
     statistics: ClassStatistics | None
     faults: tuple[Fault, ...]
     skipped: bool = False
+    void_categories: tuple[str, ...] = ()
 
     def format(self) -> str:
         """Several lines of text."""
-        lines = [
-            f"{self.split.title}: expected {self.expected} images, found {self.images}, prepared {self.prepared}"
-            + (" (the counts differ)" if not self.expected == self.images == self.prepared else "")
-        ]
+        counts = {self.images, self.prepared} | ({self.expected} if self.expected is not None else set())
+        known = "" if self.expected is None else f"expected {self.expected} images, "
+        lines = [f"{self.split.title}: {known}found {self.images}, prepared {self.prepared}"]
+        lines[0] += " (the counts differ)" if len(counts) > 1 else ""
+        if self.void_categories:
+            void = f"void: {', '.join(self.void_categories)}"
+            lines += wrap(void, 120, initial_indent="  ", subsequent_indent="    ")
         if self.statistics is not None:
             lines += _histogram(self.statistics)
         for kind in FaultKind:

@@ -1,0 +1,133 @@
+"""What there is to prepare: the images of a split, with all their files and what a raw JSON says about them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Mapping
+
+from ...errors import UserError
+from ..categories import SegmentClass
+from ..coco_panoptic import load_raw_panoptic_json
+from ..layout import (
+    ImageName,
+    Split,
+    file_path,
+    in_order,
+    label_command,
+    list_images,
+    missing_download,
+    name_of_file,
+    require_unique,
+)
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one image.
+
+    Attributes:
+        dependencies: other files that the prepared ones are made from.
+    """
+
+    image: Path
+    raw_labels: tuple[Path, ...]
+    prepared_labels: tuple[Path, ...]
+    dependencies: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """One image for a worker; everything that it needs.
+
+    Attributes:
+        segments: of a raw COCO-panoptic JSON, as it stands there.
+        classes: what the category ids of ``segments`` mean.
+    """
+
+    root: Path
+    split: Split
+    name: ImageName
+    segments: Any = None
+    classes: Mapping[int, SegmentClass] | None = None
+
+    @property
+    def files(self) -> Files:
+        split = self.split
+        return Files(
+            image=file_path(self.root, split.image, self.name),
+            raw_labels=tuple(file_path(self.root, template, self.name) for template in split.raw_labels),
+            prepared_labels=tuple(file_path(self.root, template, self.name) for template in split.prepared_labels),
+            dependencies=tuple(self.root / path for path in (split.raw_json, split.described_in) if path),
+        )
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """All images of a split, in order.
+
+    Attributes:
+        void_categories: names of the categories of a raw JSON that become void.
+    """
+
+    images: list[RawImage]
+    void_categories: tuple[str, ...] = ()
+
+    def count_images(self) -> int:
+        """How many of the image files exist."""
+        return sum(image.files.image.is_file() for image in self.images)
+
+
+def list_raw(root: Path, split: Split) -> RawSplit:
+    """All images that have a file of their own or a raw label.
+
+    Raises:
+        UserError: the images or the labels are absent altogether, or their JSON is unusable.
+    """
+    for template in (split.image, *split.raw_labels):
+        _require_download(root, split, template)
+    if split.raw_json is not None:
+        return _list_annotated(root, split)
+    templates = (split.image, *split.raw_labels, *(split.prepared_labels[:1] if split.labels_of else ()))
+    names: set[ImageName] = set()
+    for template in templates:
+        found = list_images(root, template)
+        if not found:
+            raise _nothing(root, split, template)
+        names.update(found)
+    return RawSplit([RawImage(root, split, name) for name in in_order(names)])
+
+
+def _list_annotated(root: Path, split: Split) -> RawSplit:
+    path = root / split.raw_json
+    annotations, categories = load_raw_panoptic_json(path)
+    classes = split.categories.resolve(categories, path)
+    images = [
+        RawImage(root, split, name_of_file(a.image_file, a.label_file), a.segments_info, classes) for a in annotations
+    ]
+    if not images:
+        raise UserError(f"expected annotated images in {path}, found none; correct the file")
+    require_unique([image.name for image in images], path)
+    if not any(image.files.image.is_file() for image in images):
+        raise missing_download(root, split, split.image_root, "none of the annotated images")
+    void = tuple(c["name"] for c in categories if classes[c["id"]].contiguous is None)
+    return RawSplit(sorted(images, key=lambda image: image.name.stem), void)
+
+
+def _require_download(root: Path, split: Split, template: str) -> None:
+    folder = _folder(split, template)
+    if not (root / folder).is_dir():
+        raise missing_download(root, split, folder, "nothing")
+
+
+def _nothing(root: Path, split: Split, template: str) -> UserError:
+    if template in split.prepared_labels:
+        return UserError(
+            f"expected the labels of {split.title} in {root / template.partition('/{')[0]}, found none; "
+            f"run `{label_command(root, split)}` first"
+        )
+    suffix = template.partition("{stem}")[2]
+    found = f"no file named *{suffix}" if suffix else "no image"
+    return missing_download(root, split, _folder(split, template), found)
+
+
+def _folder(split: Split, template: str) -> str:
+    return next(d.folder for d in split.downloads if template.startswith(f"{d.folder}/"))
