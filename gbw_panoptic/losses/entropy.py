@@ -1,4 +1,4 @@
-"""Losses of unlabelled predictions, per class of the prediction: entropy and maximum squares, with closed-form gradients.
+"""Losses of unlabelled predictions, per predicted class: entropy and maximum squares, with closed-form gradients.
 
 Shape legend: B images, C classes, H x W pixels of the loss, h x w pixels of the features, K feature channels.
 """
@@ -66,9 +66,9 @@ def maximum_squares_per_class(
     """Maximum squares (Chen et al., arXiv 1909.13589), summed per class of the prediction: l_i = -sum_k p_k^2 / (2 C).
 
     The division by C is the public code's, whose mean runs over classes, too. Gradient at the logits:
-    -p_k (p_k - sum_j p_j^2) / C. With ``image_wise_ratio`` every pixel counts 2 N w_c times (:func:`image_wise_factors`;
-    the 2, because the public code's image-wise loss has no 1/2), so that the mean over pixels is the public
-    -1 / (B C) * sum_i w_{c_i} sum_k p_k^2.
+    -p_k (p_k - sum_j p_j^2) / C. With ``image_wise_ratio`` every pixel counts 2 N w_c times (N w_c is that of
+    :func:`image_wise_factors`; the 2, because the public code's image-wise loss has no 1/2), so that the mean over all
+    pixels is the public -1 / (B C) * sum_i w_{c_i} sum_k p_k^2.
 
     Args:
         logits: [B, C, H, W] float, z, C >= 2.

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch._subclasses import FakeTensorMode
 from torch.nn.parallel import DistributedDataParallel
@@ -63,7 +64,9 @@ def test_cross_entropy_equals_the_forward_form(kind, target, own):
     features, labels, quality = images()
     layer = convolution()
     one, two = (gbw(gradient=kind, denominator=target) for _ in range(2))
-    loss = cross_entropy_per_class(upsampled(layer, features), labels, quality, gradient=kind, features=features, feature_stride=2)
+    loss = cross_entropy_per_class(
+        upsampled(layer, features), labels, quality, gradient=kind, features=features, feature_stride=2
+    )
     expected = parameter_gradients(layer, 0.3 * one(loss, branch="mixed"))
 
     divisor = {"sum": 1.0, "valid": (labels != 255).sum(), "all": labels.numel()}[own]
@@ -128,37 +131,59 @@ def test_unit_weights_change_nothing():
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=0)
 
 
-def _loss_on_a_rank(rank, kind, double=False):
+class TwoHeads(torch.nn.Module):
+    """Both heads' identities reduce over the ranks while the wrapper already reduces the other head's gradients."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.shared = torch.nn.Conv2d(K, K, 1)
+        self.heads = torch.nn.ModuleList(torch.nn.Conv2d(K, C, 1) for _ in range(2))
+
+    def forward(self, features):
+        features = self.shared(features)
+        return features, [upsampled(head, features) for head in self.heads]
+
+
+def _step_on_a_rank(rank, kind, double=False):
     """Gradients of a data-parallel model; with ``double`` those of one rank with the batch of both."""
     features, labels, _ = images(batch=2 * B)
     labels[:B][labels[:B] == 1] = 255  # one rank sees fewer pixels, and not every class
     share = slice(0, 2 * B) if double else slice(rank * B, (rank + 1) * B)
     features, labels = features[share], labels[share]
-    model = convolution()
-    wrapped = model if double else DistributedDataParallel(model)
-    weighting = gbw(gradient=kind, momentum=0.5)
+    model = TwoHeads()
+    wrapped = model if double else DistributedDataParallel(model, bucket_cap_mb=1e-6)
+    weightings = [gbw(gradient=kind, momentum=0.5), gbw(gradient=kind, lam=0.1)]
     for _ in range(2):
-        logits = reweighted(
-            upsampled(wrapped, features),
-            labels,
-            weighting=weighting,
-            branch="source",
-            features=features,
-            feature_stride=2,
-        )
-        gradients = parameter_gradients(model, F.cross_entropy(logits, labels, ignore_index=255))
-    return gradients, weighting.statistics["source"]["weight"]
+        hidden, predictions = wrapped(features)
+        losses = 0
+        for prediction, weighting in zip(predictions, weightings):
+            logits = reweighted(
+                prediction, labels, weighting=weighting, branch="source", features=hidden, feature_stride=2
+            )
+            losses = losses + F.cross_entropy(logits, labels, ignore_index=255)
+        gradients = parameter_gradients(model, losses)
+    return gradients, torch.stack([weighting.statistics["source"]["weight"] for weighting in weightings])
 
 
-def _losses_on_a_rank(rank):
-    return [_loss_on_a_rank(rank, kind) for kind in GRADIENTS]
+def _steps_on_a_rank(rank):
+    groups, all_reduce = [], dist.all_reduce
+
+    def recorded(tensor, *args, group=None, **kwargs):
+        groups.append(group)
+        return all_reduce(tensor, *args, group=group, **kwargs)
+
+    dist.all_reduce = recorded
+    results = [_step_on_a_rank(rank, kind) for kind in GRADIENTS]
+    assert len(groups) == 2 * 2 * len(GRADIENTS) and not {None, dist.group.WORLD} & set(groups)
+    return results
 
 
 def test_two_ranks_equal_one_rank_of_double_batch(tmp_path):
-    first, second = on_two_ranks(_losses_on_a_rank, tmp_path)
+    first, second = on_two_ranks(_steps_on_a_rank, tmp_path)
     for kind, (gradients, weights), (other_gradients, other_weights) in zip(GRADIENTS, first, second):
         assert torch.equal(gradients, other_gradients) and torch.equal(weights, other_weights)
-        expected_gradients, expected_weights = _loss_on_a_rank(0, kind, double=True)
+        expected_gradients, expected_weights = _step_on_a_rank(0, kind, double=True)
         torch.testing.assert_close(gradients, expected_gradients, rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(weights, expected_weights, rtol=1e-5, atol=1e-6)
 
@@ -211,6 +236,17 @@ def test_half_precision_keeps_its_type_and_computes_in_float32(dtype, kind):
         half.statistics["source"]["weight"], single.statistics["source"]["weight"], rtol=0, atol=4 * precision
     )
     torch.testing.assert_close(prediction.grad.float(), same.grad, rtol=8 * precision, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_rounds_the_product_only(dtype):
+    classes = torch.randint(0, 2, (1, H, W), generator=torch.Generator().manual_seed(0))
+    prediction = torch.zeros(1, 2, H, W, dtype=dtype, requires_grad=True)
+    arriving = torch.randn(1, 2, H, W, generator=torch.Generator().manual_seed(0)).to(dtype)
+    weights = [1.2345, 0.7654]
+    reweighted(prediction, classes, weighting=static(weights, denominator="valid"), branch="source").backward(arriving)
+    expected = (arriving.float() * torch.tensor(weights)[classes].unsqueeze(1)).to(dtype)
+    assert torch.equal(prediction.grad, expected)
 
 
 def test_backward_under_autocast_equals_backward_without():
@@ -441,9 +477,7 @@ def test_a_weighting_can_be_copied_and_its_state_has_no_process_group():
 def test_what_it_cannot_give_is_refused(options, shape, message):
     prediction = torch.randn(B, C, H, W, requires_grad=True)
     with pytest.raises(ValueError, match=message):
-        reweighted(
-            prediction, torch.zeros(shape, dtype=torch.int64), weighting=gbw(**options), branch="source"
-        )
+        reweighted(prediction, torch.zeros(shape, dtype=torch.int64), weighting=gbw(**options), branch="source")
 
 
 def test_works_in_a_compiled_step():

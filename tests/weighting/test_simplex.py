@@ -1,5 +1,9 @@
 """The projection against an interior-point solver, the optimality conditions, and its properties."""
 
+import shutil
+from collections import Counter
+from fractions import Fraction
+
 import cvxopt
 import numpy as np
 import pytest
@@ -11,12 +15,20 @@ from gbw_panoptic.weighting import gbw_weights
 
 
 def solver(g, lam):
-    """The program divided by 2 lam, so that its scale does not stop the solver early."""
+    """The program divided by 2 lam, so that its scale does not stop the solver early.
+
+    Where v = g^2 / (2 lam) spans too much for an interior point, an equal program is solved: sum w is fixed, so v may be
+    shifted to a maximum of 0 (here in exact fractions), and what is below -n then has weight 0, so v may end at -2n.
+    """
     n = len(g)
+    v = np.asarray(g) ** 2 / (2 * lam)
+    if v.max() > 1000:
+        exact = [Fraction(float(x)) ** 2 / (2 * Fraction(lam)) for x in g]
+        v = np.array([float(max(x - max(exact), -2 * n)) for x in exact])
     cvxopt.solvers.options.update(show_progress=False, abstol=1e-12, reltol=1e-12, feastol=1e-12, maxiters=200)
     solution = cvxopt.solvers.qp(
         cvxopt.matrix(np.eye(n)),
-        cvxopt.matrix(-np.asarray(g) ** 2 / (2 * lam)),
+        cvxopt.matrix(-v),
         cvxopt.matrix(-np.eye(n)),
         cvxopt.matrix(np.zeros(n)),
         cvxopt.matrix(np.ones((1, n))),
@@ -25,28 +37,40 @@ def solver(g, lam):
     return np.asarray(solution["x"]).ravel()
 
 
+KINDS = ("ties and zeros", "all equal", "one scale", "many zeros", "many scales", "ordinary")
+
+
 def problem(rng):
+    """Kind, g [n], lambda and which classes are present."""
     n = int(rng.integers(1, 20))
+    kind = KINDS[rng.integers(len(KINDS))]
     g = rng.exponential(size=n)
-    kind = rng.integers(5)
-    if kind == 0:
-        g = np.round(g, 1)  # ties and zeros
-    elif kind == 1:
-        g = np.full(n, g[0])
-    elif kind == 2:
-        g *= 10.0 ** rng.uniform(-3, 1)
-    elif kind == 3:
+    if kind == "ties and zeros":
+        g = np.round(g, 1)
+    elif kind == "all equal":
+        g = np.full(n, g[0] * 10.0 ** rng.uniform(-8, 8))
+    elif kind == "one scale":
+        g *= 10.0 ** rng.uniform(-8, 8)
+    elif kind == "many zeros":
         g[rng.random(n) < 0.5] = 0
-    return g, 10.0 ** rng.uniform(-1.5, 2)
+    elif kind == "many scales":
+        g *= 10.0 ** rng.uniform(-6, 6, size=n)
+    present = rng.random(n) < 0.7 if rng.random() < 0.3 else np.ones(n, dtype=bool)
+    present[rng.integers(n)] = True
+    return kind, g, 10.0 ** rng.uniform(-3, 3), present
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(12_000, marks=pytest.mark.slow)])
 def test_equals_interior_point_solver(count):
     rng = np.random.default_rng(count)
+    kinds = Counter()
     for _ in range(count):
-        g, lam = problem(rng)
-        weights = gbw_weights(torch.from_numpy(g), lam).numpy()
-        assert np.abs(weights - solver(g, lam)).max() <= 1e-6 * len(g), (g, lam)
+        kind, g, lam, present = problem(rng)
+        kinds.update([kind, "one class"] if present.sum() == 1 else [kind])
+        weights = gbw_weights(torch.from_numpy(g), lam, torch.from_numpy(present)).numpy()
+        assert np.abs(weights[present] - solver(g[present], lam)).max() <= 1e-6 * present.sum(), (g, lam, present)
+        assert (weights[~present] == 1).all()
+    assert all(kinds[kind] >= count // 10 for kind in KINDS) and kinds["one class"] >= count // 30
 
 
 @settings(max_examples=300, deadline=None)
@@ -126,3 +150,32 @@ def test_works_under_compile_without_graph_breaks():
     compiled = torch.compile(gbw_weights, backend="eager", fullgraph=True)
     g = torch.rand(19)
     torch.testing.assert_close(compiled(g, 0.5, g > 0.3), gbw_weights(g, 0.5, g > 0.3))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled_code_gives_the_same_weights():
+    compiled = torch.compile(gbw_weights, fullgraph=True)
+    rng = np.random.default_rng(0)
+    for scale in (1e-6, 1.0, 1e4):
+        g = torch.from_numpy(scale * rng.exponential(size=19)).float()
+        present = g > 0.3 * scale
+        torch.testing.assert_close(compiled(g, 0.5, present), gbw_weights(g, 0.5, present), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_changes_no_bit(dtype):
+    g = torch.rand(19, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype):
+        weights = gbw_weights(g, 0.1, g > 0.3)
+    assert weights.dtype == torch.float32 and torch.equal(weights, gbw_weights(g, 0.1, g > 0.3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_low_precision_loses_nothing_but_its_own_rounding(dtype):
+    """Squares of float16 overflow beyond 256 and are coarse everywhere; here only g itself is rounded."""
+    g = (1000 * torch.rand(19, generator=torch.Generator().manual_seed(0))).to(dtype)
+    weights = gbw_weights(g, 1e4)
+    assert weights.dtype == torch.float32
+    torch.testing.assert_close(weights.double(), gbw_weights(g.double(), 1e4), rtol=1e-6, atol=1e-6)
+    assert 0 < (weights > 0).sum() < 19  # neither trivial solution
