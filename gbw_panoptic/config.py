@@ -16,6 +16,12 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 19
     cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"  # one of the pixel losses of _add_weighting_keys' table
     cfg.MODEL.INS_EMBED_HEAD.NAME = "PerClassInsEmbedHead"
+    # A second semantic head on an earlier feature map, for multi-level alignment (AdaptSegNet, arXiv 1802.10349)
+    cfg.MODEL.AUXILIARY_HEAD = CN()
+    cfg.MODEL.AUXILIARY_HEAD.ENABLED = False
+    cfg.MODEL.AUXILIARY_HEAD.IN_FEATURE = "res4"  # AdaptSegNet; must be among RESNETS.OUT_FEATURES
+    cfg.MODEL.AUXILIARY_HEAD.DILATIONS = [6, 12]  # AdaptSegNet's released code
+    cfg.MODEL.AUXILIARY_HEAD.LOSS_WEIGHT = 0.1  # AdaptSegNet
     # The whole package thinks in RGB, 0..255; these are the mean and deviation of torchvision's weights.
     cfg.INPUT.FORMAT = "RGB"
     cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]
@@ -26,6 +32,8 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     _add_data_keys(cfg)
     _add_weighting_keys(cfg)
     _add_trainer_keys(cfg)
+    _add_adversarial_keys(cfg)
+    _add_entropy_keys(cfg)
     _add_test_keys(cfg)
     _add_tracking_keys(cfg)
 
@@ -79,6 +87,7 @@ def _add_weighting_keys(cfg: CN) -> None:
     cfg.WEIGHTING.SEMANTIC = "none"
     cfg.WEIGHTING.CENTER = "none"
     cfg.WEIGHTING.OFFSET = "none"
+    cfg.WEIGHTING.TARGET = "none"  # of what entropy minimisation and alignment ask of the target, by predicted class
     cfg.WEIGHTING.CLASS_WEIGHTS = ()  # one number a class, in the order of the taxonomy
     cfg.WEIGHTING.EFFECTIVE_NUMBER_SHARE = 0.01  # N / sum of n_c (ours: published N count images)
     cfg.WEIGHTING.LOG_INVERSE_K = 1.02  # ENet
@@ -99,7 +108,8 @@ def _add_weighting_keys(cfg: CN) -> None:
 
 def _add_trainer_keys(cfg: CN) -> None:
     cfg.TRAINER = CN()
-    cfg.TRAINER.NAME = "SourceOnlyTrainer"  # or SelfTrainingTrainer
+    # SourceOnlyTrainer, SelfTrainingTrainer, AdversarialTrainer or EntropyMinimizationTrainer
+    cfg.TRAINER.NAME = "SourceOnlyTrainer"
     cfg.TRAINER.DETERMINISTIC = False  # deterministic algorithms; needed for bit-exact resume on GPUs
     cfg.SELF_TRAINING = CN()
     cfg.SELF_TRAINING.EMA_DECAY = 0.999  # DAFormer; the ramp min(1 - 1/(t+1), decay) is always on
@@ -113,6 +123,27 @@ def _add_trainer_keys(cfg: CN) -> None:
     cfg.SELF_TRAINING.COLOR_JITTER_STRENGTH = 0.2
     cfg.SELF_TRAINING.COLOR_JITTER_PROBABILITY = 0.8
     cfg.SELF_TRAINING.BLUR_PROBABILITY = 0.5
+
+
+def _add_adversarial_keys(cfg: CN) -> None:
+    cfg.ADVERSARIAL = CN()
+    cfg.ADVERSARIAL.ALIGN = "softmax"  # maps (AdaptSegNet), or "entropy": self-information maps (ADVENT)
+    cfg.ADVERSARIAL.GAN = "vanilla"  # AdaptSegNet, ADVENT; or "least_squares" (AdaptSegNet: with LOSS_WEIGHT 0.01)
+    cfg.ADVERSARIAL.LOSS_WEIGHT = 0.001  # AdaptSegNet, ADVENT
+    cfg.ADVERSARIAL.AUXILIARY_LOSS_WEIGHT = 0.0002  # AdaptSegNet, ADVENT; with MODEL.AUXILIARY_HEAD
+    cfg.ADVERSARIAL.LEARNING_RATE = 1e-4  # of the discriminators, Adam (AdaptSegNet, ADVENT)
+    cfg.ADVERSARIAL.BETAS = (0.9, 0.99)  # AdaptSegNet, ADVENT
+    cfg.ADVERSARIAL.POLY_LR_POWER = 0.9  # AdaptSegNet, ADVENT
+    cfg.ADVERSARIAL.ALIGN_INSTANCES = False  # the discriminator sees centre heatmap and offset length, too (ours)
+
+
+def _add_entropy_keys(cfg: CN) -> None:
+    cfg.ENTROPY = CN()
+    cfg.ENTROPY.LOSS = "entropy"  # MinEnt (ADVENT); or "maximum_squares" (arXiv 1909.13589: with LOSS_WEIGHT 0.1)
+    cfg.ENTROPY.LOSS_WEIGHT = 0.001  # MinEnt
+    cfg.ENTROPY.AUXILIARY_LOSS_WEIGHT = 0.0002  # MinEnt; with MODEL.AUXILIARY_HEAD
+    cfg.ENTROPY.IMAGE_WISE = False  # image-wise weighting of maximum squares
+    cfg.ENTROPY.IMAGE_WISE_RATIO = 0.2  # maximum squares
 
 
 def _add_test_keys(cfg: CN) -> None:

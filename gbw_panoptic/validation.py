@@ -6,14 +6,17 @@ from typing import Iterator
 
 from detectron2.data import MetadataCatalog
 
+from .adaptation.discriminator import MIN_SIZE
+from .adaptation.entropy_minimization import ENTROPY_LOSSES
 from .adaptation.pseudo_labels import QUALITIES
 from .errors import UserError
 from .losses import GRADIENTS, LOSS_TYPES
+from .losses.adversarial import ALIGNED_MAPS, GANS
 from .taxonomy import PROTOCOLS
 from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTINGS
 
 TASKS = ("panoptic", "semantic")
-TRAINER_NAMES = ("SourceOnlyTrainer", "SelfTrainingTrainer")
+TRAINER_NAMES = ("SourceOnlyTrainer", "SelfTrainingTrainer", "AdversarialTrainer", "EntropyMinimizationTrainer")
 OPTIMIZERS = ("SGD", "ADAM", "ADAMW")
 
 
@@ -24,14 +27,14 @@ def validate(cfg) -> None:
         UserError: naming the key, what was expected, what was found and what to do.
     """
     checks = (_comparators, _choices, _ranges, _data_sets, _task, _class_statistics, _manual_weights)
-    for check in (*checks, _adaptation, _protocols, _tracking, _files):
+    for check in (*checks, _adaptation, _unlabelled_target, _protocols, _tracking, _files):
         for problem in check(cfg):
             raise UserError(problem)
 
 
 def _comparators(cfg) -> Iterator[str]:
     """A class weighting named as a pixel loss, or the reverse: say where it belongs."""
-    for head in ("SEMANTIC", "CENTER", "OFFSET"):
+    for head in ("SEMANTIC", "CENTER", "OFFSET", "TARGET"):
         name = cfg.WEIGHTING[head]
         if name in LOSS_TYPES:
             yield (
@@ -55,9 +58,13 @@ def _choices(cfg) -> Iterator[str]:
         ("WEIGHTING.SEMANTIC", cfg.WEIGHTING.SEMANTIC, WEIGHTINGS),
         ("WEIGHTING.CENTER", cfg.WEIGHTING.CENTER, WEIGHTINGS),
         ("WEIGHTING.OFFSET", cfg.WEIGHTING.OFFSET, WEIGHTINGS),
+        ("WEIGHTING.TARGET", cfg.WEIGHTING.TARGET, WEIGHTINGS),
         ("WEIGHTING.LOSS_DENOMINATOR", cfg.WEIGHTING.LOSS_DENOMINATOR, DENOMINATORS),
         ("GBW.GRADIENT", cfg.GBW.GRADIENT, GRADIENTS),
         ("SELF_TRAINING.QUALITY", cfg.SELF_TRAINING.QUALITY, QUALITIES),
+        ("ADVERSARIAL.ALIGN", cfg.ADVERSARIAL.ALIGN, ALIGNED_MAPS),
+        ("ADVERSARIAL.GAN", cfg.ADVERSARIAL.GAN, GANS),
+        ("ENTROPY.LOSS", cfg.ENTROPY.LOSS, ENTROPY_LOSSES),
         ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
         ("INPUT.CROP.TYPE", cfg.INPUT.CROP.TYPE, ("absolute",)),
         ("INPUT.CROP.ENABLED", cfg.INPUT.CROP.ENABLED, (True,)),
@@ -69,6 +76,7 @@ def _choices(cfg) -> Iterator[str]:
 
 def _ranges(cfg) -> Iterator[str]:
     share, part = cfg.MODEL.SEM_SEG_HEAD.LOSS_TOP_K, cfg.WEIGHTING.EFFECTIVE_NUMBER_SHARE
+    rate, ratio = cfg.ADVERSARIAL.LEARNING_RATE, cfg.ENTROPY.IMAGE_WISE_RATIO
     for key, value, ok, expected in (
         ("GBW.LAMBDA", cfg.GBW.LAMBDA, cfg.GBW.LAMBDA > 0, "a number above 0"),
         ("GBW.MOMENTUM", cfg.GBW.MOMENTUM, 0 <= cfg.GBW.MOMENTUM < 1, "a number in [0, 1)"),
@@ -81,6 +89,13 @@ def _ranges(cfg) -> Iterator[str]:
             (f"MODEL.SEM_SEG_HEAD.{key}", cfg.MODEL.SEM_SEG_HEAD[key], cfg.MODEL.SEM_SEG_HEAD[key] >= 0, "at least 0")
             for key in ("FOCAL_GAMMA", "LOGIT_ADJUSTMENT_TAU", "SEESAW_P", "SEESAW_Q")
         ),
+        *(
+            (f"{node}.{key}", cfg[node][key], cfg[node][key] >= 0, "at least 0")
+            for node in ("ADVERSARIAL", "ENTROPY")
+            for key in ("LOSS_WEIGHT", "AUXILIARY_LOSS_WEIGHT")
+        ),
+        ("ADVERSARIAL.LEARNING_RATE", rate, rate > 0, "a number above 0"),
+        ("ENTROPY.IMAGE_WISE_RATIO", ratio, 0 <= ratio <= 1, "a share in 0..1"),
         ("SEED", cfg.SEED, cfg.SEED >= 0, "an integer of at least 0 (runs must be repeatable)"),
         ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, cfg.SOLVER.MAX_ITER > 0, "at least 1"),
         ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.IMS_PER_BATCH > 0, "at least 1"),
@@ -173,8 +188,35 @@ def _adaptation(cfg) -> Iterator[str]:
             "DATASETS.TARGET: expected unlabelled images, whose style INPUT.FOURIER.ENABLED takes, found none; name a data "
             "set, e.g. cityscapes_uda_images_train, or set INPUT.FOURIER.ENABLED False."
         )
-    if not adapts and cfg.TEST.MODEL == "teacher":
-        yield "TEST.MODEL: expected student with SourceOnlyTrainer, which has no teacher, found 'teacher'; set it to student."
+    if cfg.TRAINER.NAME != "SelfTrainingTrainer" and cfg.TEST.MODEL == "teacher":
+        yield f"TEST.MODEL: expected student with {cfg.TRAINER.NAME}, which has no teacher, found 'teacher'; set it to student."
+
+
+def _unlabelled_target(cfg) -> Iterator[str]:
+    """Alignment and entropy minimisation."""
+    name = cfg.TRAINER.NAME
+    if cfg.WEIGHTING.TARGET != "none" and name not in ("AdversarialTrainer", "EntropyMinimizationTrainer"):
+        yield (
+            f"WEIGHTING.TARGET: expected none with {name}, which has no loss without labels, found "
+            f"'{cfg.WEIGHTING.TARGET}'; set it to none (pseudo labels follow WEIGHTING.SEMANTIC)."
+        )
+    if cfg.WEIGHTING.TARGET == "gbw" and cfg.GBW.GRADIENT == "autograd":
+        yield (
+            "GBW.GRADIENT: expected logits, last_layer or pixel with WEIGHTING.TARGET gbw, found 'autograd', which checks "
+            "the source's loss only; choose one of them."
+        )
+    if name != "AdversarialTrainer":
+        return
+    if min(cfg.INPUT.CROP.SIZE) < MIN_SIZE:
+        yield (
+            f"INPUT.CROP.SIZE: expected at least {MIN_SIZE} pixels a side, which the discriminator's five strides need, found "
+            f"{tuple(cfg.INPUT.CROP.SIZE)}; take larger crops."
+        )
+    if cfg.ADVERSARIAL.ALIGN_INSTANCES and cfg.MODEL.TASK != "panoptic":
+        yield (
+            f"ADVERSARIAL.ALIGN_INSTANCES: expected False with MODEL.TASK {cfg.MODEL.TASK}, which has no instance heads, found "
+            "True; set it to False or MODEL.TASK to panoptic."
+        )
 
 
 def _protocols(cfg) -> Iterator[str]:

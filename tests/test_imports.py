@@ -20,7 +20,7 @@ ALLOWED = {
     "evaluation": COMMON | {"visualization"},
     "weighting": COMMON | {"losses"},
     "modeling": COMMON | {"losses", "weighting", "data"},
-    "adaptation": COMMON | {"data"},
+    "adaptation": COMMON | {"data", "losses", "weighting"},
     "validation": COMMON | {"adaptation", "losses", "weighting"},
     "engine": COMMON | {"config", "data", "losses", "weighting", "modeling", "adaptation", "evaluation", "validation"},
     "inference": COMMON | {"data", "modeling", "evaluation", "visualization", "engine"},

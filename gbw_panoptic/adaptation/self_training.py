@@ -16,11 +16,11 @@ from ..data.loader import DomainBatch
 from .augmentation import StrongAugmentation
 from .mixing import class_mix_mask, mix_instances, mix_semantic
 from .pseudo_labels import instances_from_panoptic, semantic_pseudo_labels
-from .strategy import prefixed
+from .strategy import Strategy, prefixed
 from .teacher import MeanTeacher
 
 
-class SelfTraining:
+class SelfTraining(Strategy):
     """Source loss, then the loss of the student on mixed images with the teacher's labels."""
 
     def __init__(

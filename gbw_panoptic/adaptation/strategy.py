@@ -7,6 +7,14 @@ from torch import Tensor, nn
 from ..data.loader import DomainBatch
 
 
+class Stateful(Protocol):
+    """What a checkpoint can hold: a module or an optimizer."""
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state_dict: dict) -> object: ...
+
+
 class Strategy(Protocol):
     """Sees a model only through its public calls.
 
@@ -16,7 +24,7 @@ class Strategy(Protocol):
     """
 
     health: dict[str, Tensor]
-    modules: dict[str, nn.Module]
+    modules: dict[str, Stateful]
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         """Yield dictionaries of scalar losses, named ``<branch>/<loss>``.
@@ -25,18 +33,21 @@ class Strategy(Protocol):
         memory down and suits data-parallel wrappers.
         """
 
+    def after_step(self, iteration: int) -> None:
+        """Called once the model is updated, which a non-finite loss prevents: what a strategy trains beside it."""
+
 
 def prefixed(branch: str, losses: dict[str, Tensor], factor: float = 1.0) -> dict[str, Tensor]:
     """``{"loss_x": v}`` -> ``{"<branch>/loss_x": factor * v}``."""
     return {f"{branch}/{name}": value if factor == 1 else factor * value for name, value in losses.items()}
 
 
-class SourceOnly:
+class SourceOnly(Strategy):
     """Supervised training on the labelled source: the baseline that every adaptation is measured against."""
 
     def __init__(self) -> None:
         self.health: dict[str, Tensor] = {}
-        self.modules: dict[str, nn.Module] = {}
+        self.modules: dict[str, Stateful] = {}
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         yield prefixed("source", model(batch.source, branch="source"))

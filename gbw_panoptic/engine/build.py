@@ -13,21 +13,23 @@ from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 
 from .. import modeling  # noqa: F401  (registers the meta-architectures)
-from ..adaptation import MeanTeacher, SelfTraining, SourceOnly, Strategy
+from ..adaptation import AdversarialAlignment, MeanTeacher, SelfTraining, SourceOnly, Strategy
 from ..adaptation.augmentation import StrongAugmentation
 from ..adaptation.style import FourierStyle
 from ..data.loader import build_train_loader
 from ..errors import UserError
 from .checkpoint import SafeCheckpointer
 from .evaluation import evaluate
-from .hooks import ClassWeightLogger
+from .hooks import ClassWeightLogger, DiscriminatorMonitor
 from .solver import build_optimizer
+from .strategies import build_adversarial_alignment, build_entropy_minimization
 from .trainer import DomainAdaptationTrainer
 from .writers import build_writers
 
 #: Columns that a class-weight heat map can show; longer runs log their class weights less often.
 _WEIGHT_RECORDS = 200
 _LOG_PERIOD = 20  # Detectron2's
+_MONITOR_WINDOW = 100  # iterations over which a discriminator is judged
 
 
 class SourceOnlyTrainer(DomainAdaptationTrainer):
@@ -47,7 +49,28 @@ class SelfTrainingTrainer(DomainAdaptationTrainer):
         return _build(cls, cfg, model, build_self_training(cfg, model))
 
 
-TRAINERS = {trainer.__name__: trainer for trainer in (SourceOnlyTrainer, SelfTrainingTrainer)}
+class AdversarialTrainer(DomainAdaptationTrainer):
+    """Adversarial alignment of the predictions on both domains."""
+
+    @classmethod
+    def from_config(cls, cfg) -> "AdversarialTrainer":
+        model = _build_model(cfg)
+        return _build(cls, cfg, model, build_adversarial_alignment(cfg, model))
+
+
+class EntropyMinimizationTrainer(DomainAdaptationTrainer):
+    """Entropy minimisation on the unlabelled target."""
+
+    @classmethod
+    def from_config(cls, cfg) -> "EntropyMinimizationTrainer":
+        model = _build_model(cfg)
+        return _build(cls, cfg, model, build_entropy_minimization(cfg, model))
+
+
+TRAINERS = {
+    trainer.__name__: trainer
+    for trainer in (SourceOnlyTrainer, SelfTrainingTrainer, AdversarialTrainer, EntropyMinimizationTrainer)
+}
 
 
 def build_trainer(cfg) -> DomainAdaptationTrainer:
@@ -92,7 +115,8 @@ def _build_model(cfg) -> nn.Module:
 def _build(cls, cfg, model: nn.Module, strategy: Strategy) -> DomainAdaptationTrainer:
     optimizer = build_optimizer(cfg, model)
     trainer = cls(
-        model=create_ddp_model(model, broadcast_buffers=False),
+        # terms on unlabelled images leave the instance heads out
+        model=create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=cls is not SourceOnlyTrainer),
         optimizer=optimizer,
         loader=build_train_loader(cfg),
         strategy=strategy,
@@ -140,8 +164,10 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
     result = [
         hooks.IterationTimer(),
         hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)),
-        ClassWeightLogger(trainer.model, names, period=period),
+        ClassWeightLogger(trainer.model, trainer.strategy, names, period=period),
     ]
+    if isinstance(trainer.strategy, AdversarialAlignment):
+        result.append(DiscriminatorMonitor(period=_MONITOR_WINDOW, window=_MONITOR_WINDOW))
     if comm.is_main_process():
         # before evaluation: a crash there costs no training
         result.append(hooks.PeriodicCheckpointer(trainer.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3))

@@ -8,6 +8,7 @@ from torch import nn
 
 from detectron2.engine import HookBase
 
+from ..adaptation import Strategy
 from ..adaptation.teacher import unwrapped
 from ..weighting import BRANCHES, ClassWeighting, GradientBasedWeighting
 
@@ -18,12 +19,14 @@ class ClassWeightLogger(HookBase):
     GBW's skipped steps, too: their count is a scalar, and a warning says when it has grown.
     """
 
-    def __init__(self, model: nn.Module, class_names: tuple[str, ...], *, period: int) -> None:
-        self.weightings = {
+    def __init__(self, model: nn.Module, strategy: Strategy, class_names: tuple[str, ...], *, period: int) -> None:
+        own = {name: module for name, module in strategy.modules.items() if isinstance(module, ClassWeighting)}
+        of_heads = {
             name.rsplit(".", 1)[-1]: module
             for name, module in unwrapped(model).named_modules()
             if isinstance(module, ClassWeighting)
         }
+        self.weightings = {**of_heads, **own}
         self.class_names = class_names
         self.period = period
         self._skipped: dict[str, dict[str, int]] = {}
@@ -62,6 +65,47 @@ def _skipped_steps(weighting: ClassWeighting) -> dict[str, int]:
     if not isinstance(weighting, GradientBasedWeighting):
         return {}
     return dict(zip(BRANCHES, weighting.skipped.tolist()))
+
+
+class DiscriminatorMonitor(HookBase):
+    """Warns when a discriminator has won, or answers the same for both domains: either way alignment has stopped."""
+
+    def __init__(self, *, period: int, window: int) -> None:
+        """
+        Args:
+            period: iterations between two looks.
+            window: iterations that are averaged.
+        """
+        self.period = period
+        self.window = window
+
+    def after_step(self) -> None:
+        done = self.trainer.iter - self.trainer.start_iter + 1
+        if done < self.window or done % self.period:
+            return
+        histories = self.trainer.storage.histories()
+        for name in [n for n in histories if n.startswith("discriminator/") and n.endswith("_accuracy_source")]:
+            pair = (name, name.removesuffix("source") + "target")
+            source, target = (histories[n].avg(self.window) for n in pair)
+            state = discriminator_state(source, target)
+            if state:
+                logging.getLogger("gbw_panoptic").warning(
+                    "The discriminator of %s %s (accuracy %.2f on the source, %.2f on the target over the last %d iterations): "
+                    "see ADVERSARIAL.LEARNING_RATE and ADVERSARIAL.LOSS_WEIGHT.",
+                    name.split("/")[1].removesuffix("_accuracy_source"), state, source, target, self.window,
+                )  # fmt: skip
+
+
+def discriminator_state(source_accuracy: float, target_accuracy: float) -> str | None:
+    """What is wrong with a discriminator of these accuracies (0..1); None while it and the model are in a contest.
+
+    The bounds are ours.
+    """
+    if min(source_accuracy, target_accuracy) > 0.99:
+        return "has won"
+    if min(source_accuracy, target_accuracy) < 0.01:
+        return "answers the same for both domains"
+    return None
 
 
 def truncate_metrics(path: str, iteration: int) -> None:

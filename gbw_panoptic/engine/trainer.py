@@ -73,6 +73,7 @@ class DomainAdaptationTrainer(TrainerBase):
 
         self._check_and_log(losses, batch, data_time)
         self.optimizer.step()
+        self.strategy.after_step(self.iter)
 
     def before_train(self) -> None:
         if self.start_iter > 0 and comm.is_main_process():  # what came after the checkpoint is written again

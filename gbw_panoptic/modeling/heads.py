@@ -16,7 +16,8 @@ from detectron2.projects.panoptic_deeplab import INS_EMBED_BRANCHES_REGISTRY
 from detectron2.projects.panoptic_deeplab.panoptic_seg import PanopticDeepLabInsEmbedHead, PanopticDeepLabSemSegHead
 
 from ..losses import LossShaping, PerClassLoss, center_loss_per_class, cross_entropy_per_class, offset_loss_per_class
-from .build import build_loss_shaping
+from .build_weighting import build_loss_shaping
+from .outputs import DensePrediction
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -45,19 +46,19 @@ class PerClassSemSegHead(PanopticDeepLabSemSegHead):
         return _upsample(self.predictor(hidden), self.common_stride), hidden
 
     def losses(
-        self, logits: Tensor, hidden: Tensor, labels: Tensor, pixel_weights: Tensor, gradient: str | None
+        self, prediction: DensePrediction, labels: Tensor, pixel_weights: Tensor, gradient: str | None
     ) -> PerClassLoss:
         """The pixel loss per class; ``gradient`` is what the class weighting asks for."""
         return cross_entropy_per_class(
-            logits,
+            prediction.sem_seg,
             labels,
             pixel_weights,
             top_k=self.top_k,
             shaping=self.shaping,
             ignore_label=self.ignore_value,
             gradient=gradient,
-            features=hidden,
-            feature_stride=self.common_stride,
+            features=prediction.hidden,
+            feature_stride=prediction.feature_stride,
             parameters=(self.predictor.weight, self.predictor.bias),
         )
 

@@ -1,6 +1,6 @@
 """What a model predicts, and how dense predictions become panoptic maps.
 
-Shape legend: B images, C classes, H x W pixels of the input.
+Shape legend: B images, C classes, K feature channels, H x W pixels of the input, h x w cells of the features.
 """
 
 from dataclasses import dataclass
@@ -18,11 +18,17 @@ class DensePrediction:
         sem_seg: [B, C, H, W] logits.
         center: [B, 1, H, W] heatmap, about 0..1; None for the semantic task.
         offset: [B, 2, H, W] (dy, dx) in pixels; None for the semantic task.
+        hidden: [B, K, h, w] features that enter the semantic head's last convolution.
+        feature_stride: the logits are that convolution's output, upsampled by it and cropped to H x W.
+        auxiliary: [B, C, H, W] logits of the auxiliary head; None without one.
     """
 
     sem_seg: Tensor
     center: Tensor | None
     offset: Tensor | None
+    hidden: Tensor
+    feature_stride: int
+    auxiliary: Tensor | None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,9 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 
+from ..losses import cross_entropy_per_class
 from ..weighting import ClassWeighting
+from .auxiliary import AuxiliaryHead
 from .build import panoptic_deeplab_parts
 from .heads import PerClassInsEmbedHead, PerClassSemSegHead
 from .outputs import DensePrediction, PostProcessing
@@ -29,6 +31,7 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         backbone: nn.Module,
         sem_seg_head: PerClassSemSegHead,
         ins_embed_head: PerClassInsEmbedHead | None,
+        auxiliary_head: AuxiliaryHead | None,
         weightings: dict[str, ClassWeighting],
         loss_weights: dict[str, float],
         post_processing: PostProcessing,
@@ -40,7 +43,8 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         """
         Args:
             ins_embed_head: None for the semantic task.
-            weightings: head name (``sem_seg``, ``center``, ``offset``) -> class weighting.
+            auxiliary_head: a second semantic head on an earlier feature map, for training only; None without one.
+            weightings: head name (``sem_seg``, ``center``, ``offset``, ``auxiliary``) -> class weighting.
             loss_weights: head name -> factor of its loss.
             size_divisibility: input height and width are padded to multiples of it.
         """
@@ -48,6 +52,7 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         self.backbone = backbone
         self.sem_seg_head = sem_seg_head
         self.ins_embed_head = ins_embed_head
+        self.auxiliary_head = auxiliary_head
         self.weightings = nn.ModuleDict(weightings)
         self.loss_weights = loss_weights
         self.post_processing = post_processing
@@ -64,43 +69,44 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
-    def forward(self, batched_inputs: list[dict], branch: str = "source") -> dict[str, Tensor] | list[dict]:
+    def forward(
+        self, batched_inputs: list[dict], branch: str = "source", *, dense: bool = False, instances: bool = True
+    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], DensePrediction] | list[dict]:
         """
         Args:
             batched_inputs: samples as docs/architecture.md describes them; crops of one size in training.
-            branch: whose weighting state is used in training: ``source``, ``mixed`` or ``masked``.
+            branch: whose weighting state is used in training, one of ``weighting.BRANCHES``.
+            dense: in training return the predictions, too, with their graph: for losses that need no labels.
+            instances: run the instance head; without it there are no instance losses.
 
         Returns:
-            Training: ``{"loss_sem_seg", "loss_center", "loss_offset"}`` scalars. Evaluation: per image ``sem_seg``
-            [C, H, W] logits and ``panoptic_seg`` (map, None), at the record's ``height`` x ``width``.
+            Training: ``{"loss_sem_seg", "loss_center", "loss_offset", "loss_auxiliary"}`` scalars of the heads there are
+            (none for samples without labels); with ``dense`` a pair of these and the :class:`DensePrediction`. Evaluation:
+            per image ``sem_seg`` [C, H, W] logits and ``panoptic_seg`` (map, None), at the record's ``height`` x ``width``.
         """
-        if self.training:
-            return self.losses(batched_inputs, branch)
-        return self.inference(batched_inputs)
+        if not self.training:
+            return self.inference(batched_inputs)
+        prediction = self._dense(batched_inputs, instances=instances)
+        losses = self.losses(prediction, batched_inputs, branch) if "sem_seg" in batched_inputs[0] else {}
+        return (losses, prediction) if dense else losses
 
-    def losses(self, batched_inputs: list[dict], branch: str) -> dict[str, Tensor]:
+    def losses(self, prediction: DensePrediction, batched_inputs: list[dict], branch: str) -> dict[str, Tensor]:
         """Weighted losses of a labelled (or pseudo-labelled) batch."""
-        images = self._images(batched_inputs)
-        height, width = images.image_sizes[0]
-        features = self.backbone(images.tensor)
-        logits, hidden = self.sem_seg_head(features)
-        parts = {
-            "sem_seg": self.sem_seg_head.losses(
-                logits[..., :height, :width],
-                hidden,
-                self._stack(batched_inputs, "sem_seg"),
-                self._stack(batched_inputs, "sem_seg_weights"),
-                self.weightings["sem_seg"].gradient,
-            )
-        }
-        if self.ins_embed_head is not None:
-            center, offset = self.ins_embed_head(features)
+        labels = self._stack(batched_inputs, "sem_seg")
+        weights = self._stack(batched_inputs, "sem_seg_weights")
+        parts = {"sem_seg": self.sem_seg_head.losses(prediction, labels, weights, self.weightings["sem_seg"].gradient)}
+        if prediction.center is not None:
             parts["center"], parts["offset"] = self.ins_embed_head.losses(
-                center[..., :height, :width],
-                offset[..., :height, :width],
+                prediction.center,
+                prediction.offset,
                 self._instance_targets(batched_inputs),
                 num_classes=self.num_classes,
                 gradients=tuple(self.weightings[head].gradient is not None for head in ("center", "offset")),
+            )
+        if prediction.auxiliary is not None:
+            gradient = self.weightings["auxiliary"].gradient
+            parts["auxiliary"] = cross_entropy_per_class(
+                prediction.auxiliary, labels, weights, ignore_label=self.sem_seg_head.ignore_value, gradient=gradient
             )
         return {
             f"loss_{head}": self.loss_weights[head] * self.weightings[head](loss, branch=branch)
@@ -110,14 +116,21 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
     @torch.no_grad()
     def predict(self, batched_inputs: list[dict]) -> DensePrediction:
         """Dense predictions for images of one size, at that size."""
+        return self._dense(batched_inputs)
+
+    def _dense(self, batched_inputs: list[dict], *, instances: bool = True) -> DensePrediction:
         images = self._images(batched_inputs)
         height, width = images.image_sizes[0]
         features = self.backbone(images.tensor)
-        sem_seg = self.sem_seg_head(features)[0][..., :height, :width]
-        if self.ins_embed_head is None:
-            return DensePrediction(sem_seg, None, None)
-        center, offset = self.ins_embed_head(features)
-        return DensePrediction(sem_seg, center[..., :height, :width], offset[..., :height, :width])
+        logits, hidden = self.sem_seg_head(features)
+        center = offset = auxiliary = None
+        if self.ins_embed_head is not None and instances:
+            center, offset = (x[..., :height, :width] for x in self.ins_embed_head(features))
+        if self.auxiliary_head is not None and self.training:
+            auxiliary = self.auxiliary_head(features)[..., :height, :width]
+        return DensePrediction(
+            logits[..., :height, :width], center, offset, hidden, self.sem_seg_head.common_stride, auxiliary
+        )
 
     def inference(self, batched_inputs: list[dict]) -> list[dict]:
         """Panoptic maps, one image at a time: images of a batch may differ in size."""

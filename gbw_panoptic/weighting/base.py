@@ -10,8 +10,9 @@ from ..losses import PerClassLoss
 from .distributed import BackwardGroup, all_reduce_sums, world_size
 from .reduction import DENOMINATORS, weighted_mean
 
-#: Every branch has a state of its own: labelled source, mixed (pseudo-labelled) target, masked target.
-BRANCHES = ("source", "mixed", "masked")
+#: Every branch has a state of its own: labelled source, mixed (pseudo-labelled) target, masked target, target without labels
+#: (entropy, alignment).
+BRANCHES = ("source", "mixed", "masked", "target")
 
 
 class ClassWeighting(nn.Module):

@@ -8,6 +8,7 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
 
+from gbw_panoptic.adaptation import SourceOnly
 from gbw_panoptic.engine.hooks import ClassWeightLogger
 from gbw_panoptic.losses import cross_entropy_per_class
 from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting
@@ -21,7 +22,7 @@ class Steps:
     def __init__(self, *, period: int) -> None:
         self.weighting = GradientBasedWeighting(num_classes=2, lam=0.5, gradient="logits")
         heads = nn.ModuleDict({"sem_seg": self.weighting, "center": ClassWeighting(num_classes=2)})
-        self.hook = ClassWeightLogger(heads, NAMES, period=period)
+        self.hook = ClassWeightLogger(heads, SourceOnly(), NAMES, period=period)
         self.storage = EventStorage(0)
         self.hook.trainer = SimpleNamespace(iter=-1, max_iter=100, storage=self.storage)
         self.hook.before_train()

@@ -10,7 +10,7 @@ import torch
 from detectron2.data import MetadataCatalog
 
 from gbw_panoptic.data.statistics import ClassStatistics
-from gbw_panoptic.modeling.build import build_class_weighting
+from gbw_panoptic.modeling.build_weighting import build_class_weighting
 from gbw_panoptic.weighting import STATIC_WEIGHTS, StaticWeighting, static_weights
 
 #: Pixels of each class in each of three images, at the scale of a real source; class 3 never occurs.
@@ -94,7 +94,7 @@ def test_static_weights_of_wrong_length_name_both_numbers():
 def built(cfg, head, **changes):
     for key, value in changes.items():
         cfg.WEIGHTING[key] = value
-    return build_class_weighting(cfg, head, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy).weights
+    return build_class_weighting(cfg, head).weights
 
 
 @pytest.mark.parametrize("name", STATIC_WEIGHTS)

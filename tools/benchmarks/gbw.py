@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 
 from gbw_panoptic import modeling  # noqa: F401  (registers the meta-architectures)
 from gbw_panoptic.data import panoptic_deeplab_targets, register_all
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
-from gbw_panoptic.modeling.build import build_class_weighting
+from gbw_panoptic.modeling.build_weighting import build_class_weighting
 from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.weighting import gbw_weights
 
@@ -102,10 +101,8 @@ def _weightings(cfg, name: str, gradient: str, device: torch.device) -> torch.nn
     cfg.merge_from_list(["GBW.GRADIENT", gradient])
     for head in ("SEMANTIC", "CENTER", "OFFSET"):
         cfg.merge_from_list([f"WEIGHTING.{head}", name])
-    taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
-    return torch.nn.ModuleDict(
-        {head: build_class_weighting(cfg, head, taxonomy) for head in ("sem_seg", "center", "offset")}
-    ).to(device)
+    heads = ("sem_seg", "center", "offset")
+    return torch.nn.ModuleDict({head: build_class_weighting(cfg, head) for head in heads}).to(device)
 
 
 def _batch(size: tuple[int, int], number: int, seed: int) -> list[dict]:

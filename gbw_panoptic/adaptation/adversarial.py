@@ -1,0 +1,142 @@
+"""Adversarial alignment of predictions: output space (AdaptSegNet, arXiv 1802.10349) and self-information maps (ADVENT,
+arXiv 1811.12833), on one or two levels; of the instance heads, too (ours).
+
+Shape legend: B images per rank, C classes, A = C (+ 2) channels that the discriminator sees, H x W pixels of the crop.
+"""
+
+from typing import Callable, Iterator
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ..data.loader import DomainBatch
+from ..losses.adversarial import SOURCE, TARGET, aligned_map, domain_accuracy, domain_loss
+from ..weighting import ClassWeighting, reweighted
+from ..weighting.distributed import world_size
+from .strategy import Stateful, Strategy, prefixed
+
+#: What is aligned: the semantic head's output and, with two levels, the auxiliary head's.
+LEVELS = ("sem_seg", "auxiliary")
+
+
+class AdversarialAlignment(Strategy):
+    """Source losses; then the alignment loss of the target through frozen discriminators; then the discriminators' losses on
+    detached predictions of the same step. Model and discriminators are updated together, at the end of the step."""
+
+    def __init__(
+        self,
+        *,
+        discriminators: nn.ModuleDict,
+        optimizer: torch.optim.Optimizer,
+        learning_rate: Callable[[int], float],
+        loss_weights: dict[str, float],
+        align: str,
+        gan: str,
+        align_instances: bool,
+        class_weighting: ClassWeighting,
+    ) -> None:
+        """
+        Args:
+            discriminators: level (of :data:`LEVELS`) -> discriminator.
+            optimizer: of the discriminators.
+            learning_rate: iteration -> its learning rate.
+            loss_weights: level -> factor of its alignment loss.
+            align, gan: as in :mod:`gbw_panoptic.losses.adversarial`.
+            align_instances: the discriminator of ``sem_seg`` also sees the centre heatmap and the offsets' length (ours).
+            class_weighting: weights the alignment gradient by predicted class, in the backward form (ours).
+        """
+        self.discriminators = discriminators
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.loss_weights = loss_weights
+        self.align = align
+        self.gan = gan
+        self.align_instances = align_instances
+        self.class_weighting = class_weighting
+        self.health: dict[str, Tensor] = {}
+        self.modules: dict[str, Stateful] = {
+            "discriminators": discriminators,
+            "discriminator_optimizer": optimizer,
+            "alignment": class_weighting,
+        }
+
+    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+        self.health = {}
+        self.optimizer.zero_grad()
+        losses, prediction = model(batch.source, branch="source", dense=True)
+        source = {level: x.detach() for level, x in self._maps(prediction).items()}
+        del prediction
+        yield prefixed("source", losses)
+
+        self.discriminators.requires_grad_(False)  # their part of this backward pass would be waste
+        _, prediction = model(batch.target, dense=True, instances=self.align_instances)
+        maps = self._maps(prediction, weighted=True)
+        target = {level: x.detach() for level, x in maps.items()}
+        yield {
+            f"target/loss_{level}_alignment": self.loss_weights[level]
+            * domain_loss(self.discriminators[level](x), SOURCE, gan=self.gan)
+            for level, x in maps.items()
+        }
+        del prediction, maps
+
+        self.discriminators.requires_grad_(True)
+        yield {f"discriminator/loss_{level}": self._discriminator_loss(level, source, target) for level in target}
+        self.health["discriminator/gradient_norm"] = _gradient_norm(self.discriminators)
+
+    def after_step(self, iteration: int) -> None:
+        """Update the discriminators."""
+        _average_gradients(self.discriminators)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(iteration)
+        self.optimizer.step()
+
+    def _maps(self, prediction, *, weighted: bool = False) -> dict[str, Tensor]:
+        """Level -> [B, A, H, W] map that its discriminator sees."""
+        logits = {level: getattr(prediction, level) for level in self.discriminators}
+        if weighted:
+            logits["sem_seg"] = self._weighted_by_class(logits["sem_seg"])
+        maps = {level: aligned_map(z, self.align) for level, z in logits.items()}
+        if self.align_instances:
+            height, width = prediction.sem_seg.shape[-2:]
+            length = prediction.offset.norm(dim=1, keepdim=True) / max(height, width)
+            maps["sem_seg"] = torch.cat((maps["sem_seg"], prediction.center, length), dim=1)
+        return maps
+
+    def _weighted_by_class(self, logits: Tensor) -> Tensor:
+        """The logits; their gradient is weighted by predicted class and its norm logged."""
+        logits.register_hook(self._log_gradient)
+        return reweighted(
+            logits,
+            logits.detach().argmax(dim=1),
+            weighting=self.class_weighting,
+            branch="target",
+            scale=self.loss_weights["sem_seg"],
+        )
+
+    def _log_gradient(self, gradient: Tensor) -> None:
+        self.health["alignment/gradient_norm"] = gradient.float().norm()
+
+    def _discriminator_loss(self, level: str, source: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
+        loss = 0.0
+        for name, domain, maps in (("source", SOURCE, source), ("target", TARGET, target)):
+            outputs = self.discriminators[level](maps[level])
+            loss = loss + 0.5 * domain_loss(outputs, domain, gan=self.gan)
+            self.health[f"discriminator/{level}_accuracy_{name}"] = domain_accuracy(outputs, domain, gan=self.gan)
+        return loss
+
+
+def _gradient_norm(module: nn.Module) -> Tensor:
+    return torch.stack([p.grad.float().norm() for p in module.parameters()]).norm()
+
+
+def _average_gradients(module: nn.Module) -> None:
+    """What a data-parallel wrapper would do; one collective."""
+    if world_size() == 1:
+        return
+    gradients = [p.grad for p in module.parameters()]
+    packed = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(packed)
+    packed /= world_size()
+    for gradient, mean in zip(gradients, packed.split([g.numel() for g in gradients])):
+        gradient.copy_(mean.view_as(gradient))

@@ -1,0 +1,57 @@
+"""Adaptation strategies from a configuration: alignment and entropy minimisation (self-training has a file of its own)."""
+
+import torch
+from detectron2.data import MetadataCatalog
+from torch import nn
+
+from ..adaptation import AdversarialAlignment, EntropyMinimization
+from ..adaptation.discriminator import discriminator
+from ..modeling.build_weighting import build_target_weighting
+from ..weighting import ClassWeighting
+
+
+def build_adversarial_alignment(cfg, model: nn.Module) -> AdversarialAlignment:
+    """One discriminator on the semantic output and, with MODEL.AUXILIARY_HEAD, one on the auxiliary output."""
+    options = cfg.ADVERSARIAL
+    num_classes = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.num_classes
+    channels = {"sem_seg": num_classes + (2 if options.ALIGN_INSTANCES else 0)}
+    if cfg.MODEL.AUXILIARY_HEAD.ENABLED:
+        channels["auxiliary"] = num_classes
+    torch.manual_seed(cfg.SEED)  # the same initial weights on every rank
+    device = next(model.parameters()).device
+    discriminators = nn.ModuleDict({level: discriminator(n) for level, n in channels.items()}).to(device)
+    rate, power, last = options.LEARNING_RATE, options.POLY_LR_POWER, cfg.SOLVER.MAX_ITER
+    return AdversarialAlignment(
+        discriminators=discriminators,
+        optimizer=torch.optim.Adam(discriminators.parameters(), rate, betas=tuple(options.BETAS)),
+        learning_rate=lambda iteration: rate * (1 - iteration / last) ** power,
+        loss_weights=_build_loss_weights(cfg, options),
+        align=options.ALIGN,
+        gan=options.GAN,
+        align_instances=options.ALIGN_INSTANCES,
+        class_weighting=build_target_weighting(cfg, gradient="logits").to(device),
+    )
+
+
+def build_entropy_minimization(cfg, model: nn.Module) -> EntropyMinimization:
+    """Entropy or maximum squares of the semantic output and, with MODEL.AUXILIARY_HEAD, of the auxiliary output."""
+    options = cfg.ENTROPY
+    device = next(model.parameters()).device
+    weights = _build_loss_weights(cfg, options)
+    gradients = {"sem_seg": cfg.GBW.GRADIENT, "auxiliary": "logits"}
+    weightings: dict[str, ClassWeighting] = {
+        level: build_target_weighting(cfg, gradient=gradients[level]).to(device) for level in weights
+    }
+    return EntropyMinimization(
+        loss=options.LOSS,
+        image_wise_ratio=options.IMAGE_WISE_RATIO if options.IMAGE_WISE else None,
+        loss_weights=weights,
+        class_weightings=weightings,
+    )
+
+
+def _build_loss_weights(cfg, options) -> dict[str, float]:
+    weights = {"sem_seg": options.LOSS_WEIGHT}
+    if cfg.MODEL.AUXILIARY_HEAD.ENABLED:
+        weights["auxiliary"] = options.AUXILIARY_LOSS_WEIGHT
+    return weights
