@@ -92,8 +92,8 @@ class _Report:
     def _facts(self) -> str:
         """A table of what was run."""
         keys = (
-            "TRAINER.NAME", "MODEL.TASK", "DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST", "WEIGHTING.SEMANTIC",
-            "WEIGHTING.CENTER", "WEIGHTING.OFFSET", "GBW.LAMBDA", "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SEED",
+            "TRAINER.NAME", "MODEL.TASK", "DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST",
+            "MODEL.SEM_SEG_HEAD.LOSS_TYPE", "WEIGHTING.SEMANTIC", "WEIGHTING.CENTER", "WEIGHTING.OFFSET", "GBW.LAMBDA", "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SEED",
         )  # fmt: skip
         if not self.run.config:
             return "config.yaml is missing or damaged: what was run cannot be listed."
@@ -175,7 +175,7 @@ class _Report:
         yield "## Class weights"
         weights = self.run.class_weights()
         if not weights:
-            yield "No class weights in metrics.json (`WEIGHTING.*` is `none`, or no iteration was logged)."
+            yield "No class weights in metrics.json (those that stay the same are not logged)."
         for place, (iterations, names, values) in weights.items():
             plot = plots.class_heat_maps([[plots.HeatMap(place, "weight", iterations, names, values)]])
             yield f"### {place}"
