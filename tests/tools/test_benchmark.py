@@ -21,8 +21,14 @@ def test_small_runs(options, capsys):
     comparisons = list(benchmark.load(arguments.benchmark).main(arguments))
     assert comparisons
     for comparison in comparisons:
-        assert "DIFFER" not in comparison.note
+        assert comparison.equal and str(comparison).endswith("outputs equal")
         assert len(comparison.ours_seconds) == len(comparison.reference_seconds) == 2 and comparison.ratio > 0
+
+
+def test_loader_at_a_small_size():
+    options = ["loader", "--size", "64", "128", "--crop", "48", "64", "--images", "3", "--repeats", "1"]
+    plain, rare = benchmark.load("loader").main(benchmark.parse(options))
+    assert plain.ratio > 0 < rare.ratio and "48x64 crop of 64x128" in plain.name
 
 
 def run_tool(monkeypatch, *options) -> None:
@@ -44,7 +50,7 @@ def test_command_prints_and_writes_all_numbers(tmp_path, monkeypatch, capsys):
 
 def test_help_lists_every_module(monkeypatch, capsys):
     names = benchmark.benchmark_names()
-    assert {"postprocess", "pq", "targets"} <= set(names) and "timing" not in names
+    assert {"loader", "postprocess", "pq", "targets"} <= set(names) and "timing" not in names
     with pytest.raises(SystemExit):
         run_tool(monkeypatch, "--help")
     listed = capsys.readouterr().out

@@ -3,6 +3,8 @@
 Shapes: H x W pixels. A panoptic map (int64 H x W) holds contiguous id * label_divisor + instance number, -1 = void.
 """
 
+from collections import Counter
+
 import cv2
 import numpy as np
 import torch
@@ -24,17 +26,16 @@ def street(size: tuple[int, int], *, things: int, seed: int) -> np.ndarray:
     surplus becomes void)."""
     rng = np.random.default_rng([seed, things])
     scene, number = _scene(rng, size, 0), 0
-    visible = _instances(scene)
-    while len(visible) < things:
+    used = Counter(value // _DIVISOR for value in _instances(scene))  # numbers of each class
+    while len(_instances(scene)) < things:
         number += 1
         other = _scene(rng, size, number)
+        areas = np.bincount(other.ravel() + 1)
         for value in _instances(other):
-            pixels = other == value
-            if pixels.sum() <= _LARGEST_ADDED * pixels.size and len(visible) < things:
-                same_class = [v for v in visible if v // _DIVISOR == value // _DIVISOR]
-                scene[pixels] = max(same_class, default=value // _DIVISOR * _DIVISOR) + 1
-                visible = _instances(scene)
-    scene[np.isin(scene, visible[things:])] = -1
+            if areas[value + 1] <= _LARGEST_ADDED * other.size:
+                used[value // _DIVISOR] += 1
+                scene[other == value] = value // _DIVISOR * _DIVISOR + used[value // _DIVISOR]
+    scene[np.isin(scene, _instances(scene)[things:])] = -1
     return scene
 
 

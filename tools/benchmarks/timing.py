@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ class Comparison:
         reference, ours: names of the two ways.
         reference_seconds, ours_seconds: one number per run.
         goal: the ratio that the project promises; None where it promises none.
+        equal: whether both gave the same; None where that was not asked.
         note: what a reader must know to judge the ratio.
     """
 
@@ -33,6 +35,7 @@ class Comparison:
     reference_seconds: tuple[float, ...]
     ours_seconds: tuple[float, ...]
     goal: float | None = None
+    equal: bool | None = None
     note: str = ""
 
     @property
@@ -44,8 +47,10 @@ class Comparison:
         ways = ((self.reference, self.reference_seconds), (self.ours, self.ours_seconds))
         lines = [f"  {name:44s} {_spread(seconds)}" for name, seconds in ways]
         goal = "" if self.goal is None else f"  (goal: at least {self.goal:g})"
-        note = f"\n  {self.note}" if self.note else ""
-        return "\n".join([self.name, *lines, f"  {'ratio':44s} {self.ratio:9.2f}{goal}{note}"])
+        outputs = [] if self.equal is None else ["outputs equal" if self.equal else "outputs DIFFER"]
+        notes = "; ".join([self.note] * bool(self.note) + outputs)
+        lines += [f"  {'ratio':44s} {self.ratio:9.2f}{goal}", f"  {notes}"]
+        return "\n".join([self.name, *lines]).rstrip()
 
     def as_json(self) -> dict:
         """Plain values, with the medians and the ratio."""
@@ -61,15 +66,15 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def alternate(
-    ways: Mapping[str, Callable[[], object]], *, repeats: int, label: str = "", clock: str = "wall"
+    ways: Mapping[str, Callable[[], object]], *, repeats: int, label: str = "", clock: str = "wall", warm_up: bool = True
 ) -> dict[str, tuple[float, ...]]:
-    """Seconds of each way's runs. The ways run by turns, after one run of each that does not count.
+    """Seconds of each way's runs. The ways run by turns, after one run of each that does not count (``warm_up``).
 
     Alternation lets both sides see the same neighbours on a shared machine; on a GPU, every run waits for the device.
     """
     now = CLOCKS[clock]
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in tqdm(range(-1, repeats), desc=label or "runs", leave=False, dynamic_ncols=True):
+    for repeat in tqdm(range(-1 if warm_up else 0, repeats), desc=label or "runs", leave=False, dynamic_ncols=True):
         for name, way in ways.items():
             start = now()
             way()
@@ -86,6 +91,7 @@ def compare(
     reference: tuple[str, Callable[[], object]],
     ours: Callable[[], object],
     arguments: argparse.Namespace,
+    same: Callable[[Any, Any], bool] | None = None,
     units: int = 1,
     goal: float | None = None,
     note: str = "",
@@ -94,13 +100,17 @@ def compare(
 
     Args:
         reference: its name and what it runs.
+        same: whether the two results, reference first, are equal.
         units: how many things one run does; seconds are per thing.
         goal, note: see :class:`Comparison`.
     """
     ways = {"reference": reference[1], "ours": ours}
-    seconds = alternate(ways, repeats=arguments.repeats, clock=arguments.clock, label=name)
+    results = [way() for way in ways.values()]  # the run that does not count
+    equal = None if same is None else bool(same(*results))
+    del results
+    seconds = alternate(ways, repeats=arguments.repeats, clock=arguments.clock, label=name, warm_up=False)
     theirs, own = (tuple(s / units for s in seconds[way]) for way in ways)
-    return Comparison(name, reference[0], "ours", theirs, own, goal=goal, note=note)
+    return Comparison(name, reference[0], "ours", theirs, own, goal=goal, equal=equal, note=note)
 
 
 def environment() -> dict[str, str | int | float]:
