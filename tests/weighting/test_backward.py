@@ -35,6 +35,10 @@ def images(seed=0, batch=B):
     return features, labels, torch.rand(batch, H, W, generator=g)
 
 
+def random_prediction():
+    return torch.randn(B, C, H, W, generator=torch.Generator().manual_seed(2)).requires_grad_()
+
+
 def convolution(channels=C):
     torch.manual_seed(1)
     return torch.nn.Conv2d(K, channels, 1)
@@ -222,7 +226,7 @@ def test_scale_comes_from_a_grad_scaler_without_synchronisation():
 @pytest.mark.parametrize("kind", ["logits", "pixel"])
 def test_half_precision_keeps_its_type_and_computes_in_float32(dtype, kind):
     _, labels, _ = images()
-    prediction = torch.randn(B, C, H, W).to(dtype).requires_grad_()
+    prediction = random_prediction().detach().to(dtype).requires_grad_()
     half, single = gbw(gradient=kind), gbw(gradient=kind)
     F.cross_entropy(
         reweighted(prediction, labels, weighting=half, branch="source").float(), labels, ignore_index=255
@@ -268,7 +272,7 @@ def test_backward_under_autocast_equals_backward_without():
 def test_tiny_gradients_do_not_underflow():
     """A mean over many pixels with a tiny coefficient: squares of what arrives are below float32."""
     _, labels, _ = images()
-    prediction = torch.randn(B, C, H, W, requires_grad=True)
+    prediction = random_prediction()
     weighting, expected = gbw(gradient="pixel"), gbw(gradient="pixel")
     scale = 1e-24
     loss = F.cross_entropy(
@@ -348,7 +352,7 @@ def test_by_hand():
 
 def test_scaling_all_weights_changes_nothing_with_denominator_weights():
     _, labels, _ = images()
-    prediction = torch.randn(B, C, H, W, requires_grad=True)
+    prediction = random_prediction()
 
     def gradient(factor):
         weighting = static([0.1 * factor, 2.0 * factor, 1.0 * factor, 0.9 * factor, 0.4 * factor])
@@ -360,8 +364,9 @@ def test_scaling_all_weights_changes_nothing_with_denominator_weights():
 
 def test_second_derivatives_pass_through():
     """The backward pass is linear with constant factors: a gradient penalty can be differentiated."""
-    classes = torch.randint(0, 2, (1, 2, 3))
-    prediction = torch.randn(1, 2, 2, 3, dtype=torch.float64, requires_grad=True)
+    g = torch.Generator().manual_seed(0)
+    classes = torch.randint(0, 2, (1, 2, 3), generator=g)
+    prediction = torch.randn(1, 2, 2, 3, generator=g, dtype=torch.float64).requires_grad_()
     weighting = static([2.0, 0.5], denominator="valid")
     identity = reweighted(prediction, classes, weighting=weighting, branch="source")
     (first,) = torch.autograd.grad(identity.pow(3).sum(), prediction, create_graph=True)
@@ -377,7 +382,7 @@ def test_second_derivatives_pass_through():
 @pytest.mark.parametrize("kind", GRADIENTS)
 @pytest.mark.parametrize("label", [255, -1])
 def test_all_ignored_gives_zero_gradients(kind, label):
-    prediction = torch.randn(B, C, H, W, requires_grad=True)
+    prediction = random_prediction()
     weighting = gbw(gradient=kind)
     identity = reweighted(
         prediction,
@@ -394,7 +399,7 @@ def test_all_ignored_gives_zero_gradients(kind, label):
 
 def test_non_finite_gradients_leave_the_previous_weights_in_force():
     _, labels, _ = images()
-    prediction = torch.randn(B, C, H, W, requires_grad=True)
+    prediction = random_prediction()
     weighting = gbw()
 
     def step(broken):
@@ -429,7 +434,7 @@ def test_nan_at_a_pixel_that_takes_no_part_goes_nowhere(kind):
 
 def test_two_losses_on_one_identity_are_one_step_of_their_sum():
     _, labels, _ = images()
-    prediction = torch.randn(B, C, H, W, requires_grad=True)
+    prediction = random_prediction()
     weighting, expected = gbw(), gbw()
     identity = reweighted(prediction, labels, weighting=weighting, branch="source")
     loss = F.cross_entropy(identity, labels, ignore_index=255)
@@ -443,7 +448,7 @@ def test_two_identities_of_one_branch_are_two_steps():
     weighting = gbw(momentum=0.5)
     for seed in range(2):
         _, labels, _ = images(seed)
-        prediction = torch.randn(B, C, H, W, requires_grad=True)
+        prediction = random_prediction()
         identity = reweighted(prediction, labels, weighting=weighting, branch="source")
         F.cross_entropy(identity, labels, ignore_index=255).backward()
     assert weighting.steps.tolist() == [2, 0, 0, 0]
@@ -475,7 +480,7 @@ def test_a_weighting_can_be_copied_and_its_state_has_no_process_group():
     ],
 )
 def test_what_it_cannot_give_is_refused(options, shape, message):
-    prediction = torch.randn(B, C, H, W, requires_grad=True)
+    prediction = random_prediction()
     with pytest.raises(ValueError, match=message):
         reweighted(prediction, torch.zeros(shape, dtype=torch.int64), weighting=gbw(**options), branch="source")
 
