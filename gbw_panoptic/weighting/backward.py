@@ -34,8 +34,8 @@ def reweighted(
     that is no sum over pixels (adversarial, dice) is re-weighted by this definition; no equality is claimed.
 
     GBW's class gradients come from the incoming gradient: G_c = D / (N_c * scale) * sum of grad_i over class c. A wrong
-    ``denominator`` or ``scale`` makes the weights degenerate (all 1, or all on one class); ``normalize`` frees them of
-    both.
+    ``denominator`` or ``scale`` makes the weights degenerate (all 1, or all on one class); ``normalize`` frees the
+    weights of both, but a wrong D still scales what leaves.
 
     State and statistics are those of the forward form and change in the backward pass: each backward pass through this
     tensor is one step of the branch, and all ranks must make it. Several losses on this tensor are one step.
@@ -46,8 +46,9 @@ def reweighted(
             but keeps weight 1; all other pixels (255, -1) take no part and get gradient 0.
         weighting: any class weighting; shared with a forward form, if there is one.
         branch: one of ``BRANCHES``.
-        denominator: D > 0, what the loss divides its sum over this rank's pixels by; default: the number of the rank's
-            pixels that take part (the loss is a mean over them). A mean over the A channels, too, has A times that.
+        denominator: D > 0, what the loss divides its sum over this rank's pixels by (1 for a sum); default: the number
+            of the rank's pixels that take part (the loss is a mean over them). A mean that runs over the A channels,
+            too, keeps it: l_i is then a pixel's mean over channels.
         scale: > 0, factor between that loss and what ``backward`` is called on: coefficient times AMP scale. With a
             ``GradScaler``, ``coefficient * scaler.scale(torch.ones((), device=...))`` needs no host synchronisation.
         features: [B, K, h, w] float, input of the last 1x1 convolution (setting ``last_layer`` only).

@@ -126,6 +126,16 @@ def test_squared_error_equals_the_forward_form():
     torch.testing.assert_close(two.statistics["source"]["weight"], one.statistics["source"]["weight"])
 
 
+def test_a_mean_over_pixels_and_channels_keeps_its_scale():
+    """mse_loss divides by B A H W: l_i is the mean over the channels and D the number of pixels."""
+    features, labels, _ = images()
+    layer, classes = convolution(), labels.clamp(max=C - 1)
+    expected = parameter_gradients(layer, F.mse_loss(upsampled(layer, features), torch.zeros(B, C, H, W)))
+    identity = reweighted(upsampled(layer, features), classes, weighting=static([3.0] * C), branch="source")
+    actual = parameter_gradients(layer, F.mse_loss(identity, torch.zeros(B, C, H, W)))
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-7)
+
+
 def test_unit_weights_change_nothing():
     features, labels, _ = images()
     layer = convolution()
