@@ -113,16 +113,43 @@ def _add_trainer_keys(cfg: CN) -> None:
     cfg.TRAINER.DETERMINISTIC = False  # deterministic algorithms; needed for bit-exact resume on GPUs
     cfg.SELF_TRAINING = CN()
     cfg.SELF_TRAINING.EMA_DECAY = 0.999  # DAFormer; the ramp min(1 - 1/(t+1), decay) is always on
-    cfg.SELF_TRAINING.CONFIDENCE_THRESHOLD = 0.968  # DACS, DAFormer
+    # quality: every pixel keeps its label, weighted by the share of confident pixels (DACS, DAFormer); threshold: only
+    # confident pixels keep it (an option of DACS); class_percentile: the surest third of each class does (FDA)
+    cfg.SELF_TRAINING.SELECTION = "quality"
+    cfg.SELF_TRAINING.CONFIDENCE_THRESHOLD = 0.968  # DACS, DAFormer; quality and threshold
     cfg.SELF_TRAINING.QUALITY = "image"  # quality weight per image (ours) or over the rank's "batch" (as published)
+    cfg.SELF_TRAINING.CLASS_PERCENTILE = CN()
+    cfg.SELF_TRAINING.CLASS_PERCENTILE.PERCENTILE = 66.0  # FDA; of a class's confidences in the rank's batch (ours)
+    cfg.SELF_TRAINING.CLASS_PERCENTILE.MAX_THRESHOLD = 0.9  # FDA; pixels of this confidence are kept in any case
     cfg.SELF_TRAINING.CLASS_MIX = True  # paste half of the source image's classes on the target image (ClassMix, DACS)
     cfg.SELF_TRAINING.TARGET_LOSS_WEIGHT = 1.0
     cfg.SELF_TRAINING.INSTANCE_LOSSES = False  # centre and offset losses on the teacher's instances, too (ours)
+    # What weighs them: the pixel's weight alone, or times its instance's score (Panoptic-DeepLab's; as a weight: ours)
+    cfg.SELF_TRAINING.INSTANCE_QUALITY = "pixel"  # or score
     # Strong augmentation of the mixed image. The published code's "color_jitter_probability 0.2" is a threshold: the
     # jitter fires in 80 % of the steps.
     cfg.SELF_TRAINING.COLOR_JITTER_STRENGTH = 0.2
     cfg.SELF_TRAINING.COLOR_JITTER_PROBABILITY = 0.8
     cfg.SELF_TRAINING.BLUR_PROBABILITY = 0.5
+    _add_consistency_keys(cfg.SELF_TRAINING)
+
+
+def _add_consistency_keys(node: CN) -> None:
+    # Masked image consistency (MIC, arXiv 2212.01322); pseudo labels and augmentation are those of the mixed images
+    node.MASKED = CN()
+    node.MASKED.ENABLED = False
+    node.MASKED.RATIO = 0.7  # MIC
+    node.MASKED.BLOCK_SIZE = 64  # pixels; MIC: 64 at full resolution, 32 at half (crops of 512)
+    node.MASKED.WEIGHT = 1.0  # MIC
+    # Features of things stay near the initial backbone's (DAFormer, arXiv 2111.14887), which should be ImageNet's
+    node.FEATURE_DISTANCE = CN()
+    node.FEATURE_DISTANCE.ENABLED = False
+    node.FEATURE_DISTANCE.WEIGHT = 0.005  # DAFormer
+    node.FEATURE_DISTANCE.MIN_SHARE = 0.75  # DAFormer; of a feature cell's pixels that one class has
+    node.FEATURE_DISTANCE.CLASSES = (  # DAFormer: two stuff classes are among them
+        "traffic light", "traffic sign",
+        "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+    )  # fmt: skip
 
 
 def _add_adversarial_keys(cfg: CN) -> None:

@@ -8,7 +8,7 @@ from detectron2.data import MetadataCatalog
 
 from .adaptation.discriminator import MIN_SIZE
 from .adaptation.entropy_minimization import ENTROPY_LOSSES
-from .adaptation.pseudo_labels import QUALITIES
+from .adaptation.pseudo_labels import INSTANCE_QUALITIES, QUALITIES, SELECTIONS
 from .errors import UserError
 from .losses import GRADIENTS, LOSS_TYPES
 from .losses.adversarial import ALIGNED_MAPS, GANS
@@ -27,7 +27,7 @@ def validate(cfg) -> None:
         UserError: naming the key, what was expected, what was found and what to do.
     """
     checks = (_comparators, _choices, _ranges, _data_sets, _task, _class_statistics, _manual_weights)
-    for check in (*checks, _adaptation, _unlabelled_target, _protocols, _tracking, _files):
+    for check in (*checks, _adaptation, _unlabelled_target, _self_training, _protocols, _tracking, _files):
         for problem in check(cfg):
             raise UserError(problem)
 
@@ -61,10 +61,12 @@ def _choices(cfg) -> Iterator[str]:
         ("WEIGHTING.TARGET", cfg.WEIGHTING.TARGET, WEIGHTINGS),
         ("WEIGHTING.LOSS_DENOMINATOR", cfg.WEIGHTING.LOSS_DENOMINATOR, DENOMINATORS),
         ("GBW.GRADIENT", cfg.GBW.GRADIENT, GRADIENTS),
+        ("SELF_TRAINING.SELECTION", cfg.SELF_TRAINING.SELECTION, SELECTIONS),
         ("SELF_TRAINING.QUALITY", cfg.SELF_TRAINING.QUALITY, QUALITIES),
         ("ADVERSARIAL.ALIGN", cfg.ADVERSARIAL.ALIGN, ALIGNED_MAPS),
         ("ADVERSARIAL.GAN", cfg.ADVERSARIAL.GAN, GANS),
         ("ENTROPY.LOSS", cfg.ENTROPY.LOSS, ENTROPY_LOSSES),
+        ("SELF_TRAINING.INSTANCE_QUALITY", cfg.SELF_TRAINING.INSTANCE_QUALITY, INSTANCE_QUALITIES),
         ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
         ("INPUT.CROP.TYPE", cfg.INPUT.CROP.TYPE, ("absolute",)),
         ("INPUT.CROP.ENABLED", cfg.INPUT.CROP.ENABLED, (True,)),
@@ -217,6 +219,45 @@ def _unlabelled_target(cfg) -> Iterator[str]:
             f"ADVERSARIAL.ALIGN_INSTANCES: expected False with MODEL.TASK {cfg.MODEL.TASK}, which has no instance heads, found "
             "True; set it to False or MODEL.TASK to panoptic."
         )
+
+
+def _self_training(cfg) -> Iterator[str]:
+    options = cfg.SELF_TRAINING
+    percentile, masked, distance = options.CLASS_PERCENTILE, options.MASKED, options.FEATURE_DISTANCE
+    tau, probabilities = options.CONFIDENCE_THRESHOLD, ("COLOR_JITTER_PROBABILITY", "BLUR_PROBABILITY")
+    share, cap = distance.MIN_SHARE, percentile.MAX_THRESHOLD
+    for key, value, ok, expected in (
+        ("CONFIDENCE_THRESHOLD", tau, 0 < tau <= 1, "a probability in (0, 1]"),
+        ("CLASS_PERCENTILE.PERCENTILE", percentile.PERCENTILE, 0 <= percentile.PERCENTILE <= 100, "a number in 0..100"),
+        ("CLASS_PERCENTILE.MAX_THRESHOLD", cap, 0 < cap <= 1, "a probability in (0, 1]"),
+        ("TARGET_LOSS_WEIGHT", options.TARGET_LOSS_WEIGHT, options.TARGET_LOSS_WEIGHT >= 0, "at least 0"),
+        *((key, options[key], 0 <= options[key] <= 1, "a probability in 0..1") for key in probabilities),
+        ("MASKED.RATIO", masked.RATIO, 0 <= masked.RATIO <= 1, "a share in 0..1"),
+        ("MASKED.BLOCK_SIZE", masked.BLOCK_SIZE, masked.BLOCK_SIZE > 0, "at least 1 pixel"),
+        ("MASKED.WEIGHT", masked.WEIGHT, masked.WEIGHT >= 0, "at least 0"),
+        ("FEATURE_DISTANCE.WEIGHT", distance.WEIGHT, distance.WEIGHT >= 0, "at least 0"),
+        ("FEATURE_DISTANCE.MIN_SHARE", share, 0.5 < share <= 1, "a share in (0.5, 1], which one class alone can have"),
+    ):
+        if not ok:
+            yield f"SELF_TRAINING.{key}: expected {expected}, found {value}; change it."
+    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.names
+    for name in distance.CLASSES:
+        if name not in names:
+            yield (
+                f"SELF_TRAINING.FEATURE_DISTANCE.CLASSES: expected names among {', '.join(names)}, found '{name}'; "
+                "correct it."
+            )
+    switches = {
+        "MASKED.ENABLED": masked.ENABLED,
+        "FEATURE_DISTANCE.ENABLED": distance.ENABLED,
+        "INSTANCE_LOSSES": options.INSTANCE_LOSSES,
+    }
+    unused = "" if cfg.TRAINER.NAME == "SelfTrainingTrainer" else f"{cfg.TRAINER.NAME}, which has no such term"
+    for key, on in switches.items():
+        semantic = "MODEL.TASK semantic, which has no instances"
+        why = unused or (semantic if key == "INSTANCE_LOSSES" and cfg.MODEL.TASK == "semantic" else "")
+        if on and why:
+            yield f"SELF_TRAINING.{key}: expected False with {why}, found True; set it to False."
 
 
 def _protocols(cfg) -> Iterator[str]:

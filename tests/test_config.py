@@ -86,6 +86,16 @@ def test_a_leaf_says_only_what_differs(config):
         ("self_training", ("DATASETS.TARGET", "()"), "DATASETS.TARGET: expected the unlabelled target"),
         ("self_training", ("SELF_TRAINING.EMA_DECAY", 1.0), "EMA_DECAY"),
         ("self_training", ("SELF_TRAINING.QUALITY", "pixel"), "QUALITY"),
+        ("self_training", ("SELF_TRAINING.SELECTION", "hard"), "SELECTION: expected one of quality, threshold"),
+        ("self_training", ("SELF_TRAINING.INSTANCE_QUALITY", "image"), "INSTANCE_QUALITY: expected one of pixel"),
+        ("self_training", ("SELF_TRAINING.CONFIDENCE_THRESHOLD", 1.5), "CONFIDENCE_THRESHOLD"),
+        ("self_training", ("SELF_TRAINING.CLASS_PERCENTILE.PERCENTILE", 101.0), "PERCENTILE: expected a number"),
+        ("self_training", ("SELF_TRAINING.MASKED.RATIO", 70.0), "MASKED.RATIO"),
+        ("self_training", ("SELF_TRAINING.MASKED.BLOCK_SIZE", 0), "MASKED.BLOCK_SIZE"),
+        ("self_training", ("SELF_TRAINING.FEATURE_DISTANCE.MIN_SHARE", 0.5), "MIN_SHARE"),
+        ("self_training", ("SELF_TRAINING.FEATURE_DISTANCE.CLASSES", "('person', 'tram')"), "found 'tram'; correct it"),
+        ("source_only", ("SELF_TRAINING.MASKED.ENABLED", True), "expected False with SourceOnlyTrainer"),
+        ("self_training", ("MODEL.TASK", "semantic", "SELF_TRAINING.INSTANCE_LOSSES", True), "which has no instances"),
     ],
 )
 def test_contradictions_are_one_sentence(make_cfg, config, opts, words):

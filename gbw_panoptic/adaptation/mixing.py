@@ -1,15 +1,14 @@
 """Class mix: half of a source image's classes, pasted on a target image with labels and instances (ClassMix, arXiv 2007.07936;
 cross-domain: DACS, arXiv 2007.08702; with instances: ours).
 
-Shape legend: H x W pixels, K source instances, J target instances.
+Shape legend: H x W pixels.
 """
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.targets import instance_targets
+from .pseudo_instances import PseudoInstances, instance_keys, target_weights
 
 
 def class_mix_mask(labels: Tensor, generator: np.random.Generator, *, ignore_label: int) -> Tensor:
@@ -36,26 +35,16 @@ def mix_semantic(mask: Tensor, source: dict, target: dict) -> dict:
 
 
 def mix_instances(
-    mask: Tensor,
-    source: dict,
-    target_ids: Tensor,
-    target_classes: Tensor,
-    target_weight: Tensor,
-    *,
-    sigma: float,
-    ignore_label: int,
-) -> dict:
+    mask: Tensor, source: dict, target: PseudoInstances, *, sigma: int, ignore_label: int
+) -> dict[str, Tensor]:
     """Centre and offset targets of the mixed image.
 
     Whole classes are pasted, so source instances stay whole; target instances lose the pixels that are covered and get the
     centre of what is left.
 
     Args:
-        mask: [H, W] bool.
+        mask: [H, W] bool, pixels of the source.
         source: sample with the instance keys of docs/architecture.md.
-        target_ids: [H, W] int64, 0 = none, 1..J.
-        target_classes: [J] int64.
-        target_weight: [H, W] float >= 0, weight of the instance losses on target pixels; 0 = no such losses.
         sigma: of the centre heatmap, pixels.
 
     Returns:
@@ -63,17 +52,13 @@ def mix_instances(
         ``instance_classes``.
     """
     num_source = len(source["instance_classes"])
-    shifted = torch.where(target_ids > 0, target_ids + num_source, 0)
+    shifted = torch.where(target.ids > 0, target.ids + num_source, 0)
     ids = torch.where(mask, source["instance_ids"], shifted)
-    classes = torch.cat((source["instance_classes"].to(ids.device), target_classes))
-    targets = instance_targets(ids, len(classes), sigma=sigma)
-    table = F.pad(classes, (1, 0), value=ignore_label)
+    classes = torch.cat((source["instance_classes"].to(ids.device), target.classes))
+    keys, center_instances = instance_keys(ids, classes, sigma=sigma, ignore_label=ignore_label)
+    center, offset = target_weights(target, ids, center_instances, num_source=num_source)
     return {
-        "center": targets["center"],
-        "offset": targets["offset"],
-        "center_classes": table[targets["center_instances"]],
-        "instance_ids": ids,
-        "instance_classes": classes,
-        "center_weights": torch.where(mask, source["center_weights"], target_weight),
-        "offset_weights": torch.where(mask, source["offset_weights"], target_weight * (target_ids > 0)),
+        **keys,
+        "center_weights": torch.where(mask, source["center_weights"], center),
+        "offset_weights": torch.where(mask, source["offset_weights"], offset),
     }

@@ -1,9 +1,10 @@
-"""Self-training with a mean teacher, quality-weighted pseudo labels and class mix (DACS, arXiv 2007.08702; DAFormer,
-arXiv 2111.14887; for panoptic segmentation as EDAPS, arXiv 2304.14291), extended to instances (ours).
+"""Self-training with a mean teacher, pseudo labels and class mix (DACS, arXiv 2007.08702; DAFormer, arXiv 2111.14887;
+for panoptic segmentation as EDAPS, arXiv 2304.14291), extended to instances (ours).
 
-Shape legend: B images per rank, C classes, H x W pixels of the crop.
+Shape legend: H x W pixels of the crop.
 """
 
+from dataclasses import dataclass
 from typing import Iterator
 
 import numpy as np
@@ -14,100 +15,129 @@ from detectron2.utils import comm
 
 from ..data.loader import DomainBatch
 from .augmentation import StrongAugmentation
+from .feature_distance import FeatureDistance
+from .masking import BlockMasking
 from .mixing import class_mix_mask, mix_instances, mix_semantic
-from .pseudo_labels import instances_from_panoptic, semantic_pseudo_labels
-from .strategy import Strategy, prefixed
+from .pseudo_instances import target_instances
+from .pseudo_labels import PseudoLabeller
+from .strategy import Stateful, Strategy, prefixed
 from .teacher import MeanTeacher
+
+#: Independent streams of random numbers: each student view of a target image has its own.
+_MIXED, _MASKED = (), (1,)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the target's terms, relative to the source's."""
+
+    mixed: float
+    masked: float
 
 
 class SelfTraining(Strategy):
-    """Source loss, then the loss of the student on mixed images with the teacher's labels."""
+    """Source losses, then those of the student on mixed and perhaps masked target images with the teacher's labels."""
 
     def __init__(
         self,
         *,
         teacher: MeanTeacher,
+        labeller: PseudoLabeller,
         augmentation: StrongAugmentation,
-        confidence_threshold: float,
-        quality: str,
         class_mix: bool,
-        target_loss_weight: float,
-        instance_losses: bool,
-        center_sigma: float,
+        masking: BlockMasking | None,
+        feature_distance: FeatureDistance | None,
+        loss_weights: LossWeights,
+        center_sigma: int,
         ignore_label: int,
         seed: int,
     ) -> None:
         """
         Args:
-            instance_losses: train the instance heads on the teacher's instances, too, weighted by their quality; else
-                target pixels have weight 0 there (EDAPS).
+            augmentation: of mixed and masked images; the teacher sees target images as they come.
+            masking: adds the branch ``masked``.
+            feature_distance: adds a term to the source losses.
             center_sigma: of the centre heatmap, pixels.
             seed: the augmentation and mixing of a step are a pure function of (seed, iteration, place in the batch).
         """
         self.teacher = teacher
+        self.labeller = labeller
         self.augmentation = augmentation
-        self.confidence_threshold = confidence_threshold
-        self.quality = quality
         self.class_mix = class_mix
-        self.target_loss_weight = target_loss_weight
-        self.instance_losses = instance_losses
+        self.masking = masking
+        self.feature_distance = feature_distance
+        self.loss_weights = loss_weights
         self.center_sigma = center_sigma
         self.ignore_label = ignore_label
         self.seed = seed
         self.health: dict[str, Tensor] = {}
-        self.modules = {"teacher": teacher.model}
+        self.modules: dict[str, Stateful] = {"teacher": teacher.model}
+        if feature_distance is not None:
+            self.modules["initial_backbone"] = feature_distance.initial
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         self.teacher.update(model, iteration)
-        yield prefixed("source", model(batch.source, branch="source"))
-        mixed = self.mixed_batch(batch, iteration)
-        yield prefixed("mixed", model(mixed, branch="mixed"), self.target_loss_weight)
+        source = self._source_losses(model, batch.source, iteration)
+        yield prefixed("source", source)
+        targets, self.health = self.labeller(
+            self.teacher.model, batch.target, with_instances="instance_ids" in batch.source[0]
+        )
+        mixed = model(self.mixed(batch.source, targets, iteration), branch="mixed")
+        self.health["pseudo_labels/loss_ratio"] = loss_ratio(mixed, source)
+        yield prefixed("mixed", mixed, self.loss_weights.mixed)
+        if self.masking is not None:
+            masked = model(self.masked(targets, iteration), branch="masked")
+            yield prefixed("masked", masked, self.loss_weights.masked)
+
+    def _source_losses(self, model: nn.Module, samples: list[dict], iteration: int) -> dict[str, Tensor]:
+        if self.feature_distance is None:
+            return model(samples, branch="source")
+        if iteration == 0:  # weights are loaded after everything is built
+            self.feature_distance.start_from(model)
+        return self.feature_distance.source_losses(model, samples)
 
     @torch.no_grad()
-    def mixed_batch(self, batch: DomainBatch, iteration: int) -> list[dict]:
-        """Samples with the keys of a source sample: what the student is trained on besides the source."""
-        dense = self.teacher.model.predict(batch.target)  # of the un-augmented target image
-        labels, quality = semantic_pseudo_labels(
-            dense.sem_seg, threshold=self.confidence_threshold, quality=self.quality
-        )
-        self.health = {"pseudo_labels/quality": quality.mean()}
+    def mixed(self, sources: list[dict], targets: list[dict], iteration: int) -> list[dict]:
+        """Samples with the keys of a source sample: half of each source's classes on the labelled target image."""
         samples = []
-        for index, (source, target) in enumerate(zip(batch.source, batch.target)):
-            generator = np.random.default_rng((self.seed, iteration, comm.get_rank() * len(batch.source) + index))
-            device = labels.device
+        for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
+            generator = self._generator(iteration, index, len(sources), _MIXED)
             mask = torch.zeros_like(source["sem_seg"], dtype=torch.bool)
             if self.class_mix:  # on the host, where the source label is: no synchronisation
                 mask = class_mix_mask(source["sem_seg"], generator, ignore_label=self.ignore_label)
+            device = target["image"].device
             mask = mask.to(device)
             source = {k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in source.items()}
-            valid = target["valid_mask"].to(device)
-            weight = quality[index] * valid
-            pseudo = {
-                "image": target["image"].to(device),
-                "sem_seg": torch.where(valid, labels[index], self.ignore_label),
-                "sem_seg_weights": weight,
-            }
-            sample = mix_semantic(mask, source, pseudo)
+            sample = mix_semantic(mask, source, target)
             sample["image"] = self.augmentation(sample["image"].float(), generator)
-            if "instance_ids" in source:
-                instances = self._target_instances(dense, index, weight)
-                sample.update(
-                    mix_instances(mask, source, *instances, sigma=self.center_sigma, ignore_label=self.ignore_label)
-                )
+            if "instances" in target:
+                sample.update(mix_instances(mask, source, target["instances"], **self._instance_options))
             samples.append(sample)
         return samples
 
-    def _target_instances(self, dense, index: int, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The teacher's instances [H, W], their classes, and the weight of losses on them; none unless asked for."""
-        if not self.instance_losses:
-            empty = torch.zeros(weight.shape, dtype=torch.int64, device=weight.device)
-            return empty, empty.new_empty(0), torch.zeros_like(weight)
-        post_processing = self.teacher.model.post_processing
-        panoptic = post_processing(dense.sem_seg[index], dense.center[index], dense.offset[index])
-        ids, classes = instances_from_panoptic(
-            panoptic,
-            label_divisor=post_processing.label_divisor,
-            thing_ids=post_processing.thing_ids,
-            max_instances=post_processing.top_k,
-        )
-        return ids, classes, weight
+    @torch.no_grad()
+    def masked(self, targets: list[dict], iteration: int) -> list[dict]:
+        """Samples with the keys of a source sample: the labelled target image, augmented and partly hidden."""
+        samples = []
+        for index, target in enumerate(targets):
+            generator = self._generator(iteration, index, len(targets), _MASKED)
+            image = self.masking(self.augmentation(target["image"].float(), generator), generator)
+            sample = {"image": image, "sem_seg": target["sem_seg"], "sem_seg_weights": target["sem_seg_weights"]}
+            if "instances" in target:
+                sample.update(target_instances(target["instances"], **self._instance_options))
+            samples.append(sample)
+        return samples
+
+    @property
+    def _instance_options(self) -> dict:
+        return {"sigma": self.center_sigma, "ignore_label": self.ignore_label}
+
+    def _generator(self, iteration: int, index: int, batch_size: int, stream: tuple[int, ...]) -> np.random.Generator:
+        return np.random.default_rng((self.seed, iteration, comm.get_rank() * batch_size + index, *stream))
+
+
+def loss_ratio(pseudo: dict[str, Tensor], source: dict[str, Tensor]) -> Tensor:
+    """Sum of the losses on pseudo labels over that of the same losses on the source; 0 if that is 0. Detached."""
+    ours = sum(value.detach() for value in pseudo.values())
+    theirs = sum(source[name].detach() for name in pseudo)
+    return torch.where(theirs > 0, ours / theirs, 0)

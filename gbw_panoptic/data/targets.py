@@ -30,7 +30,7 @@ def instance_targets(instance_ids: Tensor, num_instances: int, *, sigma: int) ->
         ``center`` is 0.
         ``offset``: 2 x H x W float32, (dy, dx) = centroid - pixel; 0 outside of instances.
     """
-    areas, centroids = _areas_and_centroids(instance_ids, num_instances)
+    areas, centroids = areas_and_centroids(instance_ids, num_instances)
     center, center_instances = _center_heatmap(centroids, areas > 0, instance_ids.shape, sigma)
     return {
         "centroids": centroids,
@@ -41,7 +41,7 @@ def instance_targets(instance_ids: Tensor, num_instances: int, *, sigma: int) ->
     }
 
 
-def _areas_and_centroids(instance_ids: Tensor, num_instances: int) -> tuple[Tensor, Tensor]:
+def areas_and_centroids(instance_ids: Tensor, num_instances: int) -> tuple[Tensor, Tensor]:
     """Pixel counts [K] int64 and mean (y, x) [K, 2] float64 (exact: integer sums, one division)."""
     height, width = instance_ids.shape
     device, flat = instance_ids.device, instance_ids.flatten()

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gbw_panoptic.adaptation.mixing import class_mix_mask, mix_instances, mix_semantic
+from gbw_panoptic.adaptation.pseudo_instances import PseudoInstances
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
 
 H, W = 24, 32
@@ -54,8 +55,9 @@ def test_semantic_mix_takes_each_pixel_from_its_side():
         assert torch.equal(mixed[key][..., ~mask], target[key][..., ~mask])
 
 
-def mix(mask, source, ids, classes, weight):
-    return mix_instances(mask, source, ids, classes, weight, sigma=2, ignore_label=IGNORE)
+def mix(mask, source, ids, classes, weight, factors=None):
+    factors = torch.ones(len(classes)) if factors is None else factors
+    return mix_instances(mask, source, PseudoInstances(ids, classes, factors, weight), sigma=2, ignore_label=IGNORE)
 
 
 def test_whole_source_gives_the_source_targets():
@@ -87,6 +89,26 @@ def test_covered_target_instance_gets_the_centre_of_what_is_left():
     expected = rows.double().mean() - rows, columns.double().mean() - columns
     torch.testing.assert_close(mixed["offset"][0, rows, columns], expected[0].float())
     torch.testing.assert_close(mixed["offset"][1, rows, columns], expected[1].float())
+
+
+def test_an_instances_weight_reaches_its_own_pixels_and_gaussian_only():
+    source, target = sample(0), sample(1)
+    mask = torch.zeros(H, W, dtype=torch.bool)
+    mask[:, :5] = True
+    factors = torch.tensor([0.5, 0.25, 0.125])
+    pixels = torch.rand(H, W)
+    mixed = mix(mask, source, target["instance_ids"], target["instance_classes"], pixels, factors)
+    assert torch.equal(mixed["center_weights"][0][mask], source["center_weights"][0][mask])
+    assert torch.equal(mixed["offset_weights"][0][mask], source["offset_weights"][0][mask])
+    for number, factor in enumerate(factors, start=1):
+        inside = ~mask & (target["instance_ids"] == number)
+        assert inside.any()
+        torch.testing.assert_close(mixed["offset_weights"][0][inside], pixels[inside] * factor)
+    flat = ~mask & (mixed["center"] == 0)
+    assert torch.equal(mixed["center_weights"][0][flat], pixels[flat])
+    peak = ~mask & (mixed["center"] == 1) & (mixed["instance_ids"] == 3 + 2)  # a target instance that nothing covers
+    torch.testing.assert_close(mixed["center_weights"][0][peak], pixels[peak] * factors[1])
+    assert (mixed["offset_weights"][0][~mask & (mixed["instance_ids"] == 0)] == 0).all()
 
 
 def test_no_instance_on_either_side():

@@ -14,6 +14,17 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.validation import validate
 
 TRAINERS = ("source_only", "self_training_gbw")
+#: Every switch of self-training and of its input, beside the defaults.
+ALL = (
+    "SELF_TRAINING.SELECTION", "class_percentile", "SELF_TRAINING.INSTANCE_LOSSES", True,
+    "SELF_TRAINING.INSTANCE_QUALITY", "score", "SELF_TRAINING.CONFIDENCE_THRESHOLD", 0.05,
+    "SELF_TRAINING.MASKED.ENABLED", True, "SELF_TRAINING.MASKED.BLOCK_SIZE", 16,
+    "SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True,  # no thing fills a cell of 32 pixels in crops of 64 x 128
+    "SELF_TRAINING.FEATURE_DISTANCE.CLASSES", ("road", "building"), "SELF_TRAINING.FEATURE_DISTANCE.MIN_SHARE", 0.6,
+    "INPUT.FOURIER.ENABLED", True, "INPUT.FOURIER.BETA", 0.05,
+    "INPUT.TARGET.IGNORE_TOP", 2, "INPUT.TARGET.IGNORE_LEFT", 3, "INPUT.TARGET.IGNORE_RIGHT", 3,
+    "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", 0.0,  # an untrained teacher finds instances, too
+)  # fmt: skip
 FAST = ("TEST.EVAL_PERIOD", 0, "TEST.NUM_PANELS", 0, "DATASETS.TEST", "()")
 
 
@@ -37,14 +48,19 @@ def states(trainer):
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", TRAINERS)
-def test_ten_iterations_equal_five_and_resume_five(make_cfg, tmp_path, name, workers):
-    options = (*FAST, "DATALOADER.NUM_WORKERS", workers)
+@pytest.mark.parametrize(
+    "name, switches",
+    [("source_only", ()), ("self_training_gbw", ()), ("self_training_gbw", ALL)],
+    ids=["source", "gbw", "all"],
+)
+def test_ten_iterations_equal_five_and_resume_five(make_cfg, tmp_path, name, switches, workers):
+    options = (*FAST, "DATALOADER.NUM_WORKERS", workers, *switches)
     whole = train(make_cfg(f"quick/{name}.yaml", *options, "OUTPUT_DIR", tmp_path / "whole"))
     cut = make_cfg(f"quick/{name}.yaml", *options, "OUTPUT_DIR", tmp_path / "cut")
     train(cut, stop_at=5)
     torch.rand(17)  # what ran in between must not matter
     resumed = train(cut, resume=True)
+    assert not any(module.training for module in resumed.strategy.modules.values())
     expected, found = states(whole), states(resumed)
     assert expected.keys() == found.keys()
     for key, tensor in expected.items():
@@ -122,36 +138,72 @@ def trainer_folder(trainer):
     return Path(trainer.output_dir)
 
 
-def test_a_nan_stops_before_the_update_and_is_reported(make_cfg, tmp_path):
-    cfg = make_cfg("quick/self_training_gbw.yaml", *FAST, "SOLVER.MAX_ITER", 4)
-    trainer = build_trainer(cfg)
+@pytest.mark.parametrize("bad", ["mixed/loss_center", "masked/loss_sem_seg", "source/loss_feature_distance"])
+def test_a_nan_stops_before_the_update_and_is_reported(make_cfg, tmp_path, bad):
+    trainer = build_trainer(make_cfg("quick/self_training_gbw.yaml", *FAST, *ALL, "SOLVER.MAX_ITER", 4))
     before = {}
+    terms = trainer.strategy.terms
 
-    def poison(name, value):
-        def weighted(loss, *, branch):
-            if trainer.iter == 2 and branch == "mixed":
-                before.update({k: v.clone() for k, v in trainer.model.state_dict().items()})
-                return value * loss.total.sum()
-            return original(loss, branch=branch)
+    def poisoned(model, batch, iteration):
+        before.update({k: v.clone() for k, v in trainer.model.state_dict().items()})
+        for losses in terms(model, batch, iteration):
+            yield {k: v * float("nan") if (k, iteration) == (bad, 1) else v for k, v in losses.items()}
 
-        original = trainer.model.weightings[name].forward
-        trainer.model.weightings[name].forward = weighted
-
-    poison("center", float("nan"))
-    with pytest.raises(UserError, match="mixed/loss_center at iteration 2.*nan_report"):
+    trainer.strategy.terms = poisoned
+    with pytest.raises(UserError, match=f"{bad} at iteration 1.*nan_report"):
         trainer.train(0, 4)
     report = json.loads((tmp_path / "run" / "nan_report_rank0.json").read_text())
-    assert report["iteration"] == 2 and report["non_finite"] == ["mixed/loss_center"]
+    assert report["iteration"] == 1 and report["non_finite"] == [bad]
     assert len(report["source_files"]) == len(report["target_files"]) == 1
     parameters = dict(trainer.model.named_parameters())
     assert all(torch.equal(before[name], parameters[name]) for name in parameters)
 
 
 def test_weights_are_in_the_log_for_every_class_branch_and_head(make_cfg, tmp_path):
-    train(make_cfg("quick/self_training_gbw.yaml", *FAST))
+    train(make_cfg("quick/self_training_gbw.yaml", *FAST, *ALL, "SOLVER.MAX_ITER", 2))
     last = metrics(tmp_path / "run")[-1]
-    for branch in ("source", "mixed"):
+    for branch in ("source", "mixed", "masked"):
         for head in ("sem_seg", "center", "offset"):
             for kind in ("weight", "gradient", "share"):
                 assert f"gbw/{branch}/{head}/{kind}/train" in last
-    assert last["pseudo_labels/quality"] >= 0
+    pseudo = [f"pseudo_labels/{x}" for x in ("quality", "confidence", "kept_pixels", "kept_instances", "loss_ratio")]
+    for name in (*pseudo, "source/loss_feature_distance", "masked/loss_sem_seg", "masked/loss_center"):
+        assert last[name] > 0, name
+
+
+@pytest.mark.parametrize("rule", ["quality", "threshold"])
+def test_no_confident_pixel_is_a_loss_of_exactly_zero(make_cfg, rule):
+    sure = ("SELF_TRAINING.SELECTION", rule, "SELF_TRAINING.CONFIDENCE_THRESHOLD", 1.0)
+    options = (*FAST, *ALL, *sure, "SELF_TRAINING.CLASS_MIX", False)
+    trainer = build_trainer(make_cfg("quick/self_training_gbw.yaml", *options))
+    batch = next(iter(trainer.loader))
+    for losses in trainer.strategy.terms(trainer.model, batch, 0):
+        trainer.optimizer.zero_grad()
+        sum(losses.values()).backward()
+        gradients = [p.grad for p in trainer.model.parameters() if p.grad is not None]
+        assert gradients and all(torch.isfinite(g).all() for g in gradients)
+        if not any(name.startswith("source/") for name in losses):
+            assert all(value == 0 for value in losses.values()) and not any(g.any() for g in gradients)
+    health = trainer.strategy.health
+    assert health["pseudo_labels/kept_pixels"] == health["pseudo_labels/kept_instances"] == 0
+    assert health["pseudo_labels/loss_ratio"] == 0
+
+
+def test_the_initial_backbone_is_that_of_the_weights_file(make_cfg, tmp_path):
+    options = (*FAST, "SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True, "SOLVER.MAX_ITER", 1)
+    other = build_trainer(make_cfg("quick/self_training.yaml", *options, "SEED", 1)).model
+    torch.save(other.state_dict(), tmp_path / "weights.pth")
+    trainer = train(make_cfg("quick/self_training.yaml", *options, "MODEL.WEIGHTS", tmp_path / "weights.pth"))
+    initial = trainer.strategy.modules["initial_backbone"].state_dict()
+    assert all(torch.equal(tensor, initial[name]) for name, tensor in other.backbone.state_dict().items())
+    assert any(not torch.equal(tensor, initial[name]) for name, tensor in trainer.model.backbone.state_dict().items())
+    assert "initial_backbone" in torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)
+
+
+def test_a_resume_with_a_part_that_the_checkpoint_lacks_is_refused(make_cfg):
+    trainer = build_trainer(make_cfg("quick/self_training.yaml", *FAST))
+    trainer.checkpointer.save("model_0000004")
+    switch = ("SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True)
+    switched = build_trainer(make_cfg("quick/self_training.yaml", *FAST, *switch))
+    with pytest.raises(UserError, match="--resume: expected a checkpoint with initial_backbone"):
+        resume_or_load(switched, "", resume=True)
