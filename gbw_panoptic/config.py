@@ -68,7 +68,7 @@ def _add_data_keys(cfg: CN) -> None:
 def _add_weighting_keys(cfg: CN) -> None:
     # Against class imbalance; formulas in weighting/static.py and losses/shaping.py. n_c: labelled source pixels of a
     # class, f_c: their share. Class weights and pixel losses combine freely.
-    #   WEIGHTING.{SEMANTIC, CENTER, OFFSET}, class weights of a head; static ones: mean 1 over the classes that occur
+    #   WEIGHTING.{SEMANTIC, CENTER, OFFSET, TARGET}, class weights; static ones: mean 1 over the classes that occur
     #     none
     #     manual                   WEIGHTING.CLASS_WEIGHTS as they are
     #     inverse_frequency        1 / f_c

@@ -18,6 +18,8 @@ from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTINGS
 TASKS = ("panoptic", "semantic")
 TRAINER_NAMES = ("SourceOnlyTrainer", "SelfTrainingTrainer", "AdversarialTrainer", "EntropyMinimizationTrainer")
 OPTIMIZERS = ("SGD", "ADAM", "ADAMW")
+#: Keys of WEIGHTING that name a class weighting.
+WEIGHTED = ("SEMANTIC", "CENTER", "OFFSET", "TARGET")
 
 
 def validate(cfg) -> None:
@@ -34,7 +36,7 @@ def validate(cfg) -> None:
 
 def _comparators(cfg) -> Iterator[str]:
     """A class weighting named as a pixel loss, or the reverse: say where it belongs."""
-    for head in ("SEMANTIC", "CENTER", "OFFSET", "TARGET"):
+    for head in WEIGHTED:
         name = cfg.WEIGHTING[head]
         if name in LOSS_TYPES:
             yield (
@@ -55,10 +57,7 @@ def _choices(cfg) -> Iterator[str]:
         ("TRAINER.NAME", cfg.TRAINER.NAME, TRAINER_NAMES),
         ("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, OPTIMIZERS),
         ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE, LOSS_TYPES),
-        ("WEIGHTING.SEMANTIC", cfg.WEIGHTING.SEMANTIC, WEIGHTINGS),
-        ("WEIGHTING.CENTER", cfg.WEIGHTING.CENTER, WEIGHTINGS),
-        ("WEIGHTING.OFFSET", cfg.WEIGHTING.OFFSET, WEIGHTINGS),
-        ("WEIGHTING.TARGET", cfg.WEIGHTING.TARGET, WEIGHTINGS),
+        *((f"WEIGHTING.{head}", cfg.WEIGHTING[head], WEIGHTINGS) for head in WEIGHTED),
         ("WEIGHTING.LOSS_DENOMINATOR", cfg.WEIGHTING.LOSS_DENOMINATOR, DENOMINATORS),
         ("GBW.GRADIENT", cfg.GBW.GRADIENT, GRADIENTS),
         ("SELF_TRAINING.SELECTION", cfg.SELF_TRAINING.SELECTION, SELECTIONS),
@@ -142,7 +141,7 @@ def _task(cfg) -> Iterator[str]:
 
 
 def _class_statistics(cfg) -> Iterator[str]:
-    names = [cfg.WEIGHTING[head] for head in ("SEMANTIC", "CENTER", "OFFSET")] + [cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE]
+    names = [cfg.WEIGHTING[head] for head in WEIGHTED] + [cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE]
     needing = [name for name in names if name in (*STATIC_WEIGHTS, "logit_adjustment")]
     for source in cfg.DATASETS.TRAIN:
         if needing and MetadataCatalog.get(source).get("class_statistics") is None:
@@ -154,7 +153,7 @@ def _class_statistics(cfg) -> Iterator[str]:
 
 def _manual_weights(cfg) -> Iterator[str]:
     weights, classes = tuple(cfg.WEIGHTING.CLASS_WEIGHTS), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    if "manual" not in (cfg.WEIGHTING.SEMANTIC, cfg.WEIGHTING.CENTER, cfg.WEIGHTING.OFFSET):
+    if "manual" not in [cfg.WEIGHTING[head] for head in WEIGHTED]:
         if weights:
             yield (
                 f"WEIGHTING.CLASS_WEIGHTS: expected () where no head's weighting is manual, found {len(weights)} "

@@ -107,8 +107,9 @@ def build_predictor(cfg, weights: str, model_name: str | None = None) -> tuple[P
     """
     cfg = cfg.clone()
     cfg.defrost()
-    for head in ("SEMANTIC", "CENTER", "OFFSET"):
-        cfg.WEIGHTING[head] = "none"  # weights may need the source's statistics, and predictions need no weights
+    # class weights and shaped losses may need the source's statistics, and predictions need neither
+    cfg.WEIGHTING.SEMANTIC = cfg.WEIGHTING.CENTER = cfg.WEIGHTING.OFFSET = "none"
+    cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"
     model = build_model(cfg)
     name = load_weights(model, weights, model_name, default=cfg.TEST.MODEL)
     predictor = Predictor(

@@ -7,7 +7,7 @@ from .reduction import DENOMINATORS, weighted_mean
 from .simplex import gbw_weights
 from .static import STATIC_WEIGHTS, StaticWeighting, static_weights
 
-#: What WEIGHTING.{SEMANTIC, CENTER, OFFSET} may name.
+#: What WEIGHTING.{SEMANTIC, CENTER, OFFSET, TARGET} may name.
 WEIGHTINGS = ("none", "manual", *STATIC_WEIGHTS, "gbw")
 
 __all__ = [

@@ -49,7 +49,7 @@ def log_inverse(pixels: Tensor, image_pixels: Tensor, *, k: float = 1.02) -> Ten
     return 1 / torch.log(k + pixels / pixels.sum())
 
 
-#: Name in WEIGHTING.{SEMANTIC, CENTER, OFFSET} -> weights up to a factor from pixels and image_pixels, each [K] float64.
+#: Name in WEIGHTING.* -> weights up to a factor from pixels and image_pixels, each [K] float64.
 STATIC_WEIGHTS: dict[str, Callable[..., Tensor]] = {
     function.__name__: function
     for function in (inverse_frequency, sqrt_inverse_frequency, median_frequency, effective_number, log_inverse)

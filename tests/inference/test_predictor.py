@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.data import MetadataCatalog
+from detectron2.modeling import build_model
 from torch import nn
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.inference.predictor import Predictor
+from gbw_panoptic.inference.predictor import Predictor, build_predictor
 from gbw_panoptic.inference.results import panoptic_ids
 from gbw_panoptic.taxonomy import CITYSCAPES
 
@@ -82,3 +84,16 @@ def test_panoptic_ids_are_those_of_cityscapes():
     panoptic = np.array([[-1, SKY * 1000, CAR * 1000 + 1, CAR * 1000 + 12]])
     ids = panoptic_ids(panoptic, CITYSCAPES)
     assert ids.dtype == np.int32 and ids.tolist() == [[0, 23, 26001, 26012]]  # cityscapesScripts, labels.py
+
+
+@pytest.mark.parametrize("loss_type", ["logit_adjustment", "seesaw"])
+def test_a_model_predicts_where_its_source_is_not_prepared(make_cfg, tmp_path, loss_type):
+    cfg = make_cfg("quick/source_only.yaml", "WEIGHTING.SEMANTIC", "median_frequency", "MODEL.SEM_SEG_HEAD.LOSS_TYPE",
+                   loss_type)  # fmt: skip
+    torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "model.pth")
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    del metadata.class_statistics
+    metadata.class_statistics = str(tmp_path / "absent.json")
+    with pytest.raises(UserError, match="absent.json"):
+        build_model(cfg)
+    build_predictor(cfg, str(tmp_path / "model.pth"))
