@@ -1,5 +1,6 @@
 """What every command-line tool does the same way."""
 
+import os
 import sys
 from typing import Callable
 
@@ -15,6 +16,9 @@ def run(main: Callable[[], int | None]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = EXIT_CODE
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130

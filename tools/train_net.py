@@ -92,10 +92,12 @@ def parse() -> argparse.Namespace:
 
 def list_configs() -> None:
     root = os.path.join(os.path.dirname(__file__), "..", "configs")
-    for path in sorted(glob.glob(os.path.join(root, "*", "[!B]*.yaml"))):  # not the Base files
+    paths = sorted(glob.glob(os.path.join(root, "*", "[!B]*.yaml")))  # not the Base files
+    width = max(len(os.path.relpath(path)) for path in paths)
+    for path in paths:
         with open(path) as file:
             first = file.readline().strip()
-        print(f"{os.path.relpath(path):70s} {first.removeprefix('#').strip() if first.startswith('#') else ''}")
+        print(f"{os.path.relpath(path):{width}s}  {first.removeprefix('#').strip() if first.startswith('#') else ''}")
 
 
 def entry() -> None:

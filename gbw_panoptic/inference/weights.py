@@ -2,8 +2,9 @@
 
 import logging
 from pathlib import Path
+from typing import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..engine.checkpoint import read_checkpoint
 from ..errors import UserError
@@ -51,14 +52,27 @@ def load_weights(model: nn.Module, filename: str, name: str | None, *, default: 
     name = name or (default if keys[default] in data else "student")
     if keys[name] not in data:
         raise UserError(f"--model {name}: expected a {name} in {filename}, found none; take --model student.")
-    state = {key: tensor for key, tensor in data[keys[name]].items() if not key.startswith(_TRAINING_ONLY)}
+    load_state(model, data[keys[name]], filename)
+    return name
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
+    """Load a state dict into ``model``, every tensor of it but the buffers of training.
+
+    Args:
+        origin: where the state is from, for the message.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    state = {key: tensor for key, tensor in state.items() if not key.startswith(_TRAINING_ONLY)}
     try:
         missing = model.load_state_dict(state, strict=False).missing_keys
     except RuntimeError as error:  # a tensor of another shape
-        raise _misfit(filename, str(error).splitlines()[1].strip().rstrip(".")) from None
+        raise _misfit(origin, str(error).splitlines()[1].strip().rstrip(".")) from None
+    missing = [key for key in missing if not key.startswith(_TRAINING_ONLY)]
     if missing:
-        raise _misfit(filename, f"none of {len(missing)}, first {missing[0]}")
-    return name
+        raise _misfit(origin, f"none of {len(missing)}, first {missing[0]}")
 
 
 def _misfit(filename: str, found: str) -> UserError:
