@@ -2,6 +2,8 @@
 
 import json
 import logging
+import multiprocessing
+import tracemalloc
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +13,12 @@ import panopticapi.evaluation
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.samplers import InferenceSampler
 from detectron2.evaluation import COCOPanopticEvaluator
 from detectron2.utils.events import EventStorage
 from panopticapi.utils import id2rgb
 from PIL import Image
+from two_ranks import on_two_ranks
 
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation import evaluators
@@ -209,6 +213,50 @@ def test_ranks_merge_to_the_same_numbers(scenes, monkeypatch):
     for task, protocols in expected.items():
         for name, scores in protocols.items():
             assert merged[task][name] == pytest.approx(scores)
+
+
+def _evaluate_on_a_rank(rank: int, folder: Path) -> dict:
+    scenes = [make_scene(folder, f"rank{rank}_scene_{i}", seed=i) for i in range(3)]
+    for i, scene in enumerate(scenes):
+        scene.record["file_name"] = f"{i}.png"  # the same on every rank
+    return evaluate(evaluator_of(scenes), [scenes[i] for i in InferenceSampler(len(scenes))])
+
+
+def test_two_ranks_equal_one(scenes, tmp_path):
+    """An odd number of images over two processes: each counts once, and only the main rank has results."""
+    main, other = on_two_ranks(_evaluate_on_a_rank, tmp_path, tmp_path, start_method="fork")
+    assert other == {}
+    expected = evaluate(evaluator_of(scenes), scenes)
+    for task, protocols in expected.items():
+        for name, scores in protocols.items():
+            assert main[task][name] == pytest.approx(scores, abs=1e-9)
+
+
+def test_memory_is_flat_over_500_images_and_no_process_is_left(scenes):
+    scene = make_scene(Path(scenes[0].record["file_name"]).parent, "large", seed=3, size=(64, 96))
+    names = [f"image_{i}.png" for i in range(500)]
+    records = [{**scene.record, "file_name": name} for name in names]
+    evaluator = DomainAdaptationEvaluator(records, CITYSCAPES, protocols=ALL_PROTOCOLS)
+    output = model_output(imperfect(scene))
+    before = _child_processes()
+    for i, name in enumerate(names):
+        if i == 400:
+            tracemalloc.start()  # slow: the last hundred show what grows
+        evaluator.process([{"file_name": name}], [output])
+    now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    evaluator.evaluate()
+    pixels = scene.panoptic.size
+    assert now / 100 < 256 < pixels  # a name and a count per image, no map
+    assert peak < 64 * pixels  # a few maps of the image at hand
+    assert _child_processes() <= before
+
+
+def _child_processes() -> set[int]:
+    lists = Path("/proc/self/task").glob("*/children")  # Linux tells of processes that multiprocessing does not know
+    return {int(pid) for path in lists for pid in path.read_text().split()} | {
+        process.pid for process in multiprocessing.active_children()
+    }
 
 
 def test_an_image_counts_once(scenes):

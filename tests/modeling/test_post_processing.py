@@ -4,6 +4,7 @@ import pytest
 import torch
 from detectron2.projects.panoptic_deeplab.post_processing import find_instance_center, get_panoptic_segmentation
 from detectron2.projects.panoptic_deeplab.post_processing import group_pixels as detectron2_group_pixels
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gbw_panoptic.data.targets import instance_targets
 from gbw_panoptic.modeling.post_processing import (
@@ -151,6 +152,49 @@ def test_votes_and_numbers_by_hand() -> None:
         [person * 1000 + 2, 0, -1, person * 1000 + 2],
     ]
     assert found.tolist() == expected
+
+
+class _Operations(TorchDispatchMode):
+    """Counts the operations that make the host wait for a GPU, and finds the largest tensor that any operation makes."""
+
+    WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "_to_copy", "item"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waits, self.largest = 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        name = function.overloadpacket.__name__
+        self.waits += name in self.WAITS and (name != "_to_copy" or "device" in (kwargs or {}))
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            self.largest = max(self.largest, value.numel() if isinstance(value, torch.Tensor) else 0)
+        return result
+
+
+def _operations(num_centers: int, detectron2: bool = False) -> _Operations:
+    sem_seg = torch.full((128, 256), THINGS[2])
+    center = torch.zeros(128, 256)
+    rows, columns = torch.arange(num_centers) // 32 * 8, torch.arange(num_centers) % 32 * 8
+    center[rows, columns] = 0.5
+    offset = torch.randn(2, 128, 256, generator=torch.Generator().manual_seed(0)) * 3
+    assert len(find_centers(center, top_k=None)) == num_centers
+    function = get_panoptic_segmentation if detectron2 else panoptic_segmentation
+    with _Operations() as operations:
+        function(sem_seg[None], center[None], offset, stuff_area=1, top_k=None, **OPTIONS)
+    return operations
+
+
+def test_no_tensor_of_centers_times_pixels() -> None:
+    """512 centres and 32768 thing pixels would be 16.8 million distances."""
+    assert _operations(512).largest <= 1 << 18 < _operations(16, detectron2=True).largest
+
+
+def test_the_host_waits_a_fixed_number_of_times() -> None:
+    """However many instances there are."""
+    few, many = _operations(3).waits, _operations(200).waits
+    assert 0 < few == many < 20
+    assert _operations(23, detectron2=True).waits >= _operations(3, detectron2=True).waits + 20
 
 
 def test_even_kernel_is_refused() -> None:
