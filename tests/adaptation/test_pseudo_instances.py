@@ -5,14 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
+from gbw_panoptic.adaptation.feature_distance import dominated_cells, mean_distance
 from gbw_panoptic.adaptation.pseudo_instances import (
     PseudoInstances,
     instance_scores,
     instances_from_panoptic,
     target_instances,
 )
-from gbw_panoptic.adaptation.pseudo_labels import PseudoLabeller, Selection
+from gbw_panoptic.adaptation.pseudo_labels import SELECTIONS, PseudoLabeller, Selection
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
 from gbw_panoptic.modeling import PostProcessing
 
@@ -121,3 +123,22 @@ def test_no_centre_and_nothing_valid_are_no_instances():
     assert keys["center"].max() == 0 and keys["offset_weights"].max() == 0 and (keys["center_classes"] == IGNORE).all()
     _, health = labelled(logits, target["center"][None], target["offset"], valid=False)
     assert health["pseudo_labels/kept_instances"] == 0
+
+
+def test_no_value_is_read_on_the_host():
+    """A fake tensor has no values: any .item(), bool() or nonzero() would raise. (The teacher's post-processing does wait.)"""
+    with FakeTensorMode():
+        logits, valid = torch.randn(2, 3, H, W), torch.ones(2, H, W, dtype=torch.bool)
+        for rule in SELECTIONS:
+            pseudo = Selection(rule, 0.9, "batch", 66.0, 0.9)(logits, valid)
+        ids, classes = instances_from_panoptic(
+            torch.zeros(H, W, dtype=torch.int64), label_divisor=1000, thing_ids=(2,), max_instances=7
+        )
+        weights = instance_scores(ids, classes, logits[0], torch.zeros(1, H, W))
+        instances = PseudoInstances(ids, classes, weights, pseudo.weights[0] * pseudo.kept[0])
+        assert instances.num_kept().shape == ()
+        keys = target_instances(instances, sigma=2, ignore_label=IGNORE)
+        cells = dominated_cells(pseudo.labels, (1, 2), stride=4, size=(6, 8), min_share=0.75, ignore_label=IGNORE)
+        features = torch.randn(2, 5, 6, 8, requires_grad=True)
+        mean_distance(features, torch.randn(2, 5, 6, 8), cells).backward()
+        assert keys["center"].shape == (H, W) and features.grad.shape == features.shape

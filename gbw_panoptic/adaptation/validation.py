@@ -1,0 +1,105 @@
+"""Contradictions in the settings of adaptation; a part of :mod:`gbw_panoptic.validation`."""
+
+from typing import Iterator
+
+from detectron2.data import MetadataCatalog
+
+from .discriminator import MIN_SIZE
+
+
+def adaptation_problems(cfg) -> Iterator[str]:
+    """One sentence for each setting that contradicts the trainer, the task or the data sets."""
+    for check in (_trainer, _unlabelled_target, _self_training_ranges, _self_training_switches):
+        yield from check(cfg)
+
+
+def _trainer(cfg) -> Iterator[str]:
+    adapts = cfg.TRAINER.NAME != "SourceOnlyTrainer"
+    if adapts and not cfg.DATASETS.TARGET:
+        yield (
+            f"DATASETS.TARGET: expected the unlabelled target of {cfg.TRAINER.NAME}, found none; name one, e.g. "
+            "cityscapes_uda_images_train."
+        )
+    styled = cfg.INPUT.FOURIER.ENABLED
+    if not adapts and cfg.DATASETS.TARGET and not styled:
+        yield (
+            f"DATASETS.TARGET: expected none with SourceOnlyTrainer, which never looks at it, found "
+            f"{tuple(cfg.DATASETS.TARGET)}; set it to (), choose another TRAINER.NAME or set INPUT.FOURIER.ENABLED True."
+        )
+    if styled and not cfg.DATASETS.TARGET:
+        yield (
+            "DATASETS.TARGET: expected unlabelled images, whose style INPUT.FOURIER.ENABLED takes, found none; name a data "
+            "set, e.g. cityscapes_uda_images_train, or set INPUT.FOURIER.ENABLED False."
+        )
+    if cfg.TRAINER.NAME != "SelfTrainingTrainer" and cfg.TEST.MODEL == "teacher":
+        yield f"TEST.MODEL: expected student with {cfg.TRAINER.NAME}, which has no teacher, found 'teacher'; set it to student."
+
+
+def _unlabelled_target(cfg) -> Iterator[str]:
+    """Alignment and entropy minimisation."""
+    name = cfg.TRAINER.NAME
+    if cfg.WEIGHTING.TARGET != "none" and name not in ("AdversarialTrainer", "EntropyMinimizationTrainer"):
+        yield (
+            f"WEIGHTING.TARGET: expected none with {name}, which has no loss without labels, found "
+            f"'{cfg.WEIGHTING.TARGET}'; set it to none (pseudo labels follow WEIGHTING.SEMANTIC)."
+        )
+    if cfg.WEIGHTING.TARGET == "gbw" and cfg.GBW.GRADIENT == "autograd":
+        yield (
+            "GBW.GRADIENT: expected logits, last_layer or pixel with WEIGHTING.TARGET gbw, found 'autograd', which checks "
+            "the source's loss only; choose one of them."
+        )
+    if name != "AdversarialTrainer":
+        return
+    if min(cfg.INPUT.CROP.SIZE) < MIN_SIZE:
+        yield (
+            f"INPUT.CROP.SIZE: expected at least {MIN_SIZE} pixels a side, which the discriminator's five strides need, found "
+            f"{tuple(cfg.INPUT.CROP.SIZE)}; take larger crops."
+        )
+    if cfg.ADVERSARIAL.ALIGN_INSTANCES and cfg.MODEL.TASK != "panoptic":
+        yield (
+            f"ADVERSARIAL.ALIGN_INSTANCES: expected False with MODEL.TASK {cfg.MODEL.TASK}, which has no instance heads, found "
+            "True; set it to False or MODEL.TASK to panoptic."
+        )
+
+
+def _self_training_ranges(cfg) -> Iterator[str]:
+    options = cfg.SELF_TRAINING
+    percentile, masked, distance = options.CLASS_PERCENTILE, options.MASKED, options.FEATURE_DISTANCE
+    tau, probabilities = options.CONFIDENCE_THRESHOLD, ("COLOR_JITTER_PROBABILITY", "BLUR_PROBABILITY")
+    share, cap = distance.MIN_SHARE, percentile.MAX_THRESHOLD
+    for key, value, ok, expected in (
+        ("CONFIDENCE_THRESHOLD", tau, 0 < tau <= 1, "a probability in (0, 1]"),
+        ("CLASS_PERCENTILE.PERCENTILE", percentile.PERCENTILE, 0 <= percentile.PERCENTILE <= 100, "a number in 0..100"),
+        ("CLASS_PERCENTILE.MAX_THRESHOLD", cap, 0 < cap <= 1, "a probability in (0, 1]"),
+        ("TARGET_LOSS_WEIGHT", options.TARGET_LOSS_WEIGHT, options.TARGET_LOSS_WEIGHT >= 0, "at least 0"),
+        *((key, options[key], 0 <= options[key] <= 1, "a probability in 0..1") for key in probabilities),
+        ("MASKED.RATIO", masked.RATIO, 0 <= masked.RATIO <= 1, "a share in 0..1"),
+        ("MASKED.BLOCK_SIZE", masked.BLOCK_SIZE, masked.BLOCK_SIZE > 0, "at least 1 pixel"),
+        ("MASKED.WEIGHT", masked.WEIGHT, masked.WEIGHT >= 0, "at least 0"),
+        ("FEATURE_DISTANCE.WEIGHT", distance.WEIGHT, distance.WEIGHT >= 0, "at least 0"),
+        ("FEATURE_DISTANCE.MIN_SHARE", share, 0.5 < share <= 1, "a share in (0.5, 1], which one class alone can have"),
+    ):
+        if not ok:
+            yield f"SELF_TRAINING.{key}: expected {expected}, found {value}; change it."
+
+
+def _self_training_switches(cfg) -> Iterator[str]:
+    options = cfg.SELF_TRAINING
+    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.names
+    for name in options.FEATURE_DISTANCE.CLASSES if options.FEATURE_DISTANCE.ENABLED else ():
+        if name not in names:
+            yield (
+                f"SELF_TRAINING.FEATURE_DISTANCE.CLASSES: expected names among {', '.join(names)}, found '{name}'; "
+                "correct it."
+            )
+    switches = {
+        "MASKED.ENABLED": options.MASKED.ENABLED,
+        "FEATURE_DISTANCE.ENABLED": options.FEATURE_DISTANCE.ENABLED,
+        "INSTANCE_LOSSES": options.INSTANCE_LOSSES,
+    }
+    unused = "" if cfg.TRAINER.NAME == "SelfTrainingTrainer" else f"{cfg.TRAINER.NAME}, which has no such term"
+    for key, on in switches.items():
+        semantic = "MODEL.TASK semantic, which has no instances"
+        why = unused or (semantic if key == "INSTANCE_LOSSES" and cfg.MODEL.TASK == "semantic" else "")
+        if on and why:
+            yield f"SELF_TRAINING.{key}: expected False with {why}, found True; set it to False."
