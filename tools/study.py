@@ -1,30 +1,27 @@
 """Run configurations over seeds on Streets and compare them; finished runs are kept, so it can be stopped at any time.
 
-    python tools/study.py --root output/study/datasets --output output/study --seeds 0 1 2 --jobs 2 [--opts KEY VALUE ...]
+    python tools/study.py --root output/study/datasets --output output/study --seeds 0 1 2 --jobs 2 [--opts KEY VALUE]
 
-The first configuration is the reference of the gains. Every run is `tools/train_net.py` with a seed and a folder of its own;
-the result is the last iteration: of the teacher where there is one (--model student: of the student), else of the only model.
+The first configuration is the reference of the gains. Every run is `tools/train_net.py` with a seed and a folder of its
+own; the result is the last iteration: of the teacher where there is one (--model student: of the student), else of the
+only model. `tools/report.py output/study/*/seed*` makes a report of the same runs.
 """
 
 import argparse
-import json
 import os
-import statistics
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.evaluation.gains import run_scores, score_table
+from gbw_panoptic.evaluation.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ("source_only", "self_training", "self_training_gbw", "target_oracle")
-#: Column -> task, metric.
-COLUMNS = {
-    "PQ": ("panoptic", "PQ"), "SQ": ("panoptic", "SQ"), "RQ": ("panoptic", "RQ"), "mIoU": ("semantic", "mIoU"),
-    "mean recall": ("semantic", "mean_recall"), "rare recall": ("semantic", "rare_recall"),
-}  # fmt: skip
 
 
 def main() -> None:
@@ -37,19 +34,26 @@ def main() -> None:
             done += 1
             print(f"[{done}/{len(runs)}] {config} seed {seed}: {status}", flush=True)
     results = {
-        config: [headline(output / config / f"seed{seed}", arguments) for seed in arguments.seeds]
+        config: {
+            seed: run_scores(headline(output / config / f"seed{seed}", arguments.model), arguments.protocol)
+            for seed in arguments.seeds
+        }
         for config in arguments.configs
     }
-    files.write_json(output / "study.json", {"seeds": arguments.seeds, "protocol": arguments.protocol, "runs": results})
-    text = table(results)
-    (output / "study.md").write_text(text)
+    runs = {config: list(scores.values()) for config, scores in results.items()}
+    files.write_json(output / "study.json", {"seeds": arguments.seeds, "protocol": arguments.protocol, "runs": runs})
+    rows = {(config,): scores for config, scores in results.items()}
+    first = arguments.configs[0]
+    text = score_table(rows, ["configuration"], baseline=(first,), gains=["PQ"])
+    text += f"\n\nProtocol {arguments.protocol}; mean ± standard error over seeds; gains over {first} paired by seed.\n"
+    files.atomic_write(output / "study.md", text.encode())
     print(text)
 
 
 def train(config: str, seed: int, output: Path, arguments: argparse.Namespace) -> str:
     """One run in a process of its own; its output goes to ``stdout.txt`` in the run's folder."""
     folder = output / config / f"seed{seed}"
-    if result_file(folder, arguments.model, config).is_file():
+    if headline(folder, arguments.model):
         return "kept"
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--config-file", arguments.folder + f"/{config}.yaml"]
@@ -68,38 +72,13 @@ def train(config: str, seed: int, output: Path, arguments: argparse.Namespace) -
     return "trained"
 
 
-def result_file(folder: Path, model: str, config: str) -> Path:
-    """Supervised runs have no teacher: their student is their result."""
-    adapts = config not in ("source_only", "target_oracle")
-    return folder / "inference" / f"{model if adapts else 'student'}.json"
-
-
-def headline(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    with open(result_file(folder, arguments.model, folder.parent.name)) as file:
-        scores = json.load(file)["scores"]
-    return {name: scores[task][arguments.protocol][metric] for name, (task, metric) in COLUMNS.items()}
-
-
-def table(results: dict[str, list[dict[str, float]]]) -> str:
-    """Markdown: mean and standard error over seeds, and the paired gain in PQ over the first configuration."""
-    reference = next(iter(results.values()))
-    lines = [
-        f"| configuration | {' | '.join(COLUMNS)} | PQ gain over {next(iter(results))} |",
-        "|---|" + "---|" * (len(COLUMNS) + 1),
-    ]
-    for config, runs in results.items():
-        cells = [spread([run[column] for run in runs]) for column in COLUMNS]
-        gain = spread([run["PQ"] - base["PQ"] for run, base in zip(runs, reference)]) if runs is not reference else ""
-        lines.append(f"| {config} | {' | '.join(cells)} | {gain} |")
-    return "\n".join(lines) + "\n"
-
-
-def spread(values: list[float]) -> str:
-    """``mean ± standard error``."""
-    mean = statistics.fmean(values)
-    if len(values) < 2:
-        return f"{mean:.1f}"
-    return f"{mean:.1f} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
+def headline(folder: Path, model: str) -> Mapping | None:
+    """Result file of a finished run; supervised runs have no teacher: their student is their result."""
+    run = RunFolder.read(folder)
+    if not run.is_finished:
+        return None
+    dataset = run.headline()["dataset"]
+    return run.evaluation(model, dataset) or run.evaluation("student", dataset)
 
 
 def parse() -> argparse.Namespace:

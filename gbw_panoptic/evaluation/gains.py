@@ -40,7 +40,7 @@ class Gain(Spread):
     paired: bool
 
     def __str__(self) -> str:
-        return f"{self.mean:+.1f}" + self._error() + ("" if self.paired else " (unpaired)")
+        return f"{round(self.mean, 1) + 0.0:+.1f}" + self._error() + ("" if self.paired else " (unpaired)")
 
 
 def spread(values: Iterable[float]) -> Spread:
@@ -54,8 +54,8 @@ def gain(values: Mapping[int, float], baseline: Mapping[int, float]) -> Gain:
     """Difference of two configurations' values by seed.
 
     Runs of the same seed share initial weights and the order of images, so that much of the spread over seeds cancels
-    in their differences. Seeds that only one side has are left out; where no seed is shared, the means are subtracted and
-    the errors add up in quadrature.
+    in their differences. Seeds that only one side has are left out; where no seed is shared, the means are subtracted
+    and the errors add up in quadrature.
     """
     seeds = [seed for seed in values if seed in baseline]
     if seeds:
@@ -68,8 +68,8 @@ def gain(values: Mapping[int, float], baseline: Mapping[int, float]) -> Gain:
 
 def run_scores(evaluation: Mapping, protocol: str) -> dict[str, float]:
     """The :data:`COLUMNS` that a result file holds for a protocol."""
-    found = {name: evaluation["scores"].get(task, {}).get(protocol, {}).get(key) for name, (task, key) in COLUMNS.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    held = {task: protocols.get(protocol, {}) for task, protocols in evaluation["scores"].items()}
+    return {name: held[task][key] for name, (task, key) in COLUMNS.items() if key in held.get(task, {})}
 
 
 def column(scores: Scores, name: str) -> dict[int, float]:
@@ -97,7 +97,7 @@ def score_table(
         ]
         return [*key, len(scores), *means, *differences]
 
-    titles = [*header, "seeds", *names, *(f"{name} gain over {' '.join(baseline)}" for name in gains)]
+    titles = [*header, "seeds", *names, *(f"{name} gain" for name in gains)]
     return table([cells(key, scores) for key, scores in rows.items()], titles)
 
 

@@ -47,8 +47,9 @@ def oracle_section(
         yield "One evaluation, at the last iteration (`TEST.EVAL_PERIOD 0`): there is nothing to choose from."
         return
     yield (
-        f"The evaluation with the highest {metric} was picked by looking at the target's validation labels, which unsupervised "
-        "adaptation does not have. It says what stopping at the best moment could have given, and takes part in no other table."
+        f"The evaluation with the highest {metric} was picked by looking at the target's validation labels, which "
+        "unsupervised adaptation does not have. It says what stopping at the best moment could have given, and takes "
+        "part in no other table."
     )
     cells = []
     for key, choices in rows.items():
@@ -60,4 +61,5 @@ def oracle_section(
                 ", ".join(str(choice.iteration) for choice in chosen),
             ]
         )  # fmt: skip
-    yield table(cells, [*header, f"{metric} of oracle_best", f"{metric} of the last iteration", "difference", "chosen iteration"])
+    titles = [f"{metric} of oracle_best", f"{metric} of the last iteration", "difference", "chosen iteration"]
+    yield table(cells, [*header, *titles])

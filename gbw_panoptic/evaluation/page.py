@@ -9,8 +9,10 @@ from urllib.parse import quote
 from tabulate import tabulate
 
 from .. import files
+from ..taxonomy import CITYSCAPES
 
 _PICTURES = "report"
+_UNKNOWN_COLOR = (90, 90, 90)
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,17 @@ def table(rows: Sequence[Sequence], header: Sequence[str]) -> str:
     columns = list(zip(*rows)) or [()] * len(header)
     is_text = [all(isinstance(value, str) for value in column) for column in columns]
     return tabulate(cells, header, "pipe", disable_numparse=True, colalign=_alignment(is_text) if rows else None)
+
+
+def plain(value: object) -> str:
+    """A configuration's value as text."""
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def class_colors(names: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Official colours; grey for unknown names."""
+    official = dict(zip(CITYSCAPES.names, CITYSCAPES.colors))
+    return [official.get(name, _UNKNOWN_COLOR) for name in names]
 
 
 def title(metric: str) -> str:

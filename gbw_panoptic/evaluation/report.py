@@ -6,17 +6,15 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..taxonomy import CITYSCAPES
 from ..visualization import plots
 from ..visualization.curves import curves
 from .oracle import METRICS, oracle_best, oracle_section
-from .page import Page, table, title
-from .results import averaged_classes, class_table, headline_task
+from .page import Page, class_colors, plain, table, title
+from .results import CURVES, averaged_classes, class_table, headline_task
 from .run_folder import RunFolder
 
 _PANOPTIC_METRICS = ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff", "N")
 _SEMANTIC_METRICS = ("mIoU", "mean_recall", "mean_precision", "fwIoU", "rare_recall", "rare_precision", "rare_IoU", "N")
-_UNKNOWN_COLOR = (90, 90, 90)
 
 
 def write_report(output_dir: str | Path, *, destination: str | Path | None = None, protocol: str | None = None) -> str:
@@ -78,8 +76,8 @@ class _Report:
             averaged, absent = averaged_classes(self.scores)
             yield (
                 f"**{numbers}** on `{self.evaluation['dataset']}` ({self.evaluation['images']} images), protocol "
-                f"`{self.protocol}`, {self.evaluation['model']}, {self._iteration()}; N = {self.scores['N']} classes averaged: "
-                f"{', '.join(averaged)}" + (f" (do not occur: {', '.join(absent)})." if absent else ".")
+                f"`{self.protocol}`, {self.evaluation['model']}, {self._iteration()}; N = {self.scores['N']} classes "
+                f"averaged: {', '.join(averaged)}" + (f" (do not occur: {', '.join(absent)})." if absent else ".")
             )
         yield self._facts()
 
@@ -119,7 +117,7 @@ class _Report:
                 cells = [[*row[:3], *(row[3].get(m) for m in columns)] for row in rows]
                 yield f"### {task.capitalize()} (percent)"
                 yield table(cells, ["data set", "protocol", "model", *map(title, columns)])
-        rare = {row: None for e in evaluations for row in rare_classes(e)}
+        rare = {row: None for e in evaluations for row in _rare_classes(e)}
         yield from ("Rare classes (fewest labelled source pixels): " + "; ".join(rare) + ".",) if rare else ()
 
     def classes(self) -> Iterator[str]:
@@ -140,7 +138,7 @@ class _Report:
         yield "## Confusion of classes"
         found = self.evaluation and self.evaluation.get("confusion")
         if not found:
-            yield NO_CONFUSION
+            yield "No result files." if self.evaluation is None else f"The result file holds {NO_CONFUSION}"
             return
         picture = plots.confusion_matrix(found["classes"], np.array(found["pixels"]))
         yield f"Of every true class's pixels, the share that the {self.evaluation['model']} takes for each class."
@@ -201,27 +199,11 @@ class _Report:
                 yield self.page.link(picture, picture.stem)
 
 
-#: Task, metric of the curves over a training's evaluations.
-CURVES = (
-    ("panoptic", "PQ"), ("panoptic", "RQ"), ("semantic", "mIoU"), ("semantic", "mean_recall"),
-    ("semantic", "rare_recall"), ("semantic", "mean_precision"),
-)  # fmt: skip
-NO_CONFUSION = "No confusion matrix in the result files (they are of an older version); `train_net.py --eval-only` writes it."
+NO_CONFUSION = "no confusion matrix (an older version wrote it); `train_net.py --eval-only` adds one."
 
 
-def rare_classes(evaluation: Mapping) -> Iterator[str]:
+def _rare_classes(evaluation: Mapping) -> Iterator[str]:
     """What ``rare`` means in each protocol of a result file."""
     for protocol, scores in evaluation["scores"].get("semantic", {}).items():
         if "rare_classes" in scores:
             yield f"protocol {protocol}, k = {len(scores['rare_classes'])}: {', '.join(scores['rare_classes'])}"
-
-
-def class_colors(names: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Official colours; grey for unknown names."""
-    official = dict(zip(CITYSCAPES.names, CITYSCAPES.colors))
-    return [official.get(name, _UNKNOWN_COLOR) for name in names]
-
-
-def plain(value: object) -> str:
-    """A configuration's value as text."""
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

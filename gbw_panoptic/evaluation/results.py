@@ -10,8 +10,13 @@ from .semantic import SemanticConfusion, rarest_classes
 
 _PANOPTIC_COLUMNS = ("PQ", "SQ", "RQ", "tp", "fp", "fn", "recall")
 _SEMANTIC_COLUMNS = ("IoU", "precision", "recall")
+#: Task, metric of the curves over a training's evaluations.
+CURVES = (
+    ("panoptic", "PQ"), ("panoptic", "RQ"), ("semantic", "mIoU"), ("semantic", "mean_recall"),
+    ("semantic", "rare_recall"), ("semantic", "mean_precision"),
+)  # fmt: skip
 #: Per-class metrics that go to metrics.json, where every value costs a line in each plot's legend.
-_CURVES = {"panoptic": ("PQ",), "semantic": ("IoU", "recall")}
+_CLASS_CURVES = {"panoptic": ("PQ",), "semantic": ("IoU", "recall")}
 
 
 def panoptic_scores(quality: PanopticQuality, protocol: Protocol, taxonomy: Taxonomy) -> dict:
@@ -54,7 +59,7 @@ def flatten(scores: Mapping[str, Mapping[str, Mapping]]) -> OrderedDict:
             numbers = {key: value for key, value in values.items() if isinstance(value, (int, float))}
             classes = {
                 f"{metric}/{class_name}": class_scores[metric]
-                for metric in _CURVES[task]
+                for metric in _CLASS_CURVES[task]
                 for class_name, class_scores in values["per_class"].items()
             }
             flat[task][name] = OrderedDict({**numbers, **classes})

@@ -75,7 +75,7 @@ class RunFolder:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last iteration has been evaluated (by ``--eval-only``, which knows no iteration: whether anything has)."""
+        """Whether the last iteration has been evaluated (``--eval-only`` knows no iteration: whether anything has)."""
         evaluation, end = self.headline(), self.value("SOLVER.MAX_ITER")
         if evaluation is None:
             return False
@@ -122,7 +122,7 @@ def class_scalars(metrics: Sequence[dict], kind: str) -> dict[str, ClassSeries]:
     places: dict[str, list[str]] = {}
     for match in matches:
         places.setdefault(match["place"], []).append(match["name"])
-    found = {place: _class_series(metrics, place, kind, sorted(places[place], key=_class_order)) for place in places}
+    found = {place: _class_series(metrics, place, kind, sorted(places[place], key=class_order)) for place in places}
     # the reverse of the alphabet happens to be the order of thought: source, mixed, masked; sem_seg, offset, center
     return {place: found[place] for place in sorted(found, reverse=True) if found[place][1]}
 
@@ -138,7 +138,7 @@ def _class_series(metrics: Sequence[dict], place: str, kind: str, names: list[st
     return [line["iteration"] for line in lines], [name for name, o in zip(names, occurs) if o], values[:, occurs]
 
 
-def _class_order(name: str) -> tuple[int, str]:
+def class_order(name: str) -> tuple[int, str]:
     """Detectron2 writes metrics.json alphabetically; classes of another taxonomy come last."""
     return (CITYSCAPES.names.index(name), "") if name in CITYSCAPES.names else (CITYSCAPES.num_classes, name)
 

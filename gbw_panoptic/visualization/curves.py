@@ -39,13 +39,10 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Series]]], *, label: str, 
             handles[name] = _draw_line(axes, series, f"C{names.index(name)}")
         without_box(axes)
         axes.set_title(title, fontsize=10)
-        axes.set(xlabel="iteration", ylabel=label)
+        axes.set(xlabel="iteration", ylabel=label if axes.get_subplotspec().is_first_col() else "")
         axes.grid(color="#e5e5e5", linewidth=0.6)
         if logarithmic:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-            axes.yaxis.set_minor_formatter(NullFormatter())
+            _scale_logarithmically(axes)
         elif axes.dataLim.y0 >= 0:
             axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))
     for axes in grid[len(panels) :]:
@@ -55,6 +52,15 @@ def curves(panels: Mapping[str, Mapping[str, Sequence[Series]]], *, label: str, 
             handles.values(), handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9, handlelength=1.5
         )
     return png_bytes(figure)
+
+
+def _scale_logarithmically(axes: Axes) -> None:
+    """Plain numbers at round values: more of them where the axis spans less than a decade."""
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _draw_line(axes: Axes, several: Sequence[Series], color: str) -> Line2D:

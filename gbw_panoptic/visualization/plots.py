@@ -62,17 +62,20 @@ def class_bars(
     ends = values.copy()
     axes.barh(rows, values, color=[np.divide(c, 255) for c in colors], height=0.7)
     if errors is not None:
-        axes.errorbar(values, rows, xerr=errors, fmt="none", ecolor="#555555", elinewidth=1.2, capsize=2)
+        for color, width in (("white", 3), ("#333333", 1.2)):  # a light seam, for dark bars
+            axes.errorbar(values, rows, xerr=errors, fmt="none", ecolor=color, elinewidth=width, capsize=2)
         ends += errors
     if baseline is not None:
+        axes.scatter(baseline, rows, marker="|", s=160, color="white", linewidths=4, zorder=3)
         axes.scatter(baseline, rows, marker="|", s=160, color="black", linewidths=2, label=baseline_name, zorder=3)
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
         ends = np.maximum(ends, baseline)
+    style = {"textcoords": "offset points", "va": "center", "fontsize": 8}
     for row, value in enumerate(values):
-        axes.annotate(f"{value:.1f}", (ends[row], row), (5, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(f"{value:.1f}", (ends[row], row), (5, 0), **style)
         if differences is not None:
-            text, color = f"{differences[row]:+.1f}", _signed_color(differences[row])
-            axes.annotate(text, (ends[row], row), (32, 0), textcoords="offset points", va="center", fontsize=8, color=color)
+            text, color = f"{round(differences[row], 1) + 0.0:+.1f}", _signed_color(differences[row])
+            axes.annotate(text, (ends[row], row), (32, 0), color=color, **style)
     axes.set(
         xlim=(0, 118 if differences is not None else 108),
         ylim=(len(names) - 0.4, -0.6),
@@ -166,7 +169,7 @@ def confusion_matrix(names: Sequence[str], pixels: np.ndarray) -> bytes:
 
     Args:
         names: [C] classes.
-        pixels: integer [C, C + 1], true classes by predicted ones; the last column is "no class", drawn where it occurs.
+        pixels: integer [C, C + 1], true classes by predicted ones; the last column is "no class", drawn if it occurs.
     """
     columns = len(names) + bool(pixels[:, -1].any())
     total = pixels.sum(axis=1, keepdims=True)
@@ -182,7 +185,9 @@ def confusion_matrix(names: Sequence[str], pixels: np.ndarray) -> bytes:
     for row in range(len(names)):
         axes.add_patch(Rectangle((row, row), 1, 1, fill=False, edgecolor="#999999", linewidth=0.9))
     axes.set(xlabel="predicted", ylabel="true", ylim=(len(names), 0))
-    axes.set_xticks(np.arange(columns) + 0.5, [*names, "no class"][:columns], fontsize=8, rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_xticks(np.arange(columns) + 0.5, [*names, "no class"][:columns], fontsize=8)
+    for text in axes.get_xticklabels():
+        text.set(rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(np.arange(len(names)) + 0.5, names, fontsize=8)
     figure.colorbar(mesh, ax=axes, pad=0.01).set_label("% of the true class's pixels", fontsize=9)
     without_box(axes)

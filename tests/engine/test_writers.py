@@ -96,7 +96,9 @@ def test_absent_or_only_a_folder_of_that_name(make_cfg, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="TRACKING.WANDB: expected the package wandb, found none; `pip install wandb`"):
         validate(cfg)
     (tmp_path / "wandb").mkdir()  # what wandb leaves where it has run
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: importlib.machinery.PathFinder.find_spec(name, [str(tmp_path)]))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: importlib.machinery.PathFinder.find_spec(name, [str(tmp_path)])
+    )
     with pytest.raises(UserError, match="TRACKING.WANDB"):
         validate(cfg)
 

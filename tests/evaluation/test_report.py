@@ -7,71 +7,19 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+from fabricated_run import CONFIG, fabricate_run, scores_of
 from PIL import Image
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation import results
-from gbw_panoptic.evaluation.panoptic_quality import PanopticQuality
 from gbw_panoptic.evaluation.report import write_report
 from gbw_panoptic.evaluation.run_folder import RunFolder, class_scalars, read_metrics
-from gbw_panoptic.evaluation.semantic import SemanticConfusion
-from gbw_panoptic.taxonomy import CITYSCAPES, PROTOCOLS
-
-CONFIG = """
-TRAINER: {NAME: SelfTrainingTrainer}
-MODEL: {TASK: panoptic}
-DATASETS: {TRAIN: [synthia_panoptic_train], TARGET: [cityscapes_uda_images_train], TEST: [cityscapes_uda_panoptic_val]}
-TEST: {MODEL: teacher}
-"""
-
-
-def scores_of(seed: int, protocols: tuple[str, ...]) -> dict:
-    rng = np.random.default_rng(seed)
-    quality = PanopticQuality([{"id": c, "isthing": thing} for c, thing in enumerate(CITYSCAPES.is_thing)])
-    tp, fp, fn = rng.integers(1, 50, (3, 19))
-    quality.add_state({"tp": tp, "fp": fp, "fn": fn, "iou": tp * rng.uniform(0.5, 1, 19)})
-    confusion = SemanticConfusion(19)
-    confusion.matrix += rng.integers(1, 50, (19, 20)) + 200 * np.eye(19, 20, dtype=int)
-    panoptic = [PROTOCOLS[name] for name in protocols if "panoptic" in PROTOCOLS[name].tasks]
-    return {
-        "panoptic": {p.name: results.panoptic_scores(quality, p, CITYSCAPES) for p in panoptic},
-        "semantic": {
-            name: results.semantic_scores(
-                confusion, PROTOCOLS[name], CITYSCAPES, source_pixels=range(1, 20), num_rare=3
-            )
-            for name in protocols
-        },
-    }
-
-
-def metrics_lines() -> list[dict]:
-    lines = []
-    for iteration in range(19, 400, 20):
-        line = {"iteration": iteration, "total_loss": 3 / iteration, "source/loss_sem_seg": 2 / iteration, "lr": 1e-4}
-        for c, name in enumerate(CITYSCAPES.names):
-            if (c + iteration // 20) % 5:
-                line[f"gbw/source/semantic/weight/{name}"] = 0.5 + c / 19
-        lines.append(line)
-    return [*lines, {"iteration": 399, "teacher/panoptic/16/PQ": 41.5}]
+from gbw_panoptic.taxonomy import CITYSCAPES
 
 
 @pytest.fixture
 def run(tmp_path) -> Path:
     """A finished run's OUTPUT_DIR."""
-    folder = tmp_path / "my run"
-    panels = folder / "inference" / "panels" / "teacher"
-    panels.mkdir(parents=True)
-    (folder / "config.yaml").write_text(CONFIG)
-    (folder / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in metrics_lines()))
-    for seed, model in enumerate(("student", "teacher")):
-        content = {
-            "model": model, "dataset": "cityscapes_uda_panoptic_val", "iteration": 399, "images": 100,
-            "protocols": ["16", "13"], "scores": scores_of(seed, ("16", "13")),
-            "confusion": {"classes": CITYSCAPES.names, "pixels": np.ones((19, 20), int).tolist()},
-        }  # fmt: skip
-        (folder / "inference" / f"{model}.json").write_text(json.dumps(content))
-    Image.new("RGB", (8, 8)).save(panels / "frankfurt 0.png")
-    return folder
+    return fabricate_run(tmp_path / "my run", scores={"student": 0, "teacher": 1})
 
 
 def links(report: Path) -> list[Path]:
@@ -97,13 +45,13 @@ def test_finished_run(run):
         Image.open(path).load()
 
 
-def test_nothing_absolute_and_nothing_temporary_is_left(run):
+def test_nothing_absolute_and_nothing_temporary_is_left(run, no_drawing):
     text = Path(write_report(run)).read_text()
     assert str(run.parent) not in text
     assert not [path for path in run.rglob("*") if path.name.endswith(".tmp")]
 
 
-def test_running_job(run):
+def test_running_job(run, no_drawing):
     with open(run / "metrics.json", "a") as file:
         file.write('{"iteration": 419, "total_lo')
     for path in (run / "inference").glob("*.json"):
@@ -119,7 +67,7 @@ def test_empty_folder_names_what_is_missing(tmp_path):
         assert missing in text
 
 
-def test_damaged_files_are_skipped(run):
+def test_damaged_files_are_skipped(run, no_drawing):
     (run / "inference" / "student.json").write_text('{"model": ')
     (run / "config.yaml").write_text("a: [")
     text = Path(write_report(run)).read_text()
@@ -130,13 +78,13 @@ def test_damaged_files_are_skipped(run):
     )
 
 
-def test_evaluation_apart_from_training(run):
+def test_evaluation_apart_from_training(run, no_drawing):
     content = json.loads((run / "inference" / "teacher.json").read_text())
     (run / "inference" / "teacher.json").write_text(json.dumps({**content, "iteration": -1}))
     assert "teacher, iteration not recorded" in Path(write_report(run)).read_text()
 
 
-def test_oracle_best_is_set_apart(run):
+def test_oracle_best_is_set_apart(run, no_drawing):
     assert "nothing to choose from" in Path(write_report(run)).read_text()
     with open(run / "metrics.json", "a") as file:
         file.write('{"iteration": 199, "teacher/panoptic/16/PQ": 77.25, "student/panoptic/16/PQ": 3.0}\n')
@@ -158,7 +106,7 @@ def test_destination_and_protocol(run, tmp_path):
         write_report(run, protocol="19")
 
 
-def test_result_of_a_run_that_goes_on(run):
+def test_result_of_a_run_that_goes_on(run, no_drawing):
     (run / "config.yaml").write_text(CONFIG + "SOLVER: {MAX_ITER: 800}\n")
     assert "teacher, iteration 399 (unfinished)" in Path(write_report(run)).read_text()
     assert not RunFolder.read(run).is_finished

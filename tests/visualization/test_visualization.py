@@ -230,7 +230,11 @@ def test_curves_draw_the_mean_of_several_runs():
 def test_confusion_shares_are_of_true_classes():
     pixels = np.array([[90, 10, 0], [0, 0, 0]])
     picture = plots.confusion_matrix(["road", "car"], pixels)
-    assert picture == plots.confusion_matrix(["road", "car"], 1000 * pixels) != plots.confusion_matrix(["car", "road"], pixels)
+    assert (
+        picture
+        == plots.confusion_matrix(["road", "car"], 1000 * pixels)
+        != plots.confusion_matrix(["car", "road"], pixels)
+    )
     with_void = plots.confusion_matrix(["road", "car"], pixels + [0, 0, 5])
     assert png_size(with_void)[0] > png_size(picture)[0]  # a column for pixels of no class
 

@@ -1,0 +1,238 @@
+"""report.md over several runs: tables by protocol with gains over a baseline, classes, confusion, curves, weights."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..visualization import plots
+from .comparison_pictures import ClassValues, class_bars, loss_curves, score_curves
+from .gains import Scores, gain, run_scores, score_table, spread
+from .oracle import METRICS, oracle_best, oracle_section
+from .page import Page, plain, table
+from .report import NO_CONFUSION
+from .results import averaged_classes, headline_task
+from .run_folder import RunFolder
+from .run_groups import Comparison, RunGroup, differing_keys, gather, progress
+
+_HEADER = ("configuration", "model")
+
+
+def write_comparison(
+    paths: Sequence[str | Path],
+    destination: str | Path,
+    *,
+    baseline: Sequence[str | Path] = (),
+    protocol: str | None = None,
+) -> str:
+    """Writes ``report.md`` and its plots (``report/*.png``) over the last iterations of several runs.
+
+    Runs that differ in nothing but the seed are one configuration: mean and standard error over seeds, gains paired by
+    seed. Unfinished runs are named and left out.
+
+    Args:
+        paths, baseline, protocol: see :func:`gbw_panoptic.evaluation.run_groups.gather`.
+        destination: folder of the report.
+
+    Returns:
+        the path of report.md.
+    """
+    comparison = gather(paths, baseline=baseline, protocol=protocol)
+    report = _ComparisonReport(comparison, Page(Path(destination) / "report.md"))
+    sections: Sequence[Callable[[], Iterator[str]]] = (
+        report.headline,
+        report.runs,
+        report.configurations,
+        report.protocols,
+        report.classes,
+        report.confusion,
+        report.curves,
+        report.weights,
+        report.oracle,
+    )
+    return report.page.write(block for section in sections for block in section())
+
+
+class _ComparisonReport:
+    """The sections of the page, each an iterator over Markdown blocks."""
+
+    def __init__(self, comparison: Comparison, page: Page) -> None:
+        self.comparison, self.page = comparison, page
+        self.groups, self.protocol = comparison.groups, comparison.protocol
+        self.reference = self._headline(comparison.baseline.first)
+        self.task = headline_task(self.reference, self.protocol)
+        self.baseline = (comparison.baseline.name, self.reference["model"])
+
+    def _headline(self, run: RunFolder) -> Mapping:
+        return run.headline(self.comparison.dataset)
+
+    def _scores(self, group: RunGroup, model: str, protocol: str) -> Scores:
+        found = {seed: run.evaluation(model, self.comparison.dataset) for seed, run in group.runs.items()}
+        return {seed: run_scores(e, protocol) for seed, e in found.items() if e and protocol in e["protocols"]}
+
+    def headline(self) -> Iterator[str]:
+        comparison, scores = self.comparison, self.reference["scores"][self.task][self.protocol]
+        averaged, absent = averaged_classes(scores)
+        others = ", ".join(group.name for group in self.groups[1:])
+        yield f"# {others} against {comparison.baseline.name}" if others else f"# {comparison.baseline.name}"
+        baseline = " ".join(self.baseline)
+        yield (
+            f"Last iterations on `{comparison.dataset}` ({self.reference['images']} images), protocol "
+            f"`{self.protocol}`, in percent. Mean ± standard error over seeds; gains over the {baseline} "
+            f"are means of differences between runs of the same seed. N = {scores['N']} classes averaged: {', '.join(averaged)}"
+            + (f" (do not occur: {', '.join(absent)})." if absent else ".")
+        )
+        rows = {}
+        for group in self.groups:
+            model = self._headline(group.first)["model"]
+            rows[group.name, model] = self._scores(group, model, self.protocol)
+        gains = ("PQ", "mIoU", "mean recall") if self.task == "panoptic" else ("mIoU", "mean recall")
+        yield score_table(rows, _HEADER, baseline=self.baseline, gains=gains)
+
+    def runs(self) -> Iterator[str]:
+        yield "## Runs"
+        metric, rows = METRICS[self.task], []
+        for group in self.groups:
+            for seed, run in sorted(group.runs.items()):
+                evaluation = self._headline(run)
+                iteration = evaluation.get("iteration")
+                known = "not recorded" if iteration is None or iteration < 0 else str(iteration)
+                score = float(evaluation["scores"][self.task][self.protocol][metric])
+                folder = f"`{self.comparison.labels[run.path]}`"
+                rows.append([group.name, str(seed), evaluation["model"], known, score, folder])
+        yield table(rows, ["configuration", "seed", "model", "iteration", metric, "folder"])
+        if self.comparison.unfinished:
+            yield (
+                "Unfinished and left out: "
+                + "; ".join(
+                    f"`{self.comparison.labels[run.path]}` ({progress(run)})" for run in self.comparison.unfinished
+                )
+                + "."
+            )
+
+    def configurations(self) -> Iterator[str]:
+        differences = differing_keys(self.groups)
+        if differences:
+            yield "## What differs"
+            rows = [
+                [f"`{key}`", *("-" if value is None else plain(value) or "none" for value in values)]
+                for key, values in differences.items()
+            ]
+            yield table(rows, ["key", *(group.name for group in self.groups)])
+
+    def protocols(self) -> Iterator[str]:
+        yield "## Results by protocol"
+        protocols = [
+            protocol
+            for protocol in self.reference["protocols"]
+            if all(protocol in self._headline(run)["protocols"] for group in self.groups for run in group.runs.values())
+        ]
+        for protocol in protocols:
+            yield f"### {protocol}"
+            found = {
+                (group.name, model): self._scores(group, model, protocol)
+                for group in self.groups
+                for model in ("student", "teacher")
+            }
+            rows = {key: scores for key, scores in found.items() if scores}
+            metric = METRICS[headline_task(self.reference, protocol)]
+            yield score_table(rows, _HEADER, baseline=self.baseline, gains=(metric,))
+        yield from self._rare_classes()
+
+    def _rare_classes(self) -> Iterator[str]:
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for group in self.groups:
+            names = self._headline(group.first)["scores"]["semantic"][self.protocol].get("rare_classes", ())
+            groups.setdefault(tuple(names), []).append(group.name)
+        known = {", ".join(members): ", ".join(names) for names, members in groups.items() if names}
+        meaning = f"Rare classes (fewest labelled source pixels; protocol {self.protocol})"
+        if len(known) == 1:
+            yield f"{meaning}: {', '.join(known.values())}."
+        elif known:
+            lists = "; ".join(f"of {members}: {names}" for members, names in known.items())
+            yield f"{meaning} differ, and rare recall compares only between equal ones: {lists}."
+
+    def _class_values(self, group: RunGroup, task: str, metric: str) -> ClassValues:
+        """Class -> seed -> percent, of the headline model."""
+        values: dict[str, dict[int, float]] = {}
+        for seed, run in group.runs.items():
+            for name, scores in self._headline(run)["scores"][task][self.protocol]["per_class"].items():
+                values.setdefault(name, {})[seed] = scores[metric]
+        return values
+
+    def classes(self) -> Iterator[str]:
+        yield "## Classes"
+        metrics = [("panoptic", "PQ")] if self.task == "panoptic" else []
+        for task, metric in [*metrics, ("semantic", "IoU"), ("semantic", "recall")]:
+            by_group = {group.name: self._class_values(group, task, metric) for group in self.groups}
+            reference = by_group[self.baseline[0]]
+            yield f"### {metric}"
+            others = self.groups[1:] or self.groups
+            for index, group in enumerate(others):
+                label = f"{metric} (%), {group.name}, protocol {self.protocol}"
+                picture = class_bars(by_group[group.name], reference, label=label, baseline_name=self.baseline[0])
+                yield self.page.picture(f"classes_{metric}_{index}.png", picture, f"{metric} per class of {group.name}")
+            nowhere = [name for name in reference if not any(any(v[name].values()) for v in by_group.values())]
+            rows = [
+                [name, *(_with_gain(values[name], reference[name]) for values in by_group.values())]
+                for name in reference
+                if name not in nowhere
+            ]
+            yield table(rows, ["class", *by_group])
+            yield from (f"0 in every run: {', '.join(nowhere)}.",) if nowhere else ()
+
+    def confusion(self) -> Iterator[str]:
+        yield "## Confusion of classes"
+        yield "Of every true class's pixels, the share that the headline model takes for each class, over all seeds."
+        lacking = []
+        for index, group in enumerate(self.groups):
+            found = [self._headline(run).get("confusion") for run in group.runs.values()]
+            if not all(found):
+                lacking.append(group.name)
+                continue
+            yield f"### {group.name}"
+            pixels = np.sum([matrix["pixels"] for matrix in found], axis=0)
+            picture = plots.confusion_matrix(found[0]["classes"], pixels)
+            yield self.page.picture(f"confusion_{index}.png", picture, f"confusion matrix of {group.name}")
+        yield from (f"A result file of {', '.join(lacking)} holds {NO_CONFUSION}",) if lacking else ()
+
+    def curves(self) -> Iterator[str]:
+        yield "## Curves"
+        yield "Thick: mean over seeds; thin: every seed."
+        losses = loss_curves(self.groups)
+        if losses:
+            yield self.page.picture("losses.png", losses, "losses over iterations")
+        scores = score_curves(self.groups, self._headline, self.protocol)
+        if scores:
+            yield f"Scores of the headline models during training, protocol {self.protocol}:"
+            yield self.page.picture("scores.png", scores, "scores over iterations")
+        else:
+            yield "No curves of scores: the runs were evaluated once, at the last iteration (`TEST.EVAL_PERIOD 0`)."
+
+    def weights(self) -> Iterator[str]:
+        yield "## Class weights"
+        found = [(group, index, group.class_weights()) for index, group in enumerate(self.groups)]
+        if not any(weights for _, _, weights in found):
+            yield "None of the runs has logged class weights."
+        for group, index, weights in found:
+            if weights:
+                yield f"### {group.name}" + (", mean over seeds" if len(group.runs) > 1 else "")
+            for place, (iterations, names, values) in weights.items():
+                picture = plots.class_heat_maps([[plots.HeatMap(place, "weight", iterations, names, values)]])
+                name = f"weights_{index}_{place.replace('/', '_')}.png"
+                yield self.page.picture(name, picture, f"class weights of {place} in {group.name}")
+
+    def oracle(self) -> Iterator[str]:
+        rows: dict[tuple[str, ...], dict] = {}
+        for group in self.groups:
+            for seed, run in sorted(group.runs.items()):
+                for evaluation in run.evaluations:
+                    if evaluation["dataset"] == self.comparison.dataset and self.protocol in evaluation["protocols"]:
+                        choice = oracle_best(run, evaluation, self.protocol)
+                        rows.setdefault((group.name, evaluation["model"]), {}).update({seed: choice} if choice else {})
+        yield from oracle_section(rows, list(_HEADER), metric=METRICS[self.task])
+
+
+def _with_gain(values: Mapping[int, float], reference: Mapping[int, float]) -> str:
+    mean = spread(values.values())
+    return str(mean) if values is reference else f"{mean.mean:.1f} ({gain(values, reference)})"

@@ -1,0 +1,45 @@
+"""tools/report.py: one run, several, and its sentences."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import report
+
+TOOL = Path(report.__file__)
+
+
+def call(monkeypatch, *arguments) -> dict:
+    """What the tool hands on, by function."""
+    calls = {}
+    monkeypatch.setattr(sys, "argv", ["report.py", *map(str, arguments)])
+    for name in ("write_report", "write_comparison"):
+        monkeypatch.setattr(
+            report, name, lambda *args, name=name, **options: calls.update({name: (args, options)}) or "path"
+        )
+    report.main()
+    return calls
+
+
+def test_one_run_is_a_report_and_several_are_a_comparison(monkeypatch, capsys):
+    assert call(monkeypatch, "run") == {"write_report": (("run",), {"destination": None, "protocol": None})}
+    assert call(monkeypatch, "a", "b", "--output", "out", "--protocol", "16") == {
+        "write_comparison": ((["a", "b"], "out"), {"baseline": [], "protocol": "16"})
+    }
+    assert call(monkeypatch, "a", "--baseline", "b", "c") == {
+        "write_comparison": ((["a"], report.DEFAULT_OUTPUT), {"baseline": ["b", "c"], "protocol": None})
+    }
+    assert capsys.readouterr().out == "Report: path\n" * 3
+
+
+def test_errors_are_one_sentence(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(TOOL.parents[1])}
+    (tmp_path / "empty").mkdir()
+    for arguments, words in (
+        ([tmp_path / "absent"], "found nothing at"),
+        ([tmp_path / "empty", tmp_path / "absent"], "found neither in"),
+    ):
+        done = subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True, env=environment)
+        assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
+        assert done.stderr.startswith("error: expected ")

@@ -1,0 +1,41 @@
+"""Report on one run, or compare several: Markdown and PNG, from what the runs have written.
+
+    python tools/report.py output/run                                  report.md in the run's own folder
+    python tools/report.py output/study/*/seed* --baseline output/study/source_only/seed* --output output/comparison
+
+Runs that differ in nothing but the seed are one configuration: means with standard errors, gains paired by seed.
+"""
+
+import argparse
+
+from gbw_panoptic import cli
+from gbw_panoptic.evaluation.comparison_report import write_comparison
+from gbw_panoptic.evaluation.report import write_report
+
+DEFAULT_OUTPUT = "output/comparison"
+
+
+def main() -> None:
+    arguments = parse()
+    if len(arguments.runs) == 1 and not arguments.baseline:
+        path = write_report(arguments.runs[0], destination=arguments.output, protocol=arguments.protocol)
+    else:
+        path = write_comparison(
+            arguments.runs, arguments.output or DEFAULT_OUTPUT, baseline=arguments.baseline, protocol=arguments.protocol
+        )
+    print(f"Report: {path}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="OUTPUT_DIR of a run")
+    parser.add_argument(
+        "--baseline", nargs="+", default=[], metavar="RUN", help="runs of one configuration (default: the first RUN's)"
+    )
+    parser.add_argument("--output", metavar="DIR", help=f"default: the run's own folder; of several, {DEFAULT_OUTPUT}")
+    parser.add_argument("--protocol", help="of the headline; default: the first of TEST.PROTOCOLS")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    cli.run(main)
