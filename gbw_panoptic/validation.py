@@ -114,6 +114,13 @@ def _data_sets(cfg) -> Iterator[str]:
             if name not in known or not hasattr(MetadataCatalog.get(name), "taxonomy"):
                 ours = sorted(n for n in known if hasattr(MetadataCatalog.get(n), "taxonomy"))
                 yield f"DATASETS.{key}: expected one of {', '.join(ours)}, found '{name}'; correct the name."
+    for key in ("TRAIN", "TEST"):
+        for name in cfg.DATASETS[key]:
+            if MetadataCatalog.get(name).get("labelled_classes") == ():
+                yield (
+                    f"DATASETS.{key}: expected a data set with labels, found '{name}', which is images alone; name it in "
+                    "DATASETS.TARGET, or a labelled one here."
+                )
     classes = {name: MetadataCatalog.get(name).taxonomy.num_classes for name in cfg.DATASETS.TRAIN + cfg.DATASETS.TEST}
     for name, count in classes.items():
         if count != cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES:

@@ -1,6 +1,6 @@
 """Print the environment, then which data sets are there, what is missing and how to get it.
 
-    python tools/doctor.py [--root FOLDER]
+    python tools/doctor.py [--root FOLDER] [--custom FILE]
 """
 
 import argparse
@@ -80,26 +80,29 @@ def describe_environment() -> Iterator[tuple[str, str]]:
         yield from describe_extras(importlib.metadata.requires(PROJECT) or [])
 
 
-def print_data_sets(root: Path) -> None:
-    """Print state and remedy of every known data set below ``root``."""
+def print_data_sets(root: Path, custom: Path | None) -> None:
+    """Print state and remedy of every known data set below ``root``; ``custom`` describes the user's own."""
     from gbw_panoptic.data.preparation import status
 
     print(f"\nData sets below {root}")
-    for dataset in status(root):
-        print(f"  {dataset.name:<12} {dataset.state:<11} {dataset.detail}")
+    found = status(root, custom)
+    width = max(len(dataset.name) for dataset in found)
+    for dataset in found:
+        print(f"  {dataset.name:<{width}}  {dataset.state:<11} {dataset.detail}")
         if dataset.remedy:
-            print(f"  {'':<12} {'':<11} -> {dataset.remedy}")
+            print(f"  {'':<{width}}  {'':<11} -> {dataset.remedy}")
 
 
 def main() -> None:
     """Print both parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("DETECTRON2_DATASETS", "datasets")))
-    root = parser.parse_args().root
+    parser.add_argument("--custom", type=Path, help="YAML file of your own data sets (default: custom.yaml in the root)")
+    arguments = parser.parse_args()
     print("Environment")
     for name, description in describe_environment():
         print(f"  {name:<24} {description}")
-    print_data_sets(root)
+    print_data_sets(arguments.root, arguments.custom)
 
 
 if __name__ == "__main__":

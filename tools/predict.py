@@ -107,7 +107,7 @@ def files_of_model(arguments: argparse.Namespace) -> tuple[str, str]:
 def prepare(arguments: argparse.Namespace, config_file: str):
     """The checked configuration, with the sizes that --resize asks for."""
     cfg = load_config(config_file, arguments.opts)
-    register_all()
+    register_all(custom=cfg.DATASETS.CUSTOM)
     adapt_to_machine(cfg)
     cfg.MODEL.WEIGHTS = ""  # of the beginning of training
     cfg.OUTPUT_DIR = arguments.output

@@ -20,6 +20,7 @@ from .layout import (
     label_command,
     list_images,
     missing_download,
+    name_of_file,
     prepare_command,
 )
 from .published import CITYSCAPES_TRAIN, CITYSCAPES_VAL, FOGGY, GTA5_TRAIN, SYNTHIA_TRAIN, VISTAS_TRAIN, VISTAS_VAL
@@ -78,9 +79,7 @@ def load_panoptic_records(root: Path, split: Split) -> list[dict]:
     _require_prepared(root / split.panoptic_root, root, split)
     records = []
     for annotation in load_panoptic_json(path, CITYSCAPES, info=split.panoptic_info):
-        name = names.get(annotation.image_id)
-        if split.raw_json:
-            name = ImageName("", annotation.image_id, annotation.image_file)
+        name = name_of_file(annotation.image_file) if split.raw_json else names.get(annotation.image_id)
         if name is None:
             raise UserError(
                 f"expected an image {annotation.image_id} in {root / split.image_root} as {path} says, found none; "

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -435,3 +436,53 @@ def test_status_of_own_data_sets(root):
     assert state() == ("complete", "")
     (root / "dashcam/1/0.PNG").unlink()
     assert state()[0] == "incomplete" and "correct `images` of mine: drive" in state()[1]
+
+
+def test_the_example_of_the_documentation_is_valid(tmp_path):
+    (text,) = re.findall(r"```yaml\n(.*?)```", (REPOSITORY / "datasets/README.md").read_text(), re.DOTALL)
+    describe(tmp_path, text)
+    register_all(str(tmp_path))
+    assert {n for n in DatasetCatalog if n.startswith("city_of_x")} == {
+        "city_of_x_panoptic_train", "city_of_x_images_train", "city_of_x_images_dashcam"
+    }  # fmt: skip
+    train = MetadataCatalog.get("city_of_x_panoptic_train")
+    assert train.labelled_classes == CITYSCAPES.ids("road", "car", "truck")
+    assert train.image_root == str(tmp_path / "city_of_x/train")
+
+
+def test_the_catalog_table_of_the_documentation_is_complete(tmp_path):
+    register_all(str(tmp_path))
+    text = (REPOSITORY / "datasets/README.md").read_text()
+    cells = re.findall(r"`([^`]*)`", text[text.index("## Names in the catalog") : text.index("## Streets (")])
+    documented = {name for cell in cells for name in expand(cell)}
+    ours = {n for n in DatasetCatalog if MetadataCatalog.get(n).get("prepare_command")}
+    assert len(ours) == 16 and ours <= documented
+
+
+def expand(text: str) -> list[str]:
+    """What the braces of a shell would make of ``text``."""
+    match = re.search(r"\{([^{}]*)\}", text)
+    if not match:
+        return [text]
+    return [name for part in match[1].split(",") for name in expand(text[: match.start()] + part + text[match.end() :])]
+
+
+COCO = next((p / "shared/data/coco_panoptic_sample" for p in REPOSITORY.parents if (p / "shared/data").is_dir()), None)
+
+
+@pytest.mark.skipif(COCO is None, reason="the sample photographs of COCO are not part of the project")
+def test_photographs_of_coco(tmp_path):
+    classes = {"person": "person", "truck": "truck", "tree-merged": "vegetation", "sky-other-merged": "sky"}
+    split = {"images": "input_images", "panoptic_json": "panoptic_examples.json", "panoptic_root": "panoptic_examples"}
+    describe(tmp_path, {"coco": {"categories": classes, "splits": {"s": {k: str(COCO / v) for k, v in split.items()}}}})
+    (report,) = prepare("coco", tmp_path, workers=1)
+    assert not report.faults and not check("coco", tmp_path, workers=1)[0].faults
+    raw = json.loads((COCO / "panoptic_examples.json").read_text())
+    ids = {c["id"]: classes[c["name"]] for c in raw["categories"] if c["name"] in classes}
+    segments = [s for a in raw["annotations"] for s in a["segments_info"] if s["category_id"] in ids]
+    for class_id, name in enumerate(CITYSCAPES.names):
+        area = sum(s["area"] for s in segments if ids[s["category_id"]] == name)
+        assert report.statistics.pixels[class_id] == area
+    prepared = json.loads((tmp_path / "custom/coco/panoptic_s.json").read_text())
+    people = [s for a in prepared["annotations"] for s in a["segments_info"] if s["category_id"] == 24 and not s["iscrowd"]]
+    assert len(people) == sum(ids[s["category_id"]] == "person" and not s["iscrowd"] for s in segments) > 20

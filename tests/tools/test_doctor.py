@@ -20,9 +20,9 @@ def test_doctor_reports_versions_and_missing_data_sets_and_how_to_get_them(tmp_p
     for package in ("torch", "numpy", "cityscapesScripts"):
         assert doctor.version(package) in report
     data_sets = report.split("Data sets below")[1]
-    for name in ("synthia", "cityscapes", "gta5"):
+    for name in ("synthia", "cityscapes", "gta5", "foggy_cityscapes", "mapillary_vistas"):
         assert name in data_sets
-    assert data_sets.count("missing") == data_sets.count("->") >= 3
+    assert data_sets.count("missing") == data_sets.count("->") >= 5
     assert not (tmp_path / "nothing here").exists()
 
 

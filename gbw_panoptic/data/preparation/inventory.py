@@ -86,7 +86,8 @@ def _split_status(root: Path, split: Split) -> tuple[State, str, list[str]]:
     unlabelled = not raw if split.raw_json else raw < images and prepared < images
     if images < (expected or 1) or unlabelled:
         state: State = "missing" if images == raw == 0 else "incomplete"
-        return state, detail, [*downloads, f"run `{prepare_command(root, split)}`"]
+        commands = dict.fromkeys((label_command(root, split), prepare_command(root, split)))
+        return state, detail, [*downloads, *(f"run `{command}`" for command in commands)]
     return "raw" if prepared == 0 else "incomplete", detail, [f"run `{label_command(root, split)}`"]
 
 
