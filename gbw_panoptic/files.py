@@ -50,7 +50,8 @@ def read_panoptic(path: str | os.PathLike) -> np.ndarray:
     image = _decode(path)
     if image.mode != "RGB":
         raise UserError(
-            f"expected an 8-bit RGB panoptic PNG, found mode {image.mode} in {path}; prepare the data set again"
+            f"expected an 8-bit RGB panoptic PNG, found mode {image.mode} in {path}; save segment ids as R + 256 G + "
+            "65536 B, or prepare the data set again"
         )
     # Pillow keeps four bytes per pixel: with the colours in the low three, a pixel is its id.
     pixels = np.frombuffer(image.tobytes("raw", "RGBX"), "<i4").reshape(image.height, image.width)

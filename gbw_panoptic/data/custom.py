@@ -59,7 +59,7 @@ def load_custom(root: Path, custom: str | os.PathLike | None = None) -> dict[str
     Raises:
         UserError: the file is missing or wrong.
     """
-    path = root / CUSTOM_FILE if not custom else Path(custom).expanduser()
+    path = Path(os.path.abspath(Path(custom).expanduser() if custom else root / CUSTOM_FILE))
     if not custom and not path.is_file():
         return {}
     content = files.read_yaml(path)

@@ -48,7 +48,7 @@ class Split:
         labels_of: the data set whose preparation makes the labels, where it is another one.
         group: splits that are either all there or not wanted; "" = must be there.
         alternative: the same split as another edition of the data set has it.
-        described_in: the YAML file that describes a data set of the user's own.
+        described_in: absolute path of the YAML file that describes a data set of the user's own.
     """
 
     dataset: str
@@ -187,7 +187,8 @@ def expected_splits(root: Path, splits: Iterable[Split]) -> list[Split]:
 
 def prepare_command(root: Path, split: Split) -> str:
     """The command that prepares the data set of ``split``."""
-    custom = [] if split.described_in in ("", str(root / CUSTOM_FILE)) else ["--custom", split.described_in]
+    is_default = split.described_in in ("", os.path.abspath(root / CUSTOM_FILE))
+    custom = [] if is_default else ["--custom", split.described_in]
     return shlex.join(["python", "datasets/prepare.py", split.dataset, "--root", str(root), *custom])
 
 

@@ -206,6 +206,20 @@ def test_another_file_and_absolute_paths(root, tmp_path_factory):
     assert load_custom(root) == {}
 
 
+def test_relative_paths_find_the_finished_labels_again(root, monkeypatch):
+    monkeypatch.chdir(root.parent)
+    here = Path(root.name)
+    folder = root / "custom/mine/panoptic_train"
+    prepare("mine", here, workers=1)
+    written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    prepare("mine", here, workers=1, custom=here / "custom.yaml")
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == written and len(written) == 3
+    assert {s.name: s.state for s in status(here)}["mine"] == "complete"
+    register_all(str(here), str(here / "custom.yaml"))
+    assert MetadataCatalog.get(LABELLED).prepare_command == f"python datasets/prepare.py mine --root {here}"
+    check_datasets([LABELLED, "mine_images_drive"])
+
+
 # --- changed descriptions ---
 
 
@@ -484,5 +498,6 @@ def test_photographs_of_coco(tmp_path):
         area = sum(s["area"] for s in segments if ids[s["category_id"]] == name)
         assert report.statistics.pixels[class_id] == area
     prepared = json.loads((tmp_path / "custom/coco/panoptic_s.json").read_text())
-    people = [s for a in prepared["annotations"] for s in a["segments_info"] if s["category_id"] == 24 and not s["iscrowd"]]
+    made = [s for annotation in prepared["annotations"] for s in annotation["segments_info"]]
+    people = [s for s in made if s["category_id"] == 24 and not s["iscrowd"]]
     assert len(people) == sum(ids[s["category_id"]] == "person" and not s["iscrowd"] for s in segments) > 20

@@ -39,8 +39,8 @@ def prepare(
     Raises:
         UserError: nothing to prepare: the message says what is missing and where to get it.
     """
-    found = [(split, list_raw(root, split)) for split in expected_splits(root, find_data_set(root, dataset, custom))]
-    # ... so that all that is missing is said before hours of work
+    splits = expected_splits(root, find_data_set(root, dataset, custom))
+    found = [(split, list_raw(root, split)) for split in splits]  # all that is missing is said before hours of work
     return [_prepare_split(root, split, raw, workers, overwrite) for split, raw in found]
 
 
