@@ -15,10 +15,13 @@ from panopticapi.utils import rgb2id
 from PIL import Image
 
 from gbw_panoptic.data import check_datasets, register_all
+from gbw_panoptic.data.categories import SegmentClass
 from gbw_panoptic.data.custom import load_custom
 from gbw_panoptic.data.label_maps import read_label_map
 from gbw_panoptic.data.preparation import check, prepare, status
+from gbw_panoptic.data.preparation.faults import FaultError
 from gbw_panoptic.data.preparation.faults import FaultKind as K
+from gbw_panoptic.data.preparation.panoptic_ids import remap_segments
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES
@@ -204,6 +207,22 @@ def test_another_file_and_absolute_paths(root, tmp_path_factory):
         register_all(str(root), str(elsewhere / "none.yaml"))
     (root / "custom.yaml").write_text("# nothing yet\n")
     assert load_custom(root) == {}
+
+
+def test_two_workers_equal_one(root):
+    prepare("mine", root, workers=1)
+    one = contents(root)
+    reports = prepare("mine", root, workers=2, overwrite=True)
+    assert contents(root) == one and not any(report.faults for report in reports)
+
+
+def test_too_many_instances_do_not_run_into_the_next_class():
+    ids = np.arange(1, 1002, dtype=np.int32)[None]
+    segments = [{"id": int(i), "category_id": 3} for i in ids[0]]
+    classes = {3: SegmentClass(CITYSCAPES.names.index("car"), False)}
+    with pytest.raises(FaultError, match="1001 instances"):
+        remap_segments(ids, segments, classes)
+    assert np.array_equal(remap_segments(ids[:, :-1], segments[:-1], classes), ids[:, :-1] + 25999)
 
 
 def test_relative_paths_find_the_finished_labels_again(root, monkeypatch):
