@@ -125,7 +125,7 @@ def _draw_heat_map(figure: Figure, axes: Axes, heat_map: HeatMap, *, with_names:
     axes.set_yticks(np.arange(len(heat_map.names)), heat_map.names, fontsize=9)
     axes.tick_params(axis="y", left=with_names, labelleft=with_names)
     axes.tick_params(axis="x", labelsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     without_box(axes)
     beyond = (np.nanmin(values, initial=norm.vmax) < norm.vmin, np.nanmax(values, initial=norm.vmin) > norm.vmax)
     bar = figure.colorbar(mesh, ax=axes, pad=0.01, aspect=30, extend=_EXTEND[beyond])
