@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.projects.panoptic_deeplab import add_panoptic_deeplab_config
 from torch.nn.parallel import DistributedDataParallel
+from two_ranks import on_two_ranks
 
 METHODS = (Path(__file__).parents[1] / "docs" / "methods.md").read_text()
 NUM_CLASSES, SIDE = 19, 32
@@ -110,21 +109,16 @@ def test_the_state_is_in_detectron2s_checkpoints_and_an_older_one_loads(tmp_path
     assert model.state_dict()[STATE].any() and torch.equal(again.state_dict()[STATE], model.state_dict()[STATE])
 
 
-def _rank(rank: int, file: str, results) -> None:
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+def _train_on_a_rank(rank: int) -> tuple[torch.Tensor, torch.Tensor]:
     model = DistributedDataParallel(patch(plain_model()))
     for step in range(2):  # other images on each rank
         sum(model(batch(seed=10 * step + rank)).values()).backward()
-    loss = model.module.sem_seg_head.loss
-    results[rank] = (loss.statistics["source"]["weight"], model.module.sem_seg_head.predictor.weight.grad)
-    dist.destroy_process_group()
+    head = model.module.sem_seg_head
+    return head.loss.statistics["source"]["weight"], head.predictor.weight.grad
 
 
 @pytest.mark.slow
 def test_two_ranks_have_the_same_weights_and_gradients(tmp_path):
-    with mp.Manager() as manager:
-        results = manager.dict()
-        mp.spawn(_rank, (tmp_path / "rendezvous", results), nprocs=2)
-        (weights, gradient), (other_weights, other_gradient) = results[0], results[1]
+    (weights, gradient), (other_weights, other_gradient) = on_two_ranks(_train_on_a_rank, tmp_path)
     assert torch.equal(weights, other_weights) and weights.std() > 0
     assert torch.equal(gradient, other_gradient) and gradient.abs().sum() > 0
