@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from ..errors import UserError
 from .. import files
 from .mappers import SourceMapper, TargetMapper
-from .samplers import Domain, EpochSampler, RareClassSampler, Sampler, rank_positions
+from .samplers import Domain, Draw, EpochSampler, RareClassSampler, Sampler, rank_positions
 from .statistics import ClassStatistics
 from .streams import BadFile, SampleStream, data_loader
 from .views import resize_image, shortest_edge_size
@@ -53,6 +53,7 @@ class DomainLoader:
 
     Attributes:
         consumed: samples of each domain that were handed out, over all ranks.
+        source_sampler: which image comes at which position.
         bad_files: the unreadable files met so far on this rank.
     """
 
@@ -82,6 +83,7 @@ class DomainLoader:
                 f"{images_per_batch} for {world_size}; set it to a multiple of {world_size}"
             )
         self.consumed = start_position
+        self.source_sampler = source.sampler
         self.bad_files: set[str] = set()
         self.images_per_batch = images_per_batch
         self.max_bad_files = max_bad_files
@@ -96,6 +98,11 @@ class DomainLoader:
                 raise UserError(f"expected images, found no readable file: {bad[-1].message}")
             self.consumed += self.images_per_batch
             yield DomainBatch(*samples) if len(samples) == 2 else DomainBatch(samples[0], [])
+
+    def source_draws(self, start: int) -> list[Draw]:
+        """What this rank's source samples were drawn for in the step that begins at position ``start``."""
+        positions = rank_positions(start, rank=self._steps.rank, batch_size=self._steps.batch_size)
+        return [self.source_sampler.draw(position) for position in positions]
 
     def state_dict(self) -> dict[str, int]:
         return {"consumed": self.consumed}

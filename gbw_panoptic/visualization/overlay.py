@@ -72,7 +72,7 @@ def instance_contours(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
 
 def _write_names(picture: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     """Class names at the thickest place of each segment, large segments first, none over another or over the border."""
-    size = max(10, min(panoptic.shape) // 36)
+    size = max(12, min(panoptic.shape) // 36)
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
     taken: list[Box] = []

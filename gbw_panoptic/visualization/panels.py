@@ -72,7 +72,7 @@ def make_panel(
     scale = _CELL_WIDTH / image.shape[1]
     size = (_CELL_WIDTH, max(1, round(scale * image.shape[0])))
     image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    truth, prediction, errors = (_resize_map(values, size) for values in (truth, prediction, errors))
+    truth, prediction, errors = (resize_map(values, size) for values in (truth, prediction, errors))
     cells = {
         "Image": image,
         "Ground truth": draw_panoptic(image, truth, taxonomy, opacity=0.7, names=False),
@@ -81,9 +81,9 @@ def make_panel(
     }
     occurring = np.unique(np.concatenate([class_map(values, taxonomy).ravel() for values in (truth, prediction)]))
     chips = [(taxonomy.names[c], taxonomy.colors[c]) for c in occurring.tolist() if c != taxonomy.ignore_label]
-    grid = _grid(list(cells.items()), columns=2)
+    grid = draw_grid(list(cells.items()), columns=2)
     width = grid.shape[1]
-    return np.concatenate([grid, _legend(chips, width), _legend([*_ERRORS.values(), ("void", None)], width)])
+    return np.concatenate([grid, draw_legend(chips, width), draw_legend([*_ERRORS.values(), ("void", None)], width)])
 
 
 def make_overlay(
@@ -107,13 +107,13 @@ def make_overlay(
     if scale != 1:
         size = tuple(max(1, round(scale * length)) for length in image.shape[1::-1])
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-        panoptic = _resize_map(panoptic, size)
+        panoptic = resize_map(panoptic, size)
     has_void = classes is not None or bool((panoptic < 0).any())
     if classes is None:
         classes = np.unique(np.unique(panoptic[panoptic >= 0]) // taxonomy.label_divisor).tolist()
     chips = [(taxonomy.names[c], taxonomy.colors[c]) for c in classes] + [("void", None)] * has_void
     picture = draw_panoptic(image, panoptic, taxonomy)
-    legend = _legend(chips, max(picture.shape[1], _LEGEND_WIDTH), size=max(_TEXT, min(image.shape[:2]) // 40))
+    legend = draw_legend(chips, max(picture.shape[1], _LEGEND_WIDTH), size=max(_TEXT, min(image.shape[:2]) // 40))
     if picture.shape[1] < legend.shape[1]:
         picture = cv2.copyMakeBorder(
             picture, 0, 0, 0, legend.shape[1] - picture.shape[1], cv2.BORDER_CONSTANT, value=_PAPER
@@ -121,14 +121,14 @@ def make_overlay(
     return np.concatenate([picture, legend])
 
 
-def _resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Nearest neighbour to (width, height), for integers of any size."""
     rows = (np.arange(size[1]) + 0.5) * values.shape[0] / size[1]
     columns = (np.arange(size[0]) + 0.5) * values.shape[1] / size[0]
     return values[np.ix_(rows.astype(int), columns.astype(int))]
 
 
-def _grid(cells: list[tuple[str, np.ndarray]], columns: int) -> np.ndarray:
+def draw_grid(cells: list[tuple[str, np.ndarray]], columns: int) -> np.ndarray:
     """Captioned pictures of one size on white."""
     height, width = cells[0][1].shape[:2]
     caption = text_size("X", _TEXT)[1] + _GAP // 2
@@ -142,20 +142,44 @@ def _grid(cells: list[tuple[str, np.ndarray]], columns: int) -> np.ndarray:
     return np.array(canvas)
 
 
-def _legend(chips: list[tuple[str, tuple[int, int, int] | None]], width: int, size: int = _TEXT) -> np.ndarray:
-    """Colour chips with names in as many lines as ``width`` needs; a chip without colour is hatched."""
+def draw_line(text: str, width: int, *, large: bool = False) -> np.ndarray:
+    """uint8 [line, width, 3]: a heading on white; cut off where it is too long."""
+    size = _TEXT * 7 // 5 if large else _TEXT
+    canvas = Image.new("RGB", (width, text_size("X", size)[1] + _GAP), _PAPER)
+    ImageDraw.Draw(canvas).text((_GAP, _GAP), text, fill=_INK, font=font(size))
+    return np.array(canvas)
+
+
+def draw_legend(
+    chips: list[tuple[str, tuple[int, int, int] | np.ndarray | None]], width: int, size: int = _TEXT
+) -> np.ndarray:
+    """Chips with names in as many lines as ``width`` needs.
+
+    Args:
+        chips: name and colour, picture (uint8 [h, w, 3], of about a line's height), or None: hatched.
+        width: in pixels.
+        size: of the text, in pixels.
+    """
     line, gap = text_size("X", size)[1], _GAP * size // _TEXT
+    pictures = [_chip(color, line) for _, color in chips]
     places, x, y = [], gap, gap // 2
-    for name, _ in chips:
-        needed = line + gap // 2 + text_size(name, size)[0] + 2 * gap
+    for (name, _), picture in zip(chips, pictures):
+        needed = picture.width + gap // 2 + text_size(name, size)[0] + 2 * gap
         if x + needed > width and x > gap:
             x, y = gap, y + line + gap // 2
         places.append((x, y))
         x += needed
     canvas = Image.new("RGB", (width, y + line + gap), _PAPER)
     draw = ImageDraw.Draw(canvas)
-    void = Image.fromarray(hatch(np.full((line, line, 3), 120, np.uint8)))
-    for (name, color), (x, y) in zip(chips, places):
-        canvas.paste(color or void, (x, y, x + line, y + line))
-        draw.text((x + line + gap // 2, y), name, fill=_INK, font=font(size))
+    for (name, _), picture, (x, y) in zip(chips, pictures, places):
+        canvas.paste(picture, (x, y))
+        draw.text((x + picture.width + gap // 2, y), name, fill=_INK, font=font(size))
     return np.array(canvas)
+
+
+def _chip(color: tuple[int, int, int] | np.ndarray | None, side: int) -> Image.Image:
+    if color is None:
+        return Image.fromarray(hatch(np.full((side, side, 3), 120, np.uint8)))
+    if isinstance(color, np.ndarray):
+        return Image.fromarray(color).resize((round(side * color.shape[1] / color.shape[0]), side))
+    return Image.new("RGB", (side, side), color)

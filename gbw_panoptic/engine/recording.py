@@ -1,0 +1,98 @@
+"""What a model is fed, taken where it is fed: training steps that are looked at."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from detectron2.engine import HookBase, hooks
+
+from ..adaptation import SelfTraining
+from ..adaptation.pseudo_instances import target_instances
+from ..data.loader import DomainBatch
+from ..data.samplers import Draw
+from .trainer import DomainAdaptationTrainer
+
+
+@dataclass
+class RecordedStep:
+    """One training step.
+
+    Attributes:
+        iteration: its number.
+        batch: what the loader gave.
+        draws: of the source samples.
+        fed: (branch, samples) of every call of the model, in order; samples as docs/architecture.md describes them. A
+            call that names no branch, and so has no losses of its own, is ``target``.
+        pseudo: per target image, as the teacher labelled it before anything was pasted: ``image``, ``sem_seg``,
+            ``sem_seg_weights`` and, with the panoptic task, instance targets; empty without a teacher.
+    """
+
+    iteration: int
+    batch: DomainBatch
+    draws: list[Draw]
+    fed: list[tuple[str, list[dict]]] = field(default_factory=list)
+    pseudo: list[dict] = field(default_factory=list)
+
+
+class StepRecorder(HookBase):
+    """Hands every step of a trainer to a function, behind the step."""
+
+    def __init__(self, on_step: Callable[[RecordedStep], None]) -> None:
+        self._on_step = on_step
+        self._step: RecordedStep | None = None
+
+    def before_train(self) -> None:
+        self._handle = self.trainer.model.register_forward_pre_hook(self._record, with_kwargs=True)
+        self.trainer._batches = self._remember(self.trainer._batches)
+        strategy = self.trainer.strategy
+        if isinstance(strategy, SelfTraining):
+            self._labeller = strategy.labeller
+            strategy.labeller = self._label
+
+    def after_step(self) -> None:
+        self._on_step(self._step)
+        self._step = None
+
+    def after_train(self) -> None:
+        self._handle.remove()
+        if isinstance(self.trainer.strategy, SelfTraining):
+            self.trainer.strategy.labeller = self._labeller
+
+    def _remember(self, batches: Iterator[DomainBatch]) -> Iterator[DomainBatch]:
+        for batch in batches:
+            loader = self.trainer.loader
+            draws = loader.source_draws(loader.consumed - loader.images_per_batch)
+            self._step = RecordedStep(self.trainer.iter, batch, draws)
+            yield batch
+
+    def _record(self, model, args: tuple, kwargs: dict) -> None:
+        samples = args[0] if args else kwargs["batched_inputs"]
+        branch = kwargs.get("branch", args[1] if len(args) > 1 else "target")
+        self._step.fed.append((branch, samples))
+
+    def _label(self, *args, **kwargs) -> tuple[list[dict], dict]:
+        labelled, health = self._labeller(*args, **kwargs)
+        strategy = self.trainer.strategy
+        for sample in labelled:
+            options = {"sigma": strategy.center_sigma, "ignore_label": strategy.ignore_label}
+            instances = target_instances(sample["instances"], **options) if "instances" in sample else {}
+            self._step.pseudo.append({**sample, **instances})
+        return labelled, health
+
+
+def record_steps(
+    trainer: DomainAdaptationTrainer, num: int, on_step: Callable[[RecordedStep], None], *, max_iter: int
+) -> None:
+    """Train ``num`` steps from where the trainer stands; nothing is evaluated, logged or saved.
+
+    Args:
+        max_iter: end of the learning rate's schedule; behind it the rate stays as it is.
+    """
+    start = trainer.start_iter
+    within = start + num <= max_iter
+    for hook in trainer._hooks:
+        if isinstance(hook, hooks.PeriodicWriter):
+            for writer in hook._writers:
+                writer.close()
+    trainer._hooks = [hook for hook in trainer._hooks if within and isinstance(hook, hooks.LRScheduler)]
+    trainer.register_hooks([StepRecorder(on_step)])
+    trainer.train(start, start + num)

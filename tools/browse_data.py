@@ -1,0 +1,176 @@
+"""Pictures of what a model is fed: one page per training step, and the sampling of the source.
+
+    python tools/browse_data.py --config-file configs/streets/self_training_gbw.yaml --output output/browse --num 4
+    python tools/browse_data.py --run output/demo --output output/browse        # goes on from its last checkpoint
+
+The steps are true ones: the trainer trains in memory, and the samples are taken from the calls of its model. Without a
+checkpoint these are the first steps of a run, where the teacher knows nothing yet; with one, those behind it.
+"""
+
+import argparse
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+# fvcore and Detectron2 script functions at import; a user can do nothing about it
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+import numpy as np
+from detectron2.data import MetadataCatalog
+from detectron2.utils.logger import setup_logger
+from torch import Tensor
+
+from gbw_panoptic import cli, files
+from gbw_panoptic.data import check_datasets, register_all
+from gbw_panoptic.data.samplers import RareClassSampler
+from gbw_panoptic.data.statistics import ClassStatistics
+from gbw_panoptic.engine.build import build_trainer, resume_or_load
+from gbw_panoptic.engine.recording import RecordedStep, record_steps
+from gbw_panoptic.engine.setup import adapt_to_machine, load_config
+from gbw_panoptic.engine.trainer import DomainAdaptationTrainer, QuietUserErrors
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.inference.weights import find_run
+from gbw_panoptic.taxonomy import Taxonomy
+from gbw_panoptic.validation import validate
+from gbw_panoptic.visualization.plots import class_bars
+from gbw_panoptic.visualization.samples import make_page, sample_cells
+
+
+def main() -> None:
+    arguments = parse()
+    setup_logger(name="gbw_panoptic")
+    logging.getLogger("detectron2.engine.train_loop").addFilter(QuietUserErrors())
+    output = Path(arguments.output)
+    if arguments.run:
+        arguments.config_file, arguments.weights = find_run(arguments.run)
+    cfg = load_config(arguments.config_file, arguments.opts)
+    register_all()
+    adapt_to_machine(cfg)
+    cfg.TRACKING.WANDB = False
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.OUTPUT_DIR = folder
+        validate(cfg)
+        check_datasets((*cfg.DATASETS.TRAIN, *cfg.DATASETS.TARGET))
+        output.mkdir(parents=True, exist_ok=True)
+        trainer = build_trainer(cfg)
+        origin = load(trainer, arguments.weights, cfg.MODEL.WEIGHTS)
+        sampling = write_sampling(trainer, cfg.DATASETS.TRAIN, output / "sampling.png")
+        pages = Pages(output, taxonomy_of(cfg.DATASETS.TRAIN), bgr=cfg.INPUT.FORMAT == "BGR", origin=origin)
+        with cli.progress(arguments.num, "Pages", unit="step") as bar:
+
+            def on_step(step: RecordedStep) -> None:
+                pages.write(step, sampling)
+                bar.update()
+
+            record_steps(trainer, arguments.num, on_step, max_iter=cfg.SOLVER.MAX_ITER)
+    print(f"Pages: {output}")
+
+
+def load(trainer: DomainAdaptationTrainer, checkpoint: str | None, initial_weights: str) -> str:
+    """Take the trainer to where the checkpoint was written; a few words on what the teacher then is."""
+    if not checkpoint:
+        resume_or_load(trainer, initial_weights, resume=False)
+        return "no checkpoint: the teacher has learnt nothing yet"
+    trainer.checkpointer.load(checkpoint)
+    missing = sorted(set(trainer.checkpointer.checkpointables) - trainer.checkpointer.contents)
+    if missing:
+        raise UserError(
+            f"--weights: expected a checkpoint of a run with this configuration, found none of {', '.join(missing)} in "
+            f"{checkpoint}; give that run's configuration, or set MODEL.WEIGHTS to begin a run with it."
+        )
+    return f"teacher of {checkpoint}"
+
+
+def write_sampling(trainer: DomainAdaptationTrainer, sources: tuple[str, ...], path: Path) -> dict[int, float]:
+    """Class -> probability of being drawn, and their picture; nothing without rare-class sampling."""
+    sampler = trainer.loader.source_sampler
+    if not isinstance(sampler, RareClassSampler):
+        return {}
+    probabilities = dict(zip(sampler.class_ids, sampler.probabilities.tolist()))
+    taxonomy = taxonomy_of(sources)
+    pixels = sum(ClassStatistics.load(MetadataCatalog.get(name).class_statistics).pixels for name in sources)
+    picture = class_bars(
+        [taxonomy.names[c] for c in probabilities],
+        [100 * p for p in probabilities.values()],
+        [taxonomy.colors[c] for c in probabilities],
+        label="probability that an image is drawn for the class (%)",
+        baseline=[100 * pixels[c] / pixels.sum() for c in probabilities],
+        baseline_name="share of source pixels",
+    )
+    files.atomic_write(path, picture)
+    return probabilities
+
+
+class Pages:
+    """Writes ``<iteration>.png``: for each place in the batch, source, target and what is made of both, a row each."""
+
+    def __init__(self, output: Path, taxonomy: Taxonomy, *, bgr: bool, origin: str) -> None:
+        """
+        Args:
+            bgr: whether the samples' images are in that channel order.
+            origin: of the teacher, for the title.
+        """
+        self.output = output
+        self.taxonomy = taxonomy
+        self.bgr = bgr
+        self.origin = origin
+
+    def write(self, step: RecordedStep, sampling: dict[int, float]) -> None:
+        """
+        Args:
+            sampling: class -> probability of being drawn.
+        """
+        rows = [row for index in range(len(step.draws)) for row in self._rows(step, index, sampling)]
+        drawn = [(heading, sample_cells(arrays, self.taxonomy)) for heading, arrays in rows]
+        labels = [np.unique(arrays["sem_seg"]) for _, arrays in rows if "sem_seg" in arrays]
+        classes = [c for c in np.unique(np.concatenate(labels)).tolist() if c < self.taxonomy.num_classes]
+        title = f"Iteration {step.iteration} ({self.origin})" if step.batch.target else f"Iteration {step.iteration}"
+        page = make_page(title, drawn, classes, self.taxonomy)
+        files.write_png(self.output / f"{step.iteration:07d}.png", page)
+
+    def _rows(self, step: RecordedStep, index: int, sampling: dict[int, float]) -> list[tuple[str, dict]]:
+        """Headings and samples of one place in the batch: source, target, whatever else was fed."""
+        source, drawn_for = Path(step.batch.source[index]["file_name"]).name, step.draws[index].class_id
+        if drawn_for is not None:
+            source += f", drawn for {self.taxonomy.names[drawn_for]} (P = {sampling[drawn_for]:.3f})"
+        rows = []
+        for branch, samples in step.fed:
+            for sample in samples[index : index + 1]:
+                name = source if branch == "source" else Path(sample.get("file_name", "")).name
+                heading = f"Pair {index + 1}: {branch}, as fed" + (f": {name}" if name else "")
+                rows.append((heading, self._arrays(sample)))
+        for target, pseudo in zip(step.batch.target[index : index + 1], step.pseudo[index : index + 1]):
+            heading = f"Pair {index + 1}: target, with the teacher's labels: {Path(target['file_name']).name}"
+            rows.insert(1, (heading, self._arrays({**pseudo, "valid_mask": target["valid_mask"]})))
+        return rows
+
+    def _arrays(self, sample: dict) -> dict[str, np.ndarray]:
+        arrays = {key: value.detach().cpu().numpy() for key, value in sample.items() if isinstance(value, Tensor)}
+        image = np.clip(np.rint(arrays["image"].transpose(1, 2, 0)), 0, 255).astype(np.uint8)
+        arrays["image"] = np.ascontiguousarray(image[..., ::-1] if self.bgr else image)
+        return arrays
+
+
+def taxonomy_of(sources: tuple[str, ...]) -> Taxonomy:
+    return MetadataCatalog.get(sources[0]).taxonomy
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config-file", help="of a training")
+    parser.add_argument("--weights", help="checkpoint of such a training, to go on from there")
+    parser.add_argument("--run", help="OUTPUT_DIR of a run, for its configuration and its last checkpoint")
+    parser.add_argument("--output", required=True, help="folder of the pages")
+    parser.add_argument("--num", type=int, default=4, help="steps, one page each")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
+    arguments = parser.parse_args()
+    if bool(arguments.config_file) == bool(arguments.run):
+        parser.error("give --config-file or --run")
+    if arguments.num < 1:
+        parser.error("--num: give at least 1")
+    return arguments
+
+
+if __name__ == "__main__":
+    cli.run(main)
