@@ -21,8 +21,9 @@ ALLOWED = {
     "weighting": COMMON | {"losses"},
     "modeling": COMMON | {"losses", "weighting", "data"},
     "adaptation": COMMON | {"data", "losses", "weighting"},
+    "active": COMMON | {"data", "losses"},
     "validation": COMMON | {"adaptation", "losses", "weighting"},
-    "engine": COMMON | {"config", "data", "losses", "weighting", "modeling", "adaptation", "evaluation", "validation"},
+    "engine": COMMON | {"config", "data", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "validation"},
     "inference": COMMON | {"data", "modeling", "evaluation", "visualization", "engine"},
 }
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -13,7 +13,8 @@ from benchmarks.timing import Comparison, alternate
 
 @pytest.mark.parametrize(
     "options",
-    [["targets", "--instances", "5"], ["postprocess", "--centers", "12"], ["pq", "--images", "2", "--things", "9"]],
+    [["targets", "--instances", "5"], ["postprocess", "--centers", "12"], ["pq", "--images", "2", "--things", "9"],
+     ["acquire", "--budget", "20"]],
     ids=lambda options: options[0],
 )
 def test_small_runs(options, capsys):
