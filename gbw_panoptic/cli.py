@@ -26,6 +26,6 @@ def run(main: Callable[[], int | None]) -> None:
 
 
 def progress(total: int | None, title: str, unit: str = "image") -> tqdm:
-    """A progress bar on stderr with the time that is left; a log file, which needs no smooth bar, gets a line in ten seconds."""
+    """A progress bar on stderr with the time that is left; log files get a line in ten seconds."""
     interval = 0.1 if sys.stderr.isatty() else 10.0
     return tqdm(total=total, desc=title, unit=unit, mininterval=interval, maxinterval=interval)

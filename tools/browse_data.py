@@ -43,11 +43,14 @@ def main() -> None:
     logging.getLogger("detectron2.engine.train_loop").addFilter(QuietUserErrors())
     output = Path(arguments.output)
     if arguments.run:
-        arguments.config_file, arguments.weights = find_run(arguments.run)
+        arguments.config_file, last = find_run(arguments.run)
+        arguments.weights = arguments.weights or last
     cfg = load_config(arguments.config_file, arguments.opts)
     register_all()
     adapt_to_machine(cfg)
     cfg.TRACKING.WANDB = False
+    if arguments.weights:
+        cfg.MODEL.WEIGHTS = ""  # with which that run began
     with tempfile.TemporaryDirectory() as folder:
         cfg.OUTPUT_DIR = folder
         validate(cfg)
@@ -68,18 +71,22 @@ def main() -> None:
 
 
 def load(trainer: DomainAdaptationTrainer, checkpoint: str | None, initial_weights: str) -> str:
-    """Take the trainer to where the checkpoint was written; a few words on what the teacher then is."""
+    """Take the trainer to where the checkpoint was written; words for where that is."""
     if not checkpoint:
         resume_or_load(trainer, initial_weights, resume=False)
-        return "no checkpoint: the teacher has learnt nothing yet"
-    trainer.checkpointer.load(checkpoint)
-    missing = sorted(set(trainer.checkpointer.checkpointables) - trainer.checkpointer.contents)
-    if missing:
+        return "of a new run"
+    try:
+        trainer.checkpointer.load(checkpoint)
+        missing = sorted(set(trainer.checkpointer.checkpointables) - trainer.checkpointer.contents)
+        found = f"none of {', '.join(missing)}" if missing else ""
+    except (RuntimeError, ValueError, KeyError) as error:  # states of other shapes
+        found = " ".join(str(error).split("\n\t")[:2])
+    if found:
         raise UserError(
-            f"--weights: expected a checkpoint of a run with this configuration, found none of {', '.join(missing)} in "
+            f"--weights: expected a checkpoint of a run with this configuration, found {found.rstrip('.')} in "
             f"{checkpoint}; give that run's configuration, or set MODEL.WEIGHTS to begin a run with it."
         )
-    return f"teacher of {checkpoint}"
+    return f"behind {checkpoint}"
 
 
 def write_sampling(trainer: DomainAdaptationTrainer, sources: tuple[str, ...], path: Path) -> dict[int, float]:
@@ -109,7 +116,7 @@ class Pages:
         """
         Args:
             bgr: whether the samples' images are in that channel order.
-            origin: of the teacher, for the title.
+            origin: of the first step, for the title.
         """
         self.output = output
         self.taxonomy = taxonomy
@@ -125,8 +132,7 @@ class Pages:
         drawn = [(heading, sample_cells(arrays, self.taxonomy)) for heading, arrays in rows]
         labels = [np.unique(arrays["sem_seg"]) for _, arrays in rows if "sem_seg" in arrays]
         classes = [c for c in np.unique(np.concatenate(labels)).tolist() if c < self.taxonomy.num_classes]
-        title = f"Iteration {step.iteration} ({self.origin})" if step.batch.target else f"Iteration {step.iteration}"
-        page = make_page(title, drawn, classes, self.taxonomy)
+        page = make_page(f"Iteration {step.iteration} {self.origin}", drawn, classes, self.taxonomy)
         files.write_png(self.output / f"{step.iteration:07d}.png", page)
 
     def _rows(self, step: RecordedStep, index: int, sampling: dict[int, float]) -> list[tuple[str, dict]]:

@@ -155,6 +155,8 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not arguments.input and not arguments.dataset:
         parser.error("give --input or --dataset")
+    if arguments.num is not None and arguments.num < 1:
+        parser.error("--num: give at least 1")
     return arguments
 
 

@@ -70,7 +70,7 @@ class PredictionJob:
         overlay = self.folder.picture_file("overlay", item.name, ".mp4")
         if self._is_kept(overlay, item):  # it appears behind its last frame's maps
             maps = self.folder.labels_file(f"{item.name}/0").parent
-            for path in sorted(maps.iterdir()):
+            for path in sorted(path for path in maps.iterdir() if self._is_kept(path, item)):
                 self.folder.keep_maps(f"{item.name}/{path.name.removesuffix('_labelIds.png')}", item.path.name)
             return
         reader = VideoReader(item.path)

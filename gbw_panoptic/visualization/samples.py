@@ -18,6 +18,7 @@ Sample = Mapping[str, np.ndarray]
 Cell = tuple[str, np.ndarray]
 _HEAT = (240, 228, 66)  # Okabe and Ito's yellow
 _CELL_HEIGHT, _CELL_WIDTHS = 336, (336, 600)
+_SCALE_TEXT = 26  # pixels, and so are chips that show a scale larger than those of classes
 _FEW = 3  # different weights that a caption lists
 
 
@@ -102,8 +103,9 @@ def make_page(
     parts = [draw_line(title, width, large=True)]
     for heading, grid in grids:
         parts += [draw_line(heading, width), _to_width(grid, width)]
-    chips = [(taxonomy.names[c], taxonomy.colors[c]) for c in classes] + [("not used: ignored, or weight 0", None)]
-    parts += [draw_legend(chips, width), draw_legend(_scales(), width)]
+    chips = [(taxonomy.names[c], taxonomy.colors[c]) for c in classes]
+    chips.append(("not used: ignored, or weight 0 of centres and offsets", None))
+    parts += [draw_legend(chips, width), draw_legend(_scales(), width, size=_SCALE_TEXT)]
     return np.concatenate(parts)
 
 

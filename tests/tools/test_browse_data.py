@@ -53,9 +53,10 @@ def test_channels_of_the_model_are_not_those_of_the_picture():
 
 
 def test_a_checkpoint_of_another_kind_is_refused(browse, tmp_path):
-    torch.save({"model": {}}, tmp_path / "w.pth")
-    with pytest.raises(UserError, match="--weights: expected a checkpoint of a run with this configuration.*teacher"):
-        browse("--config-file", CONFIGS / "self_training_gbw.yaml", "--weights", tmp_path / "w.pth")
+    for contents in ({"model": {}}, {"model": {}, "teacher": {"stem": torch.zeros(1)}, "trainer": {}}):
+        torch.save(contents, tmp_path / "w.pth")
+        with pytest.raises(UserError, match="--weights: expected a checkpoint of a run with this configuration.*found"):
+            browse("--config-file", CONFIGS / "self_training_gbw.yaml", "--weights", tmp_path / "w.pth")
     assert not list((tmp_path / "out").glob("*.png"))
 
 
