@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 # fvcore and Detectron2 script functions at import; a user can do nothing about it
@@ -40,8 +41,9 @@ def main() -> int:
     config_file, weights = files_of_model(arguments)
     cfg = prepare(arguments, config_file)
     records = records_of(arguments.dataset)
+    truths = {Path(record["file_name"]).resolve(): record for record in records}
     inputs, problems = find_inputs(arguments.input or [record["file_name"] for record in records], root)
-    inputs = inputs[: arguments.num]
+    inputs = named_as_in_truth(inputs, truths)[: arguments.num]
     if not inputs:
         raise UserError(problems[0])
     for problem in problems:
@@ -51,7 +53,6 @@ def main() -> int:
     try:
         since = begin(root, settings, inputs, resume=arguments.resume)
         folder = ResultFolder(root, predictor.taxonomy, panoptic=cfg.MODEL.TASK == "panoptic")
-        truths = {Path(record["file_name"]).resolve(): record for record in records}
         failed = predict(PredictionJob(predictor, folder, truths=truths, keep_since=since), inputs)
         folder.close()
     except OSError as error:
@@ -130,6 +131,15 @@ def records_of(dataset: str | None) -> list[dict]:
         raise UserError(f"--dataset: expected one of {', '.join(known)}, found '{dataset}'; correct the name.")
     check_datasets((dataset,))
     return DatasetCatalog.get(dataset)
+
+
+def named_as_in_truth(inputs: list[Input], truths: dict[Path, dict]) -> list[Input]:
+    """Inputs that are images of the data set under their ids there, by which evaluators find the truth."""
+    records = [truths.get(item.path.resolve()) for item in inputs]
+    renamed = [replace(item, name=str(r["image_id"])) if r else item for item, r in zip(inputs, records)]
+    if len({item.name for item in renamed}) < len(renamed):
+        raise UserError("expected other inputs to be named unlike images of --dataset, found a clash; predict them apart.")
+    return renamed
 
 
 def configuration_digest(cfg) -> str:
