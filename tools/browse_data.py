@@ -46,7 +46,7 @@ def main() -> None:
         arguments.config_file, last = find_run(arguments.run)
         arguments.weights = arguments.weights or last
     cfg = load_config(arguments.config_file, arguments.opts)
-    register_all()
+    register_all(custom=cfg.DATASETS.CUSTOM)
     adapt_to_machine(cfg)
     cfg.TRACKING.WANDB = False
     if arguments.weights:
