@@ -49,6 +49,14 @@ def test_same_picks_on_a_smooth_map(bar_radius, count):
     assert torch.equal(select_regions(score, count, bar_radius), naive(score, count, bar_radius))
 
 
+def test_a_sample_that_misleads_changes_nothing():
+    """Every fifth pixel, which the threshold is read off at this size, is far better than all others."""
+    score = torch.rand(512, 512, generator=torch.Generator().manual_seed(3))
+    score.view(-1)[:2000:5] += 10
+    score.view(-1)[1] = 5
+    assert torch.equal(select_regions(score, 300, 3), naive(score, 300, 3))
+
+
 def test_ties_go_to_the_lowest_row_major_index():
     assert select_regions(torch.zeros(3, 7), 3, 1).tolist() == [[0, 0], [0, 2], [0, 4]]
 

@@ -55,7 +55,7 @@ def _column_max(score: torch.Tensor, count: int, bar_radius: int) -> np.ndarray:
         column = values.argmax().item()
         row = rows[column].item()
         pick[:] = row, column
-        score[max(row - bar_radius, 0) : row + bar_radius + 1, max(column - bar_radius, 0) : column + bar_radius + 1] = -torch.inf
+        score[_square(row, column, bar_radius)] = -torch.inf
     return picks
 
 
@@ -65,8 +65,12 @@ def _argmax(score: torch.Tensor, count: int, bar_radius: int) -> np.ndarray:
     for pick in picks:
         row, column = divmod(int(values.argmax()), values.shape[1])
         pick[:] = row, column
-        values[max(row - bar_radius, 0) : row + bar_radius + 1, max(column - bar_radius, 0) : column + bar_radius + 1] = -np.inf
+        values[_square(row, column, bar_radius)] = -np.inf
     return picks
+
+
+def _square(row: int, column: int, radius: int) -> tuple[slice, slice]:
+    return tuple(slice(max(center - radius, 0), center + radius + 1) for center in (row, column))
 
 
 def _same_scores(score: torch.Tensor, *, exact: bool):

@@ -1,0 +1,201 @@
+"""The labels that were bought, on disk: one PNG per image, the picks of each round, and a manifest.
+
+    <folder>/labels/<image_id>.png           uint8 [H, W]: class id, 254 = bought but void, 255 = not bought
+    <folder>/picks/<round>/<image_id>.npy    int32 [K, 2] (row, column), best first
+    <folder>/manifest.json                   what every finished round asked for and got
+
+Picks are written before the labels that they buy, all of it atomically, and buying the same picks again changes nothing: a
+killed run repeats at most the image in flight. With the picks, later rounds can be taken back.
+"""
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import files
+from ..errors import UserError
+from .budget import RegionShape
+
+NOT_BOUGHT, BOUGHT_VOID = 255, 254
+_VERSION = 1
+
+
+class LabelStore:
+    """Labels of one target data set, bought in rounds 1, 2, ..."""
+
+    def __init__(self, folder: str | Path, class_names: tuple[str, ...], shape: RegionShape) -> None:
+        """
+        Args:
+            folder: made where there is none; what it holds is continued.
+
+        Raises:
+            UserError: the folder holds labels of other classes, or of regions of another shape.
+        """
+        self.folder = Path(folder)
+        self.class_names = tuple(class_names)
+        self.shape = shape
+        self._header = {
+            "version": _VERSION, "class_names": list(class_names),
+            "region": {"radius": shape.radius, "bar_radius": shape.bar_radius},
+        }  # fmt: skip
+        path = self.folder / "manifest.json"
+        self.rounds: list[dict[str, Any]] = []
+        if path.exists():
+            manifest = files.read_json(path)
+            for key, expected in self._header.items():
+                found = manifest.get(key) if isinstance(manifest, dict) else None
+                if found != expected:
+                    raise UserError(
+                        f"expected the {key} {expected} in {path}, found {found}; continue with the settings of that run, "
+                        "or take another folder for the labels"
+                    )
+            self.rounds = manifest["rounds"]
+
+    @property
+    def spent(self) -> int:
+        """Pixels of the budget that the finished rounds cost."""
+        return sum(entry["cost"] for entry in self.rounds)
+
+    def class_counts(self) -> Tensor:
+        """int64 [C]: pixels of each class that the finished rounds bought."""
+        rows = [[entry["classes"][name] for name in self.class_names] for entry in self.rounds]
+        return torch.tensor(rows, dtype=torch.int64).reshape(-1, len(self.class_names)).sum(0)
+
+    def check_round(self, number: int) -> None:
+        """
+        Raises:
+            UserError: round ``number`` is not the next one.
+        """
+        if number != len(self.rounds) + 1:
+            raise UserError(
+                f"expected round {len(self.rounds) + 1} after the {len(self.rounds)} in {self.folder}, found round {number}; "
+                "acquire the rounds in order, or take another folder for the labels"
+            )
+
+    def read(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
+        """uint8 [H, W] of ``size``, as the module says; all :data:`NOT_BOUGHT` where there is no file.
+
+        Raises:
+            UserError: the file is damaged or has another size.
+        """
+        path = self._label_path(image_id)
+        if not path.exists():
+            return np.full(size, NOT_BOUGHT, np.uint8)
+        labels = files.read_label(path)
+        if labels.shape != tuple(size):
+            raise UserError(
+                f"expected bought labels of the image's size {size[0]}x{size[1]}, found {labels.shape[0]}x{labels.shape[1]} "
+                f"in {path}; the images have changed: take another folder for the labels"
+            )
+        return labels
+
+    def training_labels(self, image_id: str, size: tuple[int, int], ignore_label: int) -> np.ndarray:
+        """uint8 [H, W]: class ids where a class was bought, ``ignore_label`` elsewhere."""
+        labels = self.read(image_id, size)
+        labels[labels >= len(self.class_names)] = ignore_label
+        return labels
+
+    def picks(self, number: int, image_id: str) -> Tensor | None:
+        """int64 [K, 2] of an image in a round; None where it has not been decided on."""
+        path = self._picks_path(number, image_id)
+        return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64)) if path.exists() else None
+
+    def plan(self, number: int, image_id: str, picks: Tensor) -> None:
+        """Write down what is to be bought."""
+        path, data = self._picks_path(number, image_id), io.BytesIO()
+        np.save(data, picks.numpy().astype(np.int32), allow_pickle=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.atomic_write(path, data.getvalue())
+
+    def forget_plan(self, number: int) -> None:
+        """Drop the picks of a round of which nothing was bought."""
+        shutil.rmtree(self.folder / "picks" / str(number), ignore_errors=True)
+
+    def buy(self, number: int, image_id: str, truth: np.ndarray) -> np.ndarray:
+        """Label the planned regions of an image with ``truth``, uint8 [H, W] of class ids and others for void.
+
+        Returns:
+            int64 [C + 1]: pixels of each class in these regions, void last.
+        """
+        region = self.shape.bought(self.picks(number, image_id), truth.shape).numpy()
+        void = len(self.class_names)
+        counts = np.bincount(np.minimum(truth[region], void), minlength=void + 1)
+        if region.any():
+            labels = self.read(image_id, truth.shape)
+            labels[region] = np.where(truth[region] < void, truth[region], BOUGHT_VOID)
+            self._label_path(image_id).parent.mkdir(parents=True, exist_ok=True)
+            files.write_png(self._label_path(image_id), labels)
+        return counts
+
+    def finish(self, number: int, counts: np.ndarray, *, cost: int, allowed: int, settings: dict[str, Any]) -> dict[str, Any]:
+        """Close a round: account for it and write the manifest.
+
+        Args:
+            counts: [C + 1] pixels that were bought, void last.
+            cost: of them, those that the budget pays.
+            allowed: pixels that this and all earlier rounds may cost together.
+
+        Returns:
+            The round's entry in the manifest.
+        """
+        if self.spent + cost > allowed:
+            raise RuntimeError(f"round {number} spent {self.spent + cost} pixels of {allowed}")
+        classes = dict(zip(self.class_names, counts[:-1].tolist()))
+        entry = {
+            "round": number, **settings, "allowed": allowed, "cost": cost, "pixels": int(counts.sum()),
+            "void": int(counts[-1]), "classes": classes,
+        }  # fmt: skip
+        self.rounds.append(entry)
+        entry["imbalance"] = imbalance(self.class_counts().numpy())
+        self._write_manifest()
+        return entry
+
+    def take_back(self, last: int) -> None:
+        """Undo all after round ``last``, finished or not: nothing that they bought stays."""
+        folders = {int(path.name): path for path in (self.folder / "picks").glob("*") if path.name.isdigit()}
+        later = sorted(number for number in folders if number > last)
+        if len(self.rounds) > last:
+            self.rounds = self.rounds[:last]
+            self._write_manifest()
+        for number in reversed(later):
+            for path in sorted(folders[number].glob("*.npy")):
+                label_path = self._label_path(path.stem)
+                if label_path.exists():
+                    labels = files.read_label(label_path)
+                    labels[self.shape.bought(self.picks(number, path.stem), labels.shape).numpy()] = NOT_BOUGHT
+                    files.write_png(label_path, labels)
+            shutil.rmtree(folders[number])
+
+    def _write_manifest(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(self.folder / "manifest.json", {**self._header, "rounds": self.rounds})
+
+    def _label_path(self, image_id: str) -> Path:
+        return self.folder / "labels" / f"{_safe(image_id)}.png"
+
+    def _picks_path(self, number: int, image_id: str) -> Path:
+        return self.folder / "picks" / str(number) / f"{_safe(image_id)}.npy"
+
+
+def imbalance(counts: np.ndarray) -> float:
+    """1 - entropy / ln C of the classes' shares of ``counts`` [C]: 0 = all equally often, 1 = one class alone (ours)."""
+    total = counts.sum()
+    if not total:
+        return 0.0
+    shares = counts[counts > 0] / total
+    return float(1 + (shares * np.log(shares)).sum() / np.log(len(counts)))
+
+
+def _safe(image_id: str) -> str:
+    try:
+        name = files.safe_file_name(image_id)
+    except ValueError as error:
+        raise UserError(f"expected an image id that can be a file name, found {error}; rename the image") from None
+    if "/" in name or "\\" in name:
+        raise UserError(f"expected an image id that can be a file name, found {image_id!r}; rename the image")
+    return name

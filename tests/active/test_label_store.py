@@ -1,0 +1,85 @@
+"""The store: what is bought is what is read, accounts are exact, a restart repeats nothing, rounds can be taken back."""
+
+import numpy as np
+import pytest
+import torch
+
+from gbw_panoptic.active.budget import RegionShape
+from gbw_panoptic.active.label_store import BOUGHT_VOID, NOT_BOUGHT, LabelStore, imbalance
+from gbw_panoptic.errors import UserError
+
+NAMES = ("road", "sky", "car")
+SHAPE = RegionShape(1, 2)
+
+
+def truth():
+    labels = np.zeros((10, 12), np.uint8)
+    labels[:, 4:8], labels[:, 8:] = 2, 255
+    return labels
+
+
+def bought_round(folder, number, picks):
+    store = LabelStore(folder, NAMES, SHAPE)
+    store.check_round(number)
+    store.plan(number, "a", torch.tensor(picks))
+    counts = store.buy(number, "a", truth())
+    store.finish(number, counts, cost=int(counts.sum()), allowed=100, settings={"method": "ripu"})
+    return store
+
+
+def test_what_is_bought_is_what_training_reads(tmp_path):
+    store = LabelStore(tmp_path, NAMES, SHAPE)
+    assert (store.read("a", (10, 12)) == NOT_BOUGHT).all()
+    store = bought_round(tmp_path, 1, [[0, 0], [5, 8]])
+    labels = LabelStore(tmp_path, NAMES, SHAPE).read("a", (10, 12))
+    assert (labels[:2, :2] == 0).all() and (labels[4:7, 7] == 2).all() and (labels[4:7, 8:10] == BOUGHT_VOID).all()
+    assert (labels != NOT_BOUGHT).sum() == 13
+    trained = store.training_labels("a", (10, 12), 255)
+    assert (trained == np.where(labels == BOUGHT_VOID, 255, labels)).all()
+    assert store.rounds[0]["classes"] == {"road": 4, "sky": 0, "car": 3} and store.rounds[0]["void"] == 6
+    assert store.spent == 13 and store.class_counts().tolist() == [4, 0, 3]
+
+
+def test_a_restart_goes_on_and_buys_nothing_twice(tmp_path):
+    store = LabelStore(tmp_path, NAMES, SHAPE)
+    store.plan(1, "a", torch.tensor([[0, 0]]))
+    first = store.buy(1, "a", truth())  # killed here, before the manifest
+    again = LabelStore(tmp_path, NAMES, SHAPE)
+    assert again.picks(1, "a").tolist() == [[0, 0]] and again.picks(1, "b") is None and again.spent == 0
+    assert np.array_equal(again.buy(1, "a", truth()), first)
+    assert (again.read("a", (10, 12)) != NOT_BOUGHT).sum() == 4
+
+
+def test_rounds_are_taken_back_without_a_trace(tmp_path):
+    bought_round(tmp_path, 1, [[0, 0]])
+    before = {p.relative_to(tmp_path): p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
+    bought_round(tmp_path, 2, [[5, 5]])
+    store = bought_round(tmp_path, 3, [[9, 0]])
+    store.plan(4, "a", torch.tensor([[0, 6]]))
+    store.buy(4, "a", truth())  # unfinished
+    store.take_back(1)
+    after = {p.relative_to(tmp_path): p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
+    assert after == before and store.spent == 4
+
+
+def test_accounts_are_exact(tmp_path):
+    store = LabelStore(tmp_path, NAMES, SHAPE)
+    with pytest.raises(RuntimeError, match="spent 11 pixels of 10"):
+        store.finish(1, np.array([11, 0, 0, 0]), cost=11, allowed=10, settings={})
+    assert imbalance(np.array([5, 5, 5])) == pytest.approx(0) and imbalance(np.array([5, 0, 0])) == 1
+    assert imbalance(np.zeros(3)) == 0 and 0 < imbalance(np.array([5, 1, 1])) < 1
+
+
+def test_bad_input_is_one_sentence(tmp_path):
+    store = bought_round(tmp_path, 1, [[0, 0]])
+    with pytest.raises(UserError, match="expected round 2 after the 1"):
+        store.check_round(1)
+    with pytest.raises(UserError, match="image's size 9x9, found 10x12"):
+        store.read("a", (9, 9))
+    with pytest.raises(UserError, match="expected the region"):
+        LabelStore(tmp_path, NAMES, RegionShape(0, 32))
+    with pytest.raises(UserError, match="expected the class_names"):
+        LabelStore(tmp_path, NAMES[:2], SHAPE)
+    for name in ("../a", "b/a", ""):
+        with pytest.raises(UserError, match="can be a file name"):
+            store.read(name, (10, 12))
