@@ -55,7 +55,7 @@ def metrics_file(run: Path) -> Path:
 
 
 def select(places: list[str], path: Path, branch: str | None, head: str | None) -> list[str]:
-    """The places (``branch/head``) that are wanted, in the order of metrics.json."""
+    """The places (``branch/head``) that are wanted."""
     if not places:
         raise UserError(
             f"expected class weights (gbw/...) in {path}, found none; train with WEIGHTING.SEMANTIC gbw, or wait until the "
