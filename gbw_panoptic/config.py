@@ -177,6 +177,7 @@ def _add_test_keys(cfg: CN) -> None:
     cfg.TEST.PROTOCOLS = ("19",)  # names in gbw_panoptic.taxonomy.PROTOCOLS; the first one is the headline
     cfg.TEST.MODEL = "student"  # whose last iteration is the headline: student or teacher (both are evaluated)
     cfg.TEST.RARE_CLASSES = 5  # the k source-rarest classes whose mean recall is reported
+    cfg.TEST.INSTANCE_AP = False  # Cityscapes AP of the panoptic maps' things, too
     cfg.TEST.NUM_PANELS = 8  # pictures (image, truth, prediction, error) in the report
 
 

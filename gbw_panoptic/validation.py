@@ -195,6 +195,11 @@ def _protocols(cfg) -> Iterator[str]:
                 f"TEST.PROTOCOLS: expected a protocol over classes that the source labels, found '{name}', which averages "
                 f"over {', '.join(missing)} that {', '.join(cfg.DATASETS.TRAIN)} does not label; choose another protocol."
             )
+    if cfg.TEST.INSTANCE_AP and cfg.MODEL.TASK != "panoptic":
+        yield (
+            f"TEST.INSTANCE_AP: expected False with MODEL.TASK {cfg.MODEL.TASK}, which predicts no instances, found True; set "
+            "it to False."
+        )
     if not any(cfg.MODEL.TASK in PROTOCOLS[name].tasks for name in cfg.TEST.PROTOCOLS):
         yield (
             f"TEST.PROTOCOLS: expected at least one protocol for MODEL.TASK {cfg.MODEL.TASK}, found "

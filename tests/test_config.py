@@ -83,6 +83,7 @@ def test_a_leaf_says_only_what_differs(config):
         ("source_only", ("TEST.MODEL", "teacher"), "has no teacher"),
         ("source_only", ("TEST.PROTOCOLS", "('17',)"), "found '17'"),
         ("source_only", ("TEST.PROTOCOLS", "('13',)"), "semantic only"),
+        ("source_only", ("MODEL.TASK", "semantic", "TEST.INSTANCE_AP", True), "predicts no instances"),
         ("source_only", ("MODEL.TASK", "semantic", "WEIGHTING.CENTER", "gbw"), "no such head"),
         ("source_only", ("INPUT.FOURIER.ENABLED", True), "whose style INPUT.FOURIER.ENABLED takes, found none"),
         ("self_training", ("INPUT.FOURIER.BETA", 0.6), "INPUT.FOURIER.BETA"),

@@ -16,10 +16,8 @@ from .. import files
 from ..errors import UserError
 from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
 from . import maps, results
+from .accumulator import ScoreAccumulator
 from .comparison import draw_comparison
-from .matching import SegmentOverlaps, count_overlaps
-from .panoptic_quality import PanopticQuality
-from .semantic import SemanticConfusion
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +47,7 @@ def build_evaluator(
         num_rare=cfg.TEST.RARE_CLASSES,
         output_dir=output_dir,
         num_panels=cfg.TEST.NUM_PANELS,
+        instance_ap=cfg.TEST.INSTANCE_AP,
     )
 
 
@@ -73,6 +72,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         source_pixels, num_rare: see :func:`gbw_panoptic.evaluation.results.semantic_scores`.
         output_dir: where ``<model_name>.json`` and ``panels/<model_name>/*.png`` go; None writes nothing.
         num_panels: pictures of the first images.
+        instance_ap: whether to compute the average precision of instances; outputs then need ``instance_scores``.
     """
 
     def __init__(
@@ -89,6 +89,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         num_rare: int = 0,
         output_dir: str | None = None,
         num_panels: int = 0,
+        instance_ap: bool = False,
     ) -> None:
         self._records = {record["file_name"]: record for record in records}
         self._taxonomy, self._protocols, self._task = taxonomy, tuple(protocols), task
@@ -96,16 +97,13 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         self._source_pixels, self._num_rare = source_pixels, num_rare
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._num_panels = num_panels if output_dir is not None and comm.is_main_process() else 0
+        self._instance_ap = instance_ap
         self.reset()
 
     def reset(self) -> None:
         """Forgets all images."""
-        categories = [{"id": c, "isthing": thing} for c, thing in enumerate(self._taxonomy.is_thing)]
-        voids = {p.void_ids for p in self._protocols if "panoptic" in p.tasks}
-        self._qualities = {void_ids: PanopticQuality(categories, void_ids) for void_ids in voids}
-        self._confusion = SemanticConfusion(self._taxonomy.num_classes)
+        self._accumulator = ScoreAccumulator(self._taxonomy, self._protocols, instance_ap=self._instance_ap)
         self._images: Counter = Counter()
-        self._panoptic_images = 0
         self._seconds: Counter = Counter()
 
     def process(self, inputs: Sequence[Mapping], outputs: Sequence[Mapping]) -> None:
@@ -113,8 +111,8 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
 
         Args:
             inputs: model inputs with ``file_name``.
-            outputs: ``{"sem_seg": logits [C, H, W], "panoptic_seg": (map, None or segments_info)}`` as in
-                docs/architecture.md.
+            outputs: ``{"sem_seg": logits [C, H, W], "panoptic_seg": (map, None or segments_info), "instance_scores"}`` as
+                in docs/architecture.md.
         """
         for file_name, output in zip((i["file_name"] for i in inputs), outputs):
             record = self._records.get(file_name)
@@ -136,19 +134,11 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
             has_panoptic = self._task == "panoptic" and truth.ids is not None
             panoptic = maps.predicted_panoptic_map(output, self._taxonomy) if has_panoptic else None
         with self._clock("metrics"):
-            self._confusion.update(labels, truth.labels)
-            overlaps = self._add_panoptic(panoptic, truth) if has_panoptic else None
+            segments = maps.segments_of(panoptic, self._taxonomy) if has_panoptic else None
+            overlaps = self._accumulator.add(truth, labels, segments, maps.predicted_scores(output))
         if len(self._images) < self._num_panels:
             with self._clock("panels"):
                 self._save_panel(record, truth, labels, panoptic, overlaps)
-
-    def _add_panoptic(self, panoptic: np.ndarray, truth: maps.GroundTruth) -> SegmentOverlaps:
-        ids, segments = maps.segments_of(panoptic, self._taxonomy)
-        overlaps = count_overlaps(ids, segments, truth.ids, truth.segments)
-        for quality in self._qualities.values():
-            quality.add(overlaps)
-        self._panoptic_images += 1
-        return overlaps
 
     def _save_panel(self, record, truth, labels, panoptic, overlaps) -> None:
         image = files.read_image(record["file_name"])
@@ -167,31 +157,24 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         self._gather()
         if not comm.is_main_process():
             return OrderedDict()
-        scores = self._scores()
+        scores = self._accumulator.scores(source_pixels=self._source_pixels, num_rare=self._num_rare)
         self._log(scores)
         if self._output_dir is not None:
             self._output_dir.mkdir(parents=True, exist_ok=True)
             complete = {
                 **self._identity, "images": len(self._images), "protocols": [p.name for p in self._protocols],
                 "seconds_per_image": self._seconds_per_image(), "scores": scores,
-                "confusion": {"classes": self._taxonomy.names, "pixels": self._confusion.matrix.tolist()},
+                "confusion": {"classes": self._taxonomy.names, "pixels": self._accumulator.confusion.matrix.tolist()},
             }  # fmt: skip
             files.write_json(self._output_dir / f"{self._identity['model']}.json", complete)
         return results.flatten(scores)
 
     def _gather(self) -> None:
         """Adds the other ranks' sums to the main rank's."""
-        state = {
-            "qualities": {void_ids: quality.state() for void_ids, quality in self._qualities.items()},
-            "matrix": self._confusion.matrix, "images": self._images, "panoptic_images": self._panoptic_images,
-            "seconds": self._seconds,
-        }  # fmt: skip
+        state = {"accumulator": self._accumulator.state(), "images": self._images, "seconds": self._seconds}
         for other in comm.gather(state)[1:]:
-            for void_ids, sums in other["qualities"].items():
-                self._qualities[void_ids].add_state(sums)
-            self._confusion.matrix += other["matrix"]
+            self._accumulator.add_state(other["accumulator"])
             self._images += other["images"]
-            self._panoptic_images += other["panoptic_images"]
             self._seconds += other["seconds"]
         repeated = [name for name, count in self._images.items() if count > 1]
         if repeated:
@@ -200,33 +183,11 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
                 "use Detectron2's InferenceSampler"
             )
 
-    def _scores(self) -> OrderedDict:
-        scores = OrderedDict()
-        if self._panoptic_images:
-            scores["panoptic"] = {
-                p.name: results.panoptic_scores(self._qualities[p.void_ids], p, self._taxonomy)
-                for p in self._protocols
-                if "panoptic" in p.tasks
-            }
-        scores["semantic"] = {
-            p.name: results.semantic_scores(
-                self._confusion, p, self._taxonomy, source_pixels=self._source_pixels, num_rare=self._num_rare
-            )
-            for p in self._protocols
-        }
-        return scores
-
     def _log(self, scores: Mapping) -> None:
         model, dataset = self._identity["model"], self._identity["dataset"]
         logger.info("The %s on %d images of %s:", model, len(self._images), dataset)
-        for name, semantic in scores["semantic"].items():
-            panoptic = scores.get("panoptic", {}).get(name)
-            averaged, absent = results.averaged_classes(panoptic or semantic)
-            logger.info(
-                "Protocol %s, N = %d: %s%s\n%s\n\n%s", name, len(averaged), ", ".join(averaged),
-                f" (do not occur: {', '.join(absent)})" if absent else "",
-                results.class_table(panoptic, semantic), results.summary_table(panoptic, semantic),
-            )  # fmt: skip
+        for text in results.protocol_texts(scores):
+            logger.info("%s", text)
         times = (f"{name} {1000 * seconds:.1f}" for name, seconds in self._seconds_per_image().items())
         logger.info("Milliseconds per image: %s", ", ".join(times))
 

@@ -86,3 +86,11 @@ def predicted_panoptic_map(output: Mapping, taxonomy: Taxonomy) -> np.ndarray:
 def predicted_labels(output: Mapping) -> np.ndarray:
     """Integer H x W contiguous ids: the arg max of a model output's ``sem_seg`` logits [C, H, W]."""
     return output["sem_seg"].argmax(dim=0).byte().cpu().numpy()
+
+
+def predicted_scores(output: Mapping) -> dict[int, float] | None:
+    """Confidence by segment id (value + 1, as in :func:`segments_of`) of an output's ``instance_scores``; None without."""
+    if "instance_scores" not in output:
+        return None
+    values, scores = output["instance_scores"]
+    return dict(zip((values + 1).tolist(), scores.tolist()))

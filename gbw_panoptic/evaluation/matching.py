@@ -16,7 +16,7 @@ Shapes: H x W pixels, G ground-truth segments, P predicted segments.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +61,15 @@ class SegmentOverlaps:
             self.gt_ids[kept], self.gt_categories[kept], self.gt_crowd[kept], self.gt_areas[kept],
             self.pred_ids, self.pred_categories, self.pred_areas,
             self.intersections[kept], self.void_overlaps + newly_void,
+        )  # fmt: skip
+
+    def predicted_as(self, categories: Iterable[int]) -> "SegmentOverlaps":
+        """The same image with the predicted segments of ``categories`` only."""
+        kept = np.isin(self.pred_categories, list(categories))
+        return replace(
+            self, pred_ids=self.pred_ids[kept], pred_categories=self.pred_categories[kept],
+            pred_areas=self.pred_areas[kept], intersections=self.intersections[:, kept],
+            void_overlaps=self.void_overlaps[kept],
         )  # fmt: skip
 
 

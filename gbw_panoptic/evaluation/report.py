@@ -13,8 +13,14 @@ from .page import Page, class_colors, plain, table, title
 from .results import CURVES, averaged_classes, class_table, headline_task
 from .run_folder import RunFolder
 
-_PANOPTIC_METRICS = ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff", "N")
-_SEMANTIC_METRICS = ("mIoU", "mean_recall", "mean_precision", "fwIoU", "rare_recall", "rare_precision", "rare_IoU", "N")
+#: Task -> columns of its table.
+_METRICS = {
+    "panoptic": ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff", "N"),
+    "instance": ("AP", "AP50", "N"),
+    "semantic": (
+        "mIoU", "mean_recall", "mean_precision", "fwIoU", "rare_recall", "rare_precision", "rare_IoU", "N",
+    ),
+}  # fmt: skip
 
 
 def write_report(output_dir: str | Path, *, destination: str | Path | None = None, protocol: str | None = None) -> str:
@@ -104,7 +110,7 @@ class _Report:
         evaluations = self.run.evaluations
         if not evaluations:
             yield "No result files in `inference/`."
-        for task, metrics in (("panoptic", _PANOPTIC_METRICS), ("semantic", _SEMANTIC_METRICS)):
+        for task, metrics in _METRICS.items():
             order = list(dict.fromkeys(protocol for e in evaluations for protocol in e["protocols"]))
             rows = [
                 (evaluation["dataset"], protocol, evaluation["model"], scores)

@@ -1,9 +1,10 @@
 """Scores by protocol, as nested numbers for metrics.json and as tables for people."""
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..taxonomy import Protocol, Taxonomy
+from .instances import InstanceAveragePrecision
 from .page import table
 from .panoptic_quality import PanopticQuality
 from .semantic import SemanticConfusion, rarest_classes
@@ -16,7 +17,7 @@ CURVES = (
     ("semantic", "rare_recall"), ("semantic", "mean_precision"),
 )  # fmt: skip
 #: Per-class metrics that go to metrics.json, where every value costs a line in each plot's legend.
-_CLASS_CURVES = {"panoptic": ("PQ",), "semantic": ("IoU", "recall")}
+_CLASS_CURVES = {"panoptic": ("PQ",), "instance": ("AP",), "semantic": ("IoU", "recall")}
 
 
 def panoptic_scores(quality: PanopticQuality, protocol: Protocol, taxonomy: Taxonomy) -> dict:
@@ -27,6 +28,13 @@ def panoptic_scores(quality: PanopticQuality, protocol: Protocol, taxonomy: Taxo
         scores.update({f"{metric}{suffix}": computed[group][metric] for metric in ("PQ", "SQ", "RQ")})
         scores[f"N{suffix}"] = computed[group]["n"]
     return {**scores, "per_class": _by_name(computed["per_class"], taxonomy)}
+
+
+def instance_scores(precision: InstanceAveragePrecision, protocol: Protocol, taxonomy: Taxonomy) -> dict:
+    """``{"AP", "AP50", "N", "per_class": {name: {"AP", "AP50"}}}`` of the things with ground truth, in percent."""
+    computed = precision.compute(protocol.class_ids, void_ids=protocol.void_ids)
+    averages = {key: computed[key] for key in ("AP", "AP50")}
+    return {**averages, "N": computed["n"], "per_class": _by_name(computed["per_class"], taxonomy)}
 
 
 def semantic_scores(
@@ -76,7 +84,19 @@ def class_table(panoptic: Mapping | None, semantic: Mapping) -> str:
     return table(rows, ["class", *segment_header, "IoU", "precision", "recall"])
 
 
-def summary_table(panoptic: Mapping | None, semantic: Mapping) -> str:
+def protocol_texts(scores: Mapping[str, Mapping[str, Mapping]]) -> Iterator[str]:
+    """For each protocol of task -> protocol -> scores: what is averaged, the classes and the averages."""
+    for name, semantic in scores["semantic"].items():
+        panoptic, instance = (scores.get(task, {}).get(name) for task in ("panoptic", "instance"))
+        averaged, absent = averaged_classes(panoptic or semantic)
+        without = f" (do not occur: {', '.join(absent)})" if absent else ""
+        yield (
+            f"Protocol {name}, N = {len(averaged)}: {', '.join(averaged)}{without}\n"
+            f"{class_table(panoptic, semantic)}\n\n{summary_table(panoptic, semantic, instance)}"
+        )
+
+
+def summary_table(panoptic: Mapping | None, semantic: Mapping, instance: Mapping | None = None) -> str:
     """The averages of one protocol."""
     lines = []
     if panoptic:
@@ -85,6 +105,8 @@ def summary_table(panoptic: Mapping | None, semantic: Mapping) -> str:
             for group, suffix in (("All", ""), ("Things", "_things"), ("Stuff", "_stuff"))
         ]
         lines += [table(rows, ["", "PQ", "SQ", "RQ", "N"]), ""]
+    if instance:
+        lines += [table([[instance[key] for key in ("AP", "AP50", "N")]], ["AP", "AP50", "N"]), ""]
     metrics = [key for key, value in semantic.items() if isinstance(value, float)]
     lines.append(table([[*(semantic[key] for key in metrics), semantic["N"]]], [*metrics, "N"]))
     if "rare_classes" in semantic:

@@ -40,6 +40,7 @@ def panoptic_deeplab_parts(cfg) -> dict:
             threshold=options.CENTER_THRESHOLD,
             nms_kernel=options.NMS_KERNEL,
             top_k=options.TOP_K_INSTANCE,
+            score_instances=cfg.TEST.INSTANCE_AP,
         ),
         "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
         "pixel_std": tuple(cfg.MODEL.PIXEL_STD),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .instance_scores import instance_scores
 from .post_processing import panoptic_segmentation
 
 
@@ -33,7 +34,10 @@ class DensePrediction:
 
 @dataclass(frozen=True)
 class PostProcessing:
-    """How dense predictions become instances (names and defaults are Detectron2's MODEL.PANOPTIC_DEEPLAB keys)."""
+    """How dense predictions become instances (names and defaults are Detectron2's MODEL.PANOPTIC_DEEPLAB keys).
+
+    ``score_instances`` says whether a model's output has ``instance_scores``, too.
+    """
 
     thing_ids: tuple[int, ...]
     label_divisor: int
@@ -41,6 +45,7 @@ class PostProcessing:
     threshold: float
     nms_kernel: int
     top_k: int
+    score_instances: bool = False
 
     def __call__(self, sem_seg: Tensor, center: Tensor, offset: Tensor) -> Tensor:
         """[H, W] int64 panoptic map (class * label_divisor + instance number, -1 = void) from [C | 1 | 2, H, W] maps."""
@@ -56,3 +61,7 @@ class PostProcessing:
             nms_kernel=self.nms_kernel,
             top_k=self.top_k,
         )
+
+    def scores(self, panoptic: Tensor, sem_seg: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
+        """Values [K] of the instances in the map that ``__call__`` made of the same predictions, and their confidence [K]."""
+        return instance_scores(panoptic, sem_seg, center, thing_ids=self.thing_ids, label_divisor=self.label_divisor)

@@ -143,7 +143,11 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
             if dense.center is not None:
                 scale = dense.offset.new_tensor(size) / dense.offset.new_tensor(dense.offset.shape[-2:])
                 offset = _resize(dense.offset, size)[0] * scale.view(2, 1, 1)  # offsets are in pixels
-                result["panoptic_seg"] = (self.post_processing(sem_seg, _resize(dense.center, size)[0], offset), None)
+                center = _resize(dense.center, size)[0]
+                panoptic = self.post_processing(sem_seg, center, offset)
+                result["panoptic_seg"] = (panoptic, None)
+                if self.post_processing.score_instances:
+                    result["instance_scores"] = self.post_processing.scores(panoptic, sem_seg, center)
             results.append(result)
         return results
 

@@ -285,7 +285,7 @@ def test_built_from_a_configuration(scenes, tmp_path, request, caplog):
     MetadataCatalog.get(name).set(taxonomy=CITYSCAPES, class_statistics=str(tmp_path / "statistics.json"))
     cfg = SimpleNamespace(
         MODEL=SimpleNamespace(TASK="panoptic"),
-        TEST=SimpleNamespace(PROTOCOLS=("19", "13"), RARE_CLASSES=2, NUM_PANELS=2),
+        TEST=SimpleNamespace(PROTOCOLS=("19", "13"), RARE_CLASSES=2, NUM_PANELS=2, INSTANCE_AP=False),
         DATASETS=SimpleNamespace(TRAIN=(name,), TEST=(name,)),
         OUTPUT_DIR=str(tmp_path / "run"),
     )
@@ -310,6 +310,36 @@ def test_built_from_a_configuration(scenes, tmp_path, request, caplog):
     assert "2 rarest classes of the protocol, bicycle, motorcycle" in caplog.text
     assert "Protocol 19, N = 19: road, sidewalk" in caplog.text and "Milliseconds per image" in caplog.text
     assert "metrics" in written["seconds_per_image"] and "reading ground truth" in written["seconds_per_image"]
+
+
+def with_scores(panoptic: np.ndarray) -> dict:
+    """A model output with a confidence of every thing."""
+    values = torch.from_numpy(np.unique(panoptic[(panoptic >= 0) & (panoptic % 1000 > 0)]))
+    return {**model_output(panoptic), "instance_scores": (values, torch.linspace(0.2, 0.9, len(values)))}
+
+
+def test_average_precision_of_instances(tmp_path, caplog):
+    scenes = [make_scene(tmp_path, f"scene_{i}", seed=i, size=(160, 320)) for i in range(2)]
+    for scene in scenes:  # instances of fewer than 100 pixels do not count
+        assert sum((scene.panoptic == v).sum() >= 100 for v in np.unique(scene.panoptic) if v % 1000) > 3
+    found = {}
+    for name, predict in (("truth", lambda scene: scene.panoptic), ("imperfect", imperfect)):
+        evaluator = evaluator_of(scenes, instance_ap=True)
+        for scene in scenes:
+            panoptic = np.where(predict(scene) == 1000 * CITYSCAPES.ids("truck")[0], -1, predict(scene))  # no crowds
+            evaluator.process([{"file_name": scene.record["file_name"]}], [with_scores(panoptic)])
+        with caplog.at_level(logging.INFO, "gbw_panoptic"):
+            found[name] = evaluator.evaluate()
+    assert list(found["truth"]) == ["panoptic", "instance", "semantic"]
+    assert list(found["truth"]["instance"]) == ["16", "16-ignore", "19"]
+    assert [found["truth"]["instance"]["19"][key] for key in ("AP", "AP50")] == pytest.approx([100, 100])
+    assert 0 < found["imperfect"]["instance"]["19"]["AP"] < 100 and "| AP50 |" in caplog.text.replace("   ", " ")
+    assert {"AP/car", "N"} <= set(found["truth"]["instance"]["19"])
+
+
+def test_average_precision_needs_scores(scenes):
+    with pytest.raises(UserError, match="TEST.INSTANCE_AP"):
+        evaluate(evaluator_of(scenes, instance_ap=True), scenes)
 
 
 def test_results_fit_detectron2s_event_storage(scenes):

@@ -45,6 +45,15 @@ def test_finished_run(run):
         Image.open(path).load()
 
 
+def test_average_precision_has_a_table(run, no_drawing):
+    path = run / "inference" / "teacher.json"
+    result = json.loads(path.read_text())
+    result["scores"]["instance"] = {"16": {"AP": 12.3, "AP50": 34.5, "N": 6, "per_class": {}}}
+    path.write_text(json.dumps(result))
+    section = Path(write_report(run)).read_text().split("### Instance (percent)")[1].split("###")[0]
+    assert "AP50" in section and "12.3" in section and "34.5" in section
+
+
 def test_nothing_absolute_and_nothing_temporary_is_left(run, no_drawing):
     text = Path(write_report(run)).read_text()
     assert str(run.parent) not in text

@@ -1,5 +1,7 @@
 """The meta-architecture against Detectron2's own Panoptic-DeepLab, and at the edges."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -45,6 +47,31 @@ def test_losses_and_gradients_equal_detectron2(pair):
     gradients = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
         torch.testing.assert_close(parameter.grad, gradients[name].grad, rtol=1e-3, atol=1e-5)
+
+
+def test_instance_scores_equal_detectron2(pair):
+    """Mean probability of the class times the heatmap at the centroid, one mask at a time there."""
+    cfg, ours, theirs = pair
+    torch.manual_seed(0)
+    for head in (ours.ins_embed_head.center_predictor, ours.sem_seg_head.predictor):
+        for parameter in head.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    theirs.load_state_dict({k: v for k, v in ours.state_dict().items() if "weightings" not in k})
+    theirs.predict_instances = True
+    record = {"image": torch.randint(0, 256, (3, 96, 160), dtype=torch.uint8), "height": 128, "width": 200}
+    ours.post_processing = replace(ours.post_processing, score_instances=True)
+    with torch.no_grad():
+        expected, found = theirs.eval()([record])[0]["instances"], ours.eval()([record])[0]
+    values, scores = found["instance_scores"]
+    assert len(values) > 3 and torch.equal(values // 1000, expected.pred_classes)
+    for value, mask in zip(values, expected.pred_masks):
+        assert torch.equal(found["panoptic_seg"][0] == value, mask)
+    torch.testing.assert_close(scores, expected.scores, rtol=1e-4, atol=1e-6)
+
+
+def test_instance_scores_are_off_by_default(pair):
+    record = {"image": torch.zeros((3, 64, 64), dtype=torch.uint8), "height": 64, "width": 64}
+    assert "instance_scores" not in pair[1].eval()([record])[0]
 
 
 def test_inference_equals_detectron2(pair):
