@@ -13,7 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from tqdm import tqdm
+
+from gbw_panoptic import cli
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,17 @@ def alternate(
     """
     now = CLOCKS[clock]
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in tqdm(range(-1 if warm_up else 0, repeats), desc=label or "runs", leave=False, dynamic_ncols=True):
-        for name, way in ways.items():
-            start = now()
-            way()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if repeat >= 0:
-                seconds[name].append(now() - start)
+    rounds = range(-1 if warm_up else 0, repeats)
+    with cli.progress(len(rounds), label or "runs", unit="run") as bar:
+        for repeat in rounds:
+            for name, way in ways.items():
+                start = now()
+                way()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                if repeat >= 0:
+                    seconds[name].append(now() - start)
+            bar.update()
     return {name: tuple(runs) for name, runs in seconds.items()}
 
 
