@@ -34,6 +34,7 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     _add_trainer_keys(cfg)
     _add_adversarial_keys(cfg)
     _add_entropy_keys(cfg)
+    _add_active_keys(cfg)
     _add_test_keys(cfg)
     _add_tracking_keys(cfg)
 
@@ -108,7 +109,7 @@ def _add_weighting_keys(cfg: CN) -> None:
 
 def _add_trainer_keys(cfg: CN) -> None:
     cfg.TRAINER = CN()
-    # SourceOnlyTrainer, SelfTrainingTrainer, AdversarialTrainer or EntropyMinimizationTrainer
+    # SourceOnlyTrainer, SelfTrainingTrainer, AdversarialTrainer, EntropyMinimizationTrainer or ActiveTrainer
     cfg.TRAINER.NAME = "SourceOnlyTrainer"
     cfg.TRAINER.DETERMINISTIC = False  # deterministic algorithms; needed for bit-exact resume on GPUs
     cfg.SELF_TRAINING = CN()
@@ -171,6 +172,29 @@ def _add_entropy_keys(cfg: CN) -> None:
     cfg.ENTROPY.AUXILIARY_LOSS_WEIGHT = 0.0002  # MinEnt; with MODEL.AUXILIARY_HEAD
     cfg.ENTROPY.IMAGE_WISE = False  # image-wise weighting of maximum squares
     cfg.ENTROPY.IMAGE_WISE_RATIO = 0.2  # maximum squares
+
+
+def _add_active_keys(cfg: CN) -> None:
+    # Active learning: RIPU (CVPR 2022) and CBDA (arXiv 2311.14146), which is RIPU with both switches on
+    cfg.ACTIVE = CN()
+    cfg.ACTIVE.ANNOTATOR = ""  # labelled data set of the target's images that answers for the human annotator
+    cfg.ACTIVE.LABELS = ""  # folder of the bought labels; "" = active/ in OUTPUT_DIR
+    cfg.ACTIVE.BUDGET = "5%"  # of all target pixels (RIPU: 2.2% and 5%), or a number of pixels; all rounds together
+    # A round of acquisition after each of these iterations, which share the budget equally (RIPU); () = train on the
+    # labels that tools/acquire.py has bought
+    cfg.ACTIVE.ITERATIONS = (10000, 12000, 14000, 16000, 18000)
+    cfg.ACTIVE.SCORE = "ripu"  # impurity times uncertainty; or "entropy" (uncertainty alone), "random"
+    cfg.ACTIVE.MODE = "region"  # squares of radius RADIUS; or "pixel": single pixels, RADIUS apart at least
+    cfg.ACTIVE.RADIUS = 1  # RIPU: 1 for regions, 32 for pixels
+    cfg.ACTIVE.CLASS_BALANCE = False  # CBDA: classes that were bought seldom count more
+    cfg.ACTIVE.DYNAMIC_BUDGET = False  # CBDA: one budget over all images; else each image gets its share
+    cfg.ACTIVE.GAMMA = 1.0  # strength of the class balance (ours)
+    cfg.ACTIVE.SOFT = True  # class balance by the whole prediction; else by its argmax (ours)
+    cfg.ACTIVE.VOID_COSTS = True  # RIPU: bought pixels whose truth is void count against the budget
+    cfg.ACTIVE.TARGET_LOSS_WEIGHT = 1.0  # RIPU; cross entropy on bought pixels
+    cfg.ACTIVE.NEGATIVE_LOSS_WEIGHT = 1.0  # RIPU; negative learning on the target
+    cfg.ACTIVE.NEGATIVE_THRESHOLD = 0.05  # RIPU; of the probabilities that are pushed to 0
+    cfg.ACTIVE.CONSISTENCY_LOSS_WEIGHT = 0.1  # RIPU; consistency across class boundaries of the source
 
 
 def _add_test_keys(cfg: CN) -> None:

@@ -6,6 +6,7 @@ from typing import Iterator
 
 from detectron2.data import MetadataCatalog
 
+from .active.validation import active_problems
 from .adaptation.entropy_minimization import ENTROPY_LOSSES
 from .adaptation.pseudo_labels import INSTANCE_QUALITIES, QUALITIES, SELECTIONS
 from .adaptation.validation import adaptation_problems
@@ -16,7 +17,7 @@ from .taxonomy import PROTOCOLS
 from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTINGS
 
 TASKS = ("panoptic", "semantic")
-TRAINER_NAMES = ("SourceOnlyTrainer", "SelfTrainingTrainer", "AdversarialTrainer", "EntropyMinimizationTrainer")
+TRAINER_NAMES = ("SourceOnlyTrainer", "SelfTrainingTrainer", "AdversarialTrainer", "EntropyMinimizationTrainer", "ActiveTrainer")
 OPTIMIZERS = ("SGD", "ADAM", "ADAMW")
 #: Keys of WEIGHTING that name a class weighting.
 WEIGHTED = ("SEMANTIC", "CENTER", "OFFSET", "TARGET")
@@ -29,7 +30,7 @@ def validate(cfg) -> None:
         UserError: naming the key, what was expected, what was found and what to do.
     """
     checks = (_comparators, _choices, _ranges, _data_sets, _task, _class_statistics, _manual_weights)
-    for check in (*checks, adaptation_problems, _protocols, _tracking, _files):
+    for check in (*checks, adaptation_problems, active_problems, _protocols, _tracking, _files):
         for problem in check(cfg):
             raise UserError(problem)
 

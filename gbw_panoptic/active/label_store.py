@@ -43,18 +43,24 @@ class LabelStore:
             "version": _VERSION, "class_names": list(class_names),
             "region": {"radius": shape.radius, "bar_radius": shape.bar_radius},
         }  # fmt: skip
-        path = self.folder / "manifest.json"
         self.rounds: list[dict[str, Any]] = []
-        if path.exists():
-            manifest = files.read_json(path)
-            for key, expected in self._header.items():
-                found = manifest.get(key) if isinstance(manifest, dict) else None
-                if found != expected:
-                    raise UserError(
-                        f"expected the {key} {expected} in {path}, found {found}; continue with the settings of that run, "
-                        "or take another folder for the labels"
-                    )
-            self.rounds = manifest["rounds"]
+        self.reload()
+
+    def reload(self) -> None:
+        """Take over what another process has written to the manifest."""
+        path = self.folder / "manifest.json"
+        if not path.exists():
+            self.rounds = []
+            return
+        manifest = files.read_json(path)
+        for key, expected in self._header.items():
+            found = manifest.get(key) if isinstance(manifest, dict) else None
+            if found != expected:
+                raise UserError(
+                    f"expected the {key} {expected} in {path}, found {found}; continue with the settings of that run, or "
+                    "take another folder for the labels"
+                )
+        self.rounds = manifest["rounds"]
 
     @property
     def spent(self) -> int:
@@ -92,12 +98,6 @@ class LabelStore:
                 f"expected bought labels of the image's size {size[0]}x{size[1]}, found {labels.shape[0]}x{labels.shape[1]} "
                 f"in {path}; the images have changed: take another folder for the labels"
             )
-        return labels
-
-    def training_labels(self, image_id: str, size: tuple[int, int], ignore_label: int) -> np.ndarray:
-        """uint8 [H, W]: class ids where a class was bought, ``ignore_label`` elsewhere."""
-        labels = self.read(image_id, size)
-        labels[labels >= len(self.class_names)] = ignore_label
         return labels
 
     def picks(self, number: int, image_id: str) -> Tensor | None:
@@ -180,6 +180,20 @@ class LabelStore:
 
     def _picks_path(self, number: int, image_id: str) -> Path:
         return self.folder / "picks" / str(number) / f"{_safe(image_id)}.npy"
+
+
+class BoughtLabels:
+    """What the training loader may know of the target's labels: those in the store, as they are at the moment."""
+
+    def __init__(self, store: LabelStore, ignore_label: int) -> None:
+        self.store = store
+        self.ignore_label = ignore_label
+
+    def __call__(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
+        """uint8 [H, W] of ``size``: class ids where a class was bought, ``ignore_label`` elsewhere."""
+        labels = self.store.read(image_id, size)
+        labels[labels >= len(self.store.class_names)] = self.ignore_label
+        return labels
 
 
 def imbalance(counts: np.ndarray) -> float:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from ..errors import UserError
 from .. import files
-from .mappers import SourceMapper, TargetMapper
+from .mappers import SourceMapper, TargetLabels, TargetMapper
 from .samplers import Domain, Draw, EpochSampler, RareClassSampler, Sampler, rank_positions
 from .statistics import ClassStatistics
 from .streams import BadFile, SampleStream, data_loader
@@ -150,13 +150,13 @@ class _TestImages(Dataset):
 
 
 class TestLoader:
-    """Iterates over this rank's part of the test images, as lists of one record; each image is on one rank, once."""
+    """Iterates over images as lists of one record; by default over this rank's part, each image on one rank, once."""
 
     __test__ = False  # not a test, whatever its name makes pytest think
 
-    def __init__(self, images: _TestImages, num_workers: int) -> None:
+    def __init__(self, images: _TestImages, num_workers: int, indices: Sequence[int] | None = None) -> None:
         self._images = images
-        self._indices = list(InferenceSampler(len(images)))
+        self._indices = list(InferenceSampler(len(images)) if indices is None else indices)
         self._num_workers = num_workers
 
     def __len__(self) -> int:
@@ -169,8 +169,8 @@ class TestLoader:
             yield [record]
 
 
-def build_train_loader(cfg, start_position: int = 0) -> DomainLoader:
-    """The loader of DATASETS.TRAIN and, if there are any, DATASETS.TARGET."""
+def build_train_loader(cfg, start_position: int = 0, target_labels: TargetLabels | None = None) -> DomainLoader:
+    """The loader of DATASETS.TRAIN and, if there are any, DATASETS.TARGET, with the labels that were bought for it."""
     if cfg.SEED < 0:
         raise UserError(f"expected SEED >= 0, from which every sample follows, found {cfg.SEED}; set it")
     sources = [_records(name) for name in cfg.DATASETS.TRAIN]
@@ -185,7 +185,7 @@ def build_train_loader(cfg, start_position: int = 0) -> DomainLoader:
     target_stream = None
     if target:
         sampler = EpochSampler(size=len(target), seed=cfg.SEED, domain=Domain.TARGET)
-        target_stream = SampleStream(target, sampler, TargetMapper(cfg), max_bad_files)
+        target_stream = SampleStream(target, sampler, TargetMapper(cfg, labels=target_labels), max_bad_files)
     return DomainLoader(
         source=source_stream,
         target=target_stream,
@@ -215,6 +215,12 @@ def build_test_loader(cfg, name: str) -> TestLoader:
     """This rank's images of the data set ``name``, resized to INPUT.MIN_SIZE_TEST, with their whole records."""
     images = _TestImages(_records(name), cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
     return TestLoader(images, cfg.DATALOADER.NUM_WORKERS)
+
+
+def build_image_loader(cfg, records: Sequence[dict]) -> TestLoader:
+    """All of ``records``, on every rank that asks for them, as :func:`build_test_loader` gives its images."""
+    images = _TestImages(records, cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    return TestLoader(images, cfg.DATALOADER.NUM_WORKERS, range(len(records)))
 
 
 def _records(name: str) -> list[dict]:

@@ -6,7 +6,7 @@ or changed, so that neither the worker that makes it nor their number matters.
 Shapes: H x W the crop; all sizes are (height, width) in pixels.
 """
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Protocol, Sequence
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from .. import files
 from .label_maps import LabelMap, read_label_map
 from .samplers import Domain, Draw, Stream, random_generator
 from .targets import panoptic_deeplab_targets
-from .views import ViewSampler, Window, build_view_sampler, cut, resize_image
+from .views import ViewSampler, Window, build_view_sampler, cut, resize_ids, resize_image
 
 
 class SourceMapper:
@@ -126,8 +126,20 @@ class SourceMapper:
         return np.count_nonzero(counts) > 1 and counts.max() < counts.sum() * self.single_category_max_area
 
 
+class TargetLabels(Protocol):
+    """The target labels that training may know: where active learning has bought none, ``ignore_label``."""
+
+    ignore_label: int
+
+    def __call__(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
+        """uint8 [H, W] of the image's ``size``."""
+
+
 class TargetMapper:
-    """Unlabelled images. No label can leak: only the keys below are emitted, and only the image file is opened."""
+    """Unlabelled images. No label can leak: only the keys below are emitted, and only the image file is opened.
+
+    With ``labels``, ``sem_seg`` and ``sem_seg_weights`` are emitted, too, and ``labels`` decides what they know.
+    """
 
     @configurable
     def __init__(
@@ -141,6 +153,7 @@ class TargetMapper:
         ignore_left: int = 0,
         ignore_right: int = 0,
         seed: int = 0,
+        labels: TargetLabels | None = None,
     ) -> None:
         """
         Args:
@@ -155,6 +168,7 @@ class TargetMapper:
         self.ignore_left = ignore_left
         self.ignore_right = ignore_right
         self.seed = seed
+        self.labels = labels
 
     @classmethod
     def from_config(cls, cfg) -> dict[str, Any]:
@@ -185,8 +199,17 @@ class TargetMapper:
         return {
             "image": _as_tensor(cut(resize_image(image, size), window, fill=self.pad_value, flip=flip)),
             "valid_mask": torch.from_numpy(cut(valid, window, fill=False, flip=flip)),
+            **({} if self.labels is None else self._labels(record, image, size, window, flip)),
             **_file_facts(record, image),
         }
+
+    def _labels(
+        self, record: Mapping[str, Any], image: np.ndarray, size: tuple[int, int], window: Window, flip: bool
+    ) -> dict[str, Tensor]:
+        labels = resize_ids(self.labels(record["image_id"], image.shape[:2]), size)
+        labels = cut(labels, window, fill=self.labels.ignore_label, flip=flip)
+        sem_seg = torch.from_numpy(labels.astype(np.int64))
+        return {"sem_seg": sem_seg, "sem_seg_weights": torch.ones(sem_seg.shape)}
 
 
 def _file_facts(record: Mapping[str, Any], image: np.ndarray) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from typing import Sequence
 
 import torch
 from torch import nn
@@ -20,13 +21,16 @@ from ..adaptation.masking import BlockMasking
 from ..adaptation.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.self_training import LossWeights
 from ..adaptation.style import FourierStyle
+from ..active.label_store import BoughtLabels
 from ..data.loader import build_train_loader
+from ..data.mappers import TargetLabels
 from ..errors import UserError
+from .acquisition import AcquisitionHook, build_acquisition, build_label_store, build_predict
 from .checkpoint import SafeCheckpointer
 from .evaluation import evaluate
 from .hooks import ClassWeightLogger, DiscriminatorMonitor
 from .solver import build_optimizer
-from .strategies import build_adversarial_alignment, build_entropy_minimization
+from .strategies import build_active_training, build_adversarial_alignment, build_entropy_minimization
 from .trainer import DomainAdaptationTrainer
 from .writers import build_writers
 
@@ -71,10 +75,28 @@ class EntropyMinimizationTrainer(DomainAdaptationTrainer):
         return _build(cls, cfg, model, build_entropy_minimization(cfg, model))
 
 
+class ActiveTrainer(DomainAdaptationTrainer):
+    """Training on the source and on target labels that are bought on the way."""
+
+    @classmethod
+    def from_config(cls, cfg) -> "ActiveTrainer":
+        model, store = _build_model(cfg), build_label_store(cfg)
+        ignore_label = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label
+        strategy = build_active_training(cfg, ignore_label)
+        first_hooks = []  # acquisition comes before checkpoints: those of its iteration go with the labels it has bought
+        if cfg.ACTIVE.ITERATIONS:
+            acquisition = build_acquisition(cfg, store, len(cfg.ACTIVE.ITERATIONS))
+            first_hooks = [AcquisitionHook(acquisition, build_predict(cfg, model), cfg.ACTIVE.ITERATIONS)]
+        labels = BoughtLabels(store, ignore_label)
+        return _build(cls, cfg, model, strategy, target_labels=labels, first_hooks=first_hooks)
+
+
 TRAINERS = {
     trainer.__name__: trainer
-    for trainer in (SourceOnlyTrainer, SelfTrainingTrainer, AdversarialTrainer, EntropyMinimizationTrainer)
-}
+    for trainer in (
+        SourceOnlyTrainer, SelfTrainingTrainer, AdversarialTrainer, EntropyMinimizationTrainer, ActiveTrainer,
+    )
+}  # fmt: skip
 
 
 def build_trainer(cfg) -> DomainAdaptationTrainer:
@@ -153,13 +175,21 @@ def _build_model(cfg) -> nn.Module:
     return build_model(cfg)
 
 
-def _build(cls, cfg, model: nn.Module, strategy: Strategy) -> DomainAdaptationTrainer:
+def _build(
+    cls,
+    cfg,
+    model: nn.Module,
+    strategy: Strategy,
+    *,
+    target_labels: TargetLabels | None = None,
+    first_hooks: Sequence[HookBase] = (),
+) -> DomainAdaptationTrainer:
     optimizer = build_optimizer(cfg, model)
     trainer = cls(
         # terms on unlabelled images leave the instance heads out
         model=create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=cls is not SourceOnlyTrainer),
         optimizer=optimizer,
-        loader=build_train_loader(cfg),
+        loader=build_train_loader(cfg, target_labels=target_labels),
         strategy=strategy,
         seed=cfg.SEED,
         amp=cfg.SOLVER.AMP.ENABLED,
@@ -170,7 +200,7 @@ def _build(cls, cfg, model: nn.Module, strategy: Strategy) -> DomainAdaptationTr
     if "teacher" in strategy.modules:
         models["teacher"] = strategy.modules["teacher"]
     trainer.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, **strategy.modules, trainer=trainer)
-    trainer.register_hooks(_build_hooks(cfg, trainer, optimizer, models))
+    trainer.register_hooks([*first_hooks, *_build_hooks(cfg, trainer, optimizer, models)])
     return trainer
 
 

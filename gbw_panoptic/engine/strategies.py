@@ -5,6 +5,7 @@ from detectron2.data import MetadataCatalog
 from torch import nn
 
 from ..adaptation import AdversarialAlignment, EntropyMinimization
+from ..adaptation.active_training import ActiveLossWeights, ActiveTraining
 from ..adaptation.discriminator import discriminator
 from ..modeling.build_weighting import build_target_weighting
 from ..weighting import ClassWeighting
@@ -47,6 +48,20 @@ def build_entropy_minimization(cfg, model: nn.Module) -> EntropyMinimization:
         image_wise_ratio=options.IMAGE_WISE_RATIO if options.IMAGE_WISE else None,
         loss_weights=weights,
         class_weightings=weightings,
+    )
+
+
+def build_active_training(cfg, ignore_label: int) -> ActiveTraining:
+    """The losses of RIPU on source and bought target labels."""
+    options = cfg.ACTIVE
+    return ActiveTraining(
+        loss_weights=ActiveLossWeights(
+            target=options.TARGET_LOSS_WEIGHT,
+            negative=options.NEGATIVE_LOSS_WEIGHT,
+            consistency=options.CONSISTENCY_LOSS_WEIGHT,
+        ),
+        negative_threshold=options.NEGATIVE_THRESHOLD,
+        ignore_label=ignore_label,
     )
 
 

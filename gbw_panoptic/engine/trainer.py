@@ -78,8 +78,12 @@ class DomainAdaptationTrainer(TrainerBase):
     def before_train(self) -> None:
         if self.start_iter > 0 and comm.is_main_process():  # what came after the checkpoint is written again
             truncate_metrics(os.path.join(self.output_dir, "metrics.json"), self.start_iter - 1)
-        self._batches = iter(self.loader)
+        self.restart_loader()
         super().before_train()
+
+    def restart_loader(self) -> None:
+        """Forget what was prefetched: the next batch is made anew, with what files say by then."""
+        self._batches = iter(self.loader)
 
     def _check_and_log(self, losses: dict[str, Tensor], batch: DomainBatch, data_time: float) -> None:
         """Stop before the update when a loss is not finite. The one host synchronisation of the step."""

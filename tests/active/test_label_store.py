@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gbw_panoptic.active.budget import RegionShape
-from gbw_panoptic.active.label_store import BOUGHT_VOID, NOT_BOUGHT, LabelStore, imbalance
+from gbw_panoptic.active.label_store import BOUGHT_VOID, NOT_BOUGHT, BoughtLabels, LabelStore, imbalance
 from gbw_panoptic.errors import UserError
 
 NAMES = ("road", "sky", "car")
@@ -34,7 +34,7 @@ def test_what_is_bought_is_what_training_reads(tmp_path):
     labels = LabelStore(tmp_path, NAMES, SHAPE).read("a", (10, 12))
     assert (labels[:2, :2] == 0).all() and (labels[4:7, 7] == 2).all() and (labels[4:7, 8:10] == BOUGHT_VOID).all()
     assert (labels != NOT_BOUGHT).sum() == 13
-    trained = store.training_labels("a", (10, 12), 255)
+    trained = BoughtLabels(store, 255)("a", (10, 12))
     assert (trained == np.where(labels == BOUGHT_VOID, 255, labels)).all()
     assert store.rounds[0]["classes"] == {"road": 4, "sky": 0, "car": 3} and store.rounds[0]["void"] == 6
     assert store.spent == 13 and store.class_counts().tolist() == [4, 0, 3]

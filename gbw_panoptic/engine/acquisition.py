@@ -1,0 +1,124 @@
+"""Acquisition with this project's models and data sets: from a configuration, and during training."""
+
+import logging
+import os
+from typing import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from torch import Tensor, nn
+
+from .. import cli
+from ..active.acquisition import Acquisition, Predict, Settings
+from ..active.label_store import LabelStore
+from ..data.label_maps import read_label_map
+from ..data.loader import build_image_loader
+from ..errors import UserError
+from ..files import read_image_size
+
+
+def build_settings(cfg) -> Settings:
+    """How ACTIVE.* says that pixels are chosen."""
+    options = cfg.ACTIVE
+    return Settings(
+        score=options.SCORE,
+        mode=options.MODE,
+        radius=options.RADIUS,
+        class_balance=options.CLASS_BALANCE,
+        dynamic_budget=options.DYNAMIC_BUDGET,
+        gamma=options.GAMMA,
+        soft=options.SOFT,
+        void_costs=options.VOID_COSTS,
+        seed=cfg.SEED,
+    )
+
+
+def build_label_store(cfg) -> LabelStore:
+    """The store in ACTIVE.LABELS; by default in OUTPUT_DIR."""
+    folder = cfg.ACTIVE.LABELS or os.path.join(cfg.OUTPUT_DIR, "active")
+    taxonomy = MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy
+    return LabelStore(folder, taxonomy.names, build_settings(cfg).shape)
+
+
+def build_acquisition(cfg, store: LabelStore, rounds: int) -> Acquisition:
+    """Buys the labels of ACTIVE.ANNOTATOR, within ACTIVE.BUDGET, in so many rounds."""
+    taxonomy = MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy
+
+    def truth(record: dict) -> np.ndarray:
+        return read_label_map(record, read_image_size(record["file_name"]), taxonomy).semantic
+
+    return Acquisition(
+        store=store,
+        records=DatasetCatalog.get(cfg.ACTIVE.ANNOTATOR),
+        truth=truth,
+        settings=build_settings(cfg),
+        budget=cfg.ACTIVE.BUDGET,
+        rounds=rounds,
+        progress=lambda total, title: cli.progress(total, title),
+    )
+
+
+def build_predict(cfg, model: nn.Module) -> Predict:
+    """The model's class probabilities of images, resized as in evaluation, at the images' own sizes."""
+
+    @torch.no_grad()
+    def predict(records: Sequence[dict]) -> Iterator[Tensor]:
+        training = model.training
+        model.eval()
+        try:
+            for inputs in build_image_loader(cfg, records):
+                logits = model.predict(inputs).sem_seg
+                size = (inputs[0]["height"], inputs[0]["width"])
+                if tuple(logits.shape[-2:]) != size:
+                    logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
+                yield logits[0].float().softmax(dim=0)
+        finally:
+            model.train(training)
+
+    return predict
+
+
+class AcquisitionHook(HookBase):
+    """A round of acquisition after each of some iterations. A resumed run takes back what was bought after its checkpoint."""
+
+    def __init__(self, acquisition: Acquisition, predict: Predict, iterations: Sequence[int]) -> None:
+        self.acquisition = acquisition
+        self.predict = predict
+        self.iterations = tuple(iterations)
+
+    def before_train(self) -> None:
+        store, start = self.acquisition.store, self.trainer.start_iter
+        done = sum(iteration <= start for iteration in self.iterations)
+        found = len(store.rounds)
+        if found < done or (start == 0 and found):
+            remedy = "resume the run that bought them" if found else "resume with the labels of that run"
+            raise UserError(
+                f"expected {done} rounds of bought labels at iteration {start}, found {found} in {store.folder}; {remedy}, or "
+                "start with another ACTIVE.LABELS"
+            )
+        comm.synchronize()
+        if comm.is_main_process():
+            store.take_back(done)
+        comm.synchronize()
+        store.reload()
+        self.trainer.restart_loader()
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done in self.iterations:
+            entry = self.acquisition.run(self.iterations.index(done) + 1, self.predict)
+            self.trainer.restart_loader()  # what was prefetched has the labels of before
+            logging.getLogger("gbw_panoptic").info(
+                "Acquisition round %d: %d pixels bought, %d of the budget spent, class imbalance %.3f.",
+                entry["round"], entry["pixels"], self.acquisition.store.spent, entry["imbalance"],
+            )  # fmt: skip
+        rounds = self.acquisition.store.rounds
+        if rounds and comm.is_main_process():  # in every step: metrics.json wants its lines in order
+            self.trainer.storage.put_scalars(
+                **{"active/spent": self.acquisition.store.spent, "active/imbalance": rounds[-1]["imbalance"]},
+                smoothing_hint=False,
+            )

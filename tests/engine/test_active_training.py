@@ -1,0 +1,81 @@
+"""The active trainer end to end on Streets: resume, what training may read, GBW, contradictions."""
+
+import pytest
+import torch
+from test_training import FAST, metrics, train
+
+from gbw_panoptic.active.label_store import NOT_BOUGHT
+from gbw_panoptic.data import loader
+from gbw_panoptic.engine import acquisition as engine_acquisition
+from gbw_panoptic.engine.acquisition import build_label_store
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.validation import validate
+
+SHORT = (*FAST, "SOLVER.MAX_ITER", 4, "ACTIVE.ITERATIONS", "(1, 3)", "SOLVER.CHECKPOINT_PERIOD", 2,
+         "INPUT.MIN_SIZE_TEST", 32, "INPUT.MAX_SIZE_TEST", 64)  # fmt: skip
+GBW = ("WEIGHTING.SEMANTIC", "gbw", "WEIGHTING.CENTER", "gbw", "WEIGHTING.OFFSET", "gbw")
+
+
+def labels_of(cfg):
+    store = build_label_store(cfg)
+    return {p.relative_to(store.folder): p.read_bytes() for p in store.folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("name", ["active_ripu", pytest.param("active_cbda", marks=pytest.mark.slow)])
+def test_resume_is_exact_also_from_before_a_round(make_cfg, tmp_path, name):
+    """Resumed from the checkpoint of 2 after round 2, which came after 3: it is taken back and bought again."""
+    whole = make_cfg(f"quick/{name}.yaml", *SHORT, *GBW, "OUTPUT_DIR", tmp_path / "whole")
+    cut = make_cfg(f"quick/{name}.yaml", *SHORT, *GBW, "OUTPUT_DIR", tmp_path / "cut")
+    expected = train(whole)
+    train(cut, stop_at=3)
+    assert len(build_label_store(cut).rounds) == 2
+    (tmp_path / "cut" / "last_checkpoint").write_text("model_0000001.pth")
+    torch.rand(17)
+    resumed = train(cut, resume=True)
+    for key, value in expected.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+    assert labels_of(whole) == labels_of(cut) and len(labels_of(cut)) > 3
+    last = metrics(tmp_path / "whole")[-1]
+    for name in ("target/loss_sem_seg", "target/loss_negative", "source/loss_consistency", "active/imbalance",
+                 "gbw/target/sem_seg/weight/road"):  # fmt: skip
+        assert name in last, name
+    assert last["target/labelled_pixels"] > 0
+    with pytest.raises(UserError, match="expected 0 rounds of bought labels at iteration 0, found 2"):
+        train(cut)
+
+
+def test_training_reads_target_labels_only_through_the_store(make_cfg, monkeypatch):
+    cfg = make_cfg("quick/active_ripu.yaml", *SHORT)
+    train(cfg, stop_at=3)  # the rounds are after iterations 1 and 3
+    read = loader.files.read_label
+    targets = []
+
+    def unreadable(*arguments, **options):
+        raise AssertionError("the target's truth was read")
+
+    monkeypatch.setattr(engine_acquisition, "read_label_map", unreadable)
+    trainer_cfg = cfg.clone()
+    trainer_cfg.merge_from_list(["ACTIVE.LABELS", f"{cfg.OUTPUT_DIR}/active", "ACTIVE.ITERATIONS", "()", "SOLVER.MAX_ITER", "2"])
+    monkeypatch.setattr("gbw_panoptic.files.read_label", lambda path: targets.append(str(path)) or read(path))
+    trainer = train(trainer_cfg)
+    assert trainer.strategy.health["target/labelled_pixels"] > 0
+    assert targets and all("active/labels" in path for path in targets)
+    store = build_label_store(trainer_cfg)
+    bought = sum(int((store.read(p.stem, (128, 256)) != NOT_BOUGHT).sum()) for p in store.folder.glob("labels/*.png"))
+    assert bought == store.spent <= 0.05 * 10 * 128 * 256
+
+
+@pytest.mark.parametrize(
+    "opts, words",
+    [
+        (("ACTIVE.ANNOTATOR", "cityscapes_uda_images_train"), "ACTIVE.ANNOTATOR: expected a labelled data set"),
+        (("ACTIVE.ITERATIONS", "(4, 2)"), "ACTIVE.ITERATIONS: expected positive iterations in rising order"),
+        (("ACTIVE.ITERATIONS", "(4, 10)"), "ACTIVE.ITERATIONS: expected acquisition before SOLVER.MAX_ITER 10"),
+        (("ACTIVE.SCORE", "luck"), "ACTIVE.SCORE: expected one of random, entropy, ripu"),
+        (("ACTIVE.NEGATIVE_THRESHOLD", 2.0), "ACTIVE.NEGATIVE_THRESHOLD: expected a number in 0..1"),
+        (("DATASETS.TARGET", "()"), "DATASETS.TARGET: expected the unlabelled target of ActiveTrainer"),
+    ],
+)
+def test_contradictions_are_one_sentence(make_cfg, opts, words):
+    with pytest.raises(UserError, match=words):
+        validate(make_cfg("quick/active_ripu.yaml", *opts))

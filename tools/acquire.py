@@ -1,0 +1,111 @@
+"""Buy labels of target pixels: one round of active learning (RIPU, CBDA), with the labels of ACTIVE.ANNOTATOR as the human.
+
+    python tools/acquire.py --config-file configs/streets/active_ripu.yaml --method cbda --budget 5% --round 1 \\
+        MODEL.WEIGHTS output/model_final.pth
+
+Labels, picks and a manifest go to ACTIVE.LABELS (by default active/ in OUTPUT_DIR), overlays to its folder overlays/<round>.
+A killed round is continued by the same command. Train on them with ActiveTrainer, that ACTIVE.LABELS, ACTIVE.ITERATIONS "()".
+"""
+
+import argparse
+import logging
+import warnings
+from pathlib import Path
+
+# fvcore and Detectron2 script functions at import; a user can do nothing about it
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+from detectron2.data import MetadataCatalog
+from detectron2.utils.logger import setup_logger
+
+from gbw_panoptic import cli, files
+from gbw_panoptic.active.acquisition import Acquisition
+from gbw_panoptic.active.label_store import NOT_BOUGHT
+from gbw_panoptic.active.validation import acquisition_problems
+from gbw_panoptic.data.register import check_datasets
+from gbw_panoptic.engine.acquisition import build_acquisition, build_label_store, build_predict
+from gbw_panoptic.engine.build import build_models, load_for_evaluation
+from gbw_panoptic.engine.setup import prepare_config
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.visualization.bought import draw_bought
+
+#: --method -> ACTIVE.SCORE and whether CBDA's two switches are on.
+METHODS = {"random": ("random", False), "entropy": ("entropy", False), "ripu": ("ripu", False), "cbda": ("ripu", True)}
+
+
+def main() -> None:
+    arguments = parse()
+    setup_logger(name="gbw_panoptic")
+    cfg = build_config(arguments)
+    acquisition = build_acquisition(cfg, build_label_store(cfg), arguments.rounds)
+    models = {"student": build_models(cfg)["student"]}
+    load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False)
+    entry = acquisition.run(arguments.round, build_predict(cfg, models["student"]))
+    draw(acquisition, arguments.round, arguments.overlays, MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy)
+    print(summary(entry, acquisition))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--config-file", required=True, metavar="FILE")
+    parser.add_argument("--method", choices=METHODS, help="default: what ACTIVE.* of the configuration says")
+    parser.add_argument("--budget", help="of all rounds: 5%% of the target's pixels, or pixels (default: ACTIVE.BUDGET)")
+    parser.add_argument("--round", type=int, required=True, help="1 for the first")
+    parser.add_argument("--rounds", type=int, default=5, help="that share the budget (default %(default)s)")
+    parser.add_argument("--overlays", type=int, default=8, help="pictures of bought labels (default %(default)s)")
+    parser.add_argument("opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides, such as MODEL.WEIGHTS FILE")
+    return parser.parse_args()
+
+
+def build_config(arguments: argparse.Namespace):
+    """The checked configuration, with what the command line says of ACTIVE."""
+    cfg = prepare_config(arguments)
+    if arguments.method is not None:
+        cfg.ACTIVE.SCORE, cbda = METHODS[arguments.method]
+        cfg.ACTIVE.CLASS_BALANCE = cfg.ACTIVE.DYNAMIC_BUDGET = cbda
+    if arguments.budget is not None:
+        cfg.ACTIVE.BUDGET = arguments.budget
+    for problem in acquisition_problems(cfg):
+        raise UserError(problem)
+    check_datasets((cfg.ACTIVE.ANNOTATOR,))
+    if not cfg.MODEL.WEIGHTS or not Path(cfg.MODEL.WEIGHTS).is_file():
+        raise UserError(
+            f"expected the checkpoint of a model in MODEL.WEIGHTS, found {cfg.MODEL.WEIGHTS or 'none'}; train one first, e.g. "
+            "with configs/streets/source_only.yaml, and append MODEL.WEIGHTS FILE"
+        )
+    cfg.freeze()
+    return cfg
+
+
+def draw(acquisition: Acquisition, number: int, count: int, taxonomy) -> None:
+    """Pictures of all that was bought so far in the first ``count`` images."""
+    folder = acquisition.store.folder / "overlays" / str(number)
+    for record in acquisition.records[: max(count, 0)]:
+        image = files.read_image(record["file_name"])
+        labels = acquisition.store.read(record["image_id"], image.shape[:2])
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = draw_bought(image, labels, taxonomy, not_bought=NOT_BOUGHT)
+        files.write_png(folder / f"{record['image_id']}.png", picture)
+
+
+def summary(entry: dict, acquisition: Acquisition) -> str:
+    """What the round bought, by class, and what is left."""
+    store = acquisition.store
+    total = dict(zip(store.class_names, store.class_counts().tolist()))
+    lines = [f"{'class':16s} {'this round':>12s} {'all rounds':>12s}"]
+    lines += [f"{name:16s} {pixels:12d} {total[name]:12d}" for name, pixels in entry["classes"].items()]
+    lines += [
+        f"{'void':16s} {entry['void']:12d} {sum(e['void'] for e in store.rounds):12d}",
+        f"Spent {store.spent} of {entry['allowed']} pixels allowed up to round {entry['round']} "
+        f"({acquisition.budget} in all); class imbalance {entry['imbalance']:.3f} (0 = all classes alike, 1 = one alone).",
+        f"Labels: {store.folder}",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    logging.getLogger("fvcore").setLevel(logging.WARNING)
+    cli.run(main)
