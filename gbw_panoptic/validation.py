@@ -17,7 +17,9 @@ from .taxonomy import PROTOCOLS
 from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTINGS
 
 TASKS = ("panoptic", "semantic")
-TRAINER_NAMES = ("SourceOnlyTrainer", "SelfTrainingTrainer", "AdversarialTrainer", "EntropyMinimizationTrainer", "ActiveTrainer")
+TRAINER_NAMES = (
+    "SourceOnlyTrainer", "SelfTrainingTrainer", "AdversarialTrainer", "EntropyMinimizationTrainer", "ActiveTrainer",
+)  # fmt: skip
 OPTIMIZERS = ("SGD", "ADAM", "ADAMW")
 #: Keys of WEIGHTING that name a class weighting.
 WEIGHTED = ("SEMANTIC", "CENTER", "OFFSET", "TARGET")
