@@ -1,4 +1,4 @@
-"""Adaptation strategies from a configuration: alignment and entropy minimisation (self-training has a file of its own)."""
+"""Adaptation strategies from a configuration: alignment and entropy minimisation (self-training has a file of its own, self_training.py)."""
 
 import torch
 from detectron2.data import MetadataCatalog
