@@ -54,8 +54,9 @@ class WandbWriter(HookBase, EventWriter):
                 resume="allow" if self._id else None,
             )
         except wandb.Error as error:
+            reason = " ".join(str(error).split()).rstrip(".")
             raise UserError(
-                f"TRACKING.WANDB: expected Weights & Biases to open a run, found: {' '.join(str(error).split())}; run "
+                f"TRACKING.WANDB: expected Weights & Biases to open a run, found: {reason}; run "
                 "`wandb login`, set WANDB_MODE=offline, or TRACKING.WANDB False."
             ) from error
         self._id = self._run.id

@@ -1,5 +1,6 @@
 """report.md over several runs: tables by protocol with gains over a baseline, classes, confusion, curves, weights."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from ..visualization import plots
 from .comparison_pictures import ClassValues, class_bars, loss_curves, score_curves
-from .gains import Scores, gain, run_scores, score_table, spread
+from .gains import Scores, mean_with_gain, run_scores, score_table
 from .oracle import METRICS, oracle_best, oracle_section
 from .page import Page, plain, table
 from .report import NO_CONFUSION
@@ -60,34 +61,50 @@ class _ComparisonReport:
         self.comparison, self.page = comparison, page
         self.groups, self.protocol = comparison.groups, comparison.protocol
         self.reference = self._headline(comparison.baseline.first)
-        self.task = headline_task(self.reference, self.protocol)
+        tasks = {headline_task(self._headline(run), self.protocol) for run in self._runs()}
+        self.task = "panoptic" if tasks == {"panoptic"} else "semantic"  # what all of them have
         self.baseline = (comparison.baseline.name, self.reference["model"])
 
     def _headline(self, run: RunFolder) -> Mapping:
         return run.headline(self.comparison.dataset)
+
+    def _runs(self) -> Iterator[RunFolder]:
+        return (run for group in self.groups for run in group.runs.values())
 
     def _scores(self, group: RunGroup, model: str, protocol: str) -> Scores:
         found = {seed: run.evaluation(model, self.comparison.dataset) for seed, run in group.runs.items()}
         return {seed: run_scores(e, protocol) for seed, e in found.items() if e and protocol in e["protocols"]}
 
     def headline(self) -> Iterator[str]:
-        comparison, scores = self.comparison, self.reference["scores"][self.task][self.protocol]
-        averaged, absent = averaged_classes(scores)
         others = ", ".join(group.name for group in self.groups[1:])
-        yield f"# {others} against {comparison.baseline.name}" if others else f"# {comparison.baseline.name}"
-        baseline = " ".join(self.baseline)
+        yield f"# {others} against {self.baseline[0]}" if others else f"# {self.baseline[0]}"
+        gains = f"; gains over the {' '.join(self.baseline)} are means of differences between runs of the same seed"
         yield (
-            f"Last iterations on `{comparison.dataset}` ({self.reference['images']} images), protocol "
-            f"`{self.protocol}`, in percent. Mean ± standard error over seeds; gains over the {baseline} "
-            f"are means of differences between runs of the same seed. N = {scores['N']} classes averaged: {', '.join(averaged)}"
-            + (f" (do not occur: {', '.join(absent)})." if absent else ".")
+            f"Last iterations on `{self.comparison.dataset}` ({self.reference['images']} images), protocol "
+            f"`{self.protocol}`, in percent. Mean ± standard error over seeds"
+            + (gains if others else "")
+            + f". {self._averaged()}"
         )
         rows = {}
         for group in self.groups:
             model = self._headline(group.first)["model"]
             rows[group.name, model] = self._scores(group, model, self.protocol)
-        gains = ("PQ", "mIoU", "mean recall") if self.task == "panoptic" else ("mIoU", "mean recall")
-        yield score_table(rows, _HEADER, baseline=self.baseline, gains=gains)
+        columns = ("PQ", "mIoU", "mean recall") if self.task == "panoptic" else ("mIoU", "mean recall")
+        yield score_table(rows, _HEADER, baseline=self.baseline, gains=columns if others else ())
+
+    def _averaged(self) -> str:
+        """The classes that were averaged. One without truth counts where it was predicted, hence not in every run."""
+        scores = [self._headline(run)["scores"][self.task][self.protocol] for run in self._runs()]
+        runs = Counter(name for values in scores for name in averaged_classes(values)[0])
+        names = list(scores[0]["per_class"])
+        averaged = [name for name in names if runs[name] == len(scores)]
+        partly = [name for name in names if 0 < runs[name] < len(scores)]
+        absent = [name for name in names if not runs[name]]
+        return (
+            f"N = {len(averaged)} classes averaged: {', '.join(averaged)}"
+            + (f"; in some runs also {', '.join(partly)}" if partly else "")
+            + (f"; do not occur: {', '.join(absent)}." if absent else ".")
+        )
 
     def runs(self) -> Iterator[str]:
         yield "## Runs"
@@ -102,13 +119,9 @@ class _ComparisonReport:
                 rows.append([group.name, str(seed), evaluation["model"], known, score, folder])
         yield table(rows, ["configuration", "seed", "model", "iteration", metric, "folder"])
         if self.comparison.unfinished:
-            yield (
-                "Unfinished and left out: "
-                + "; ".join(
-                    f"`{self.comparison.labels[run.path]}` ({progress(run)})" for run in self.comparison.unfinished
-                )
-                + "."
-            )
+            labels = self.comparison.labels
+            states = [f"`{labels[run.path]}` ({progress(run)})" for run in self.comparison.unfinished]
+            yield f"Unfinished and left out: {'; '.join(states)}."
 
     def configurations(self) -> Iterator[str]:
         differences = differing_keys(self.groups)
@@ -125,7 +138,7 @@ class _ComparisonReport:
         protocols = [
             protocol
             for protocol in self.reference["protocols"]
-            if all(protocol in self._headline(run)["protocols"] for group in self.groups for run in group.runs.values())
+            if all(protocol in self._headline(run)["protocols"] for run in self._runs())
         ]
         for protocol in protocols:
             yield f"### {protocol}"
@@ -136,7 +149,8 @@ class _ComparisonReport:
             }
             rows = {key: scores for key, scores in found.items() if scores}
             metric = METRICS[headline_task(self.reference, protocol)]
-            yield score_table(rows, _HEADER, baseline=self.baseline, gains=(metric,))
+            gains = (metric,) if len(self.groups) > 1 else ()
+            yield score_table(rows, _HEADER, baseline=self.baseline, gains=gains)
         yield from self._rare_classes()
 
     def _rare_classes(self) -> Iterator[str]:
@@ -174,7 +188,7 @@ class _ComparisonReport:
                 yield self.page.picture(f"classes_{metric}_{index}.png", picture, f"{metric} per class of {group.name}")
             nowhere = [name for name in reference if not any(any(v[name].values()) for v in by_group.values())]
             rows = [
-                [name, *(_with_gain(values[name], reference[name]) for values in by_group.values())]
+                [name, *(mean_with_gain(values[name], reference[name]) for values in by_group.values())]
                 for name in reference
                 if name not in nowhere
             ]
@@ -218,7 +232,9 @@ class _ComparisonReport:
             if weights:
                 yield f"### {group.name}" + (", mean over seeds" if len(group.runs) > 1 else "")
             for place, (iterations, names, values) in weights.items():
-                picture = plots.class_heat_maps([[plots.HeatMap(place, "weight", iterations, names, values)]])
+                picture = plots.class_heat_maps(
+                    [[plots.HeatMap(f"{group.name}, {place}", "weight", iterations, names, values)]]
+                )
                 name = f"weights_{index}_{place.replace('/', '_')}.png"
                 yield self.page.picture(name, picture, f"class weights of {place} in {group.name}")
 
@@ -231,8 +247,3 @@ class _ComparisonReport:
                         choice = oracle_best(run, evaluation, self.protocol)
                         rows.setdefault((group.name, evaluation["model"]), {}).update({seed: choice} if choice else {})
         yield from oracle_section(rows, list(_HEADER), metric=METRICS[self.task])
-
-
-def _with_gain(values: Mapping[int, float], reference: Mapping[int, float]) -> str:
-    mean = spread(values.values())
-    return str(mean) if values is reference else f"{mean.mean:.1f} ({gain(values, reference)})"

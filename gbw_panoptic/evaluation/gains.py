@@ -66,6 +66,12 @@ def gain(values: Mapping[int, float], baseline: Mapping[int, float]) -> Gain:
     return Gain(ours.mean - theirs.mean, math.hypot(ours.error, theirs.error) if known else None, ours.count, False)
 
 
+def mean_with_gain(values: Mapping[int, float], baseline: Mapping[int, float]) -> str:
+    """``mean (gain)`` by seed; the baseline itself has its error instead."""
+    mean = spread(values.values())
+    return str(mean) if values is baseline else f"{mean.mean:.1f} ({gain(values, baseline)})"
+
+
 def run_scores(evaluation: Mapping, protocol: str) -> dict[str, float]:
     """The :data:`COLUMNS` that a result file holds for a protocol."""
     held = {task: protocols.get(protocol, {}) for task, protocols in evaluation["scores"].items()}

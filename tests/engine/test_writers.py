@@ -83,7 +83,7 @@ def test_every_number_of_metrics_json_is_sent_once_and_a_resumed_training_contin
 
 
 def test_a_refusal_is_one_sentence_before_the_first_step(make_cfg, wandb):
-    wandb.refusal.append("no API key\nconfigured")
+    wandb.refusal.append("no API key\nconfigured.")
     with pytest.raises(UserError, match="found: no API key configured; run `wandb login`, set WANDB_MODE=offline"):
         train(make_cfg("quick/source_only.yaml", *FAST, "DATASETS.TEST", "()"))
     assert not wandb.runs

@@ -110,7 +110,29 @@ def test_semantic_results_alone(study, no_drawing):
     assert cells(text, "gbw", "teacher", "2")[3] == mean_and_error(metric((20, 21), "semantic", "mIoU", "13"))
 
 
+def test_a_semantic_run_beside_panoptic_ones(study, no_drawing):
+    for result in study.glob("gbw/*/inference/*.json"):
+        content = json.loads(result.read_text())
+        del content["scores"]["panoptic"]
+        result.write_text(json.dumps(content))
+    text = Path(write_comparison(sorted(study.glob("*/*")), study / "out")).read_text()
+    row = cells(text, "gbw", "teacher", "2")
+    assert row[3] == "-"  # no PQ
+    ious = metric((20, 21), "semantic", "mIoU"), metric((0, 1), "semantic", "mIoU")
+    assert mean_and_error(ious[0]) in row and mean_and_error(ious[0] - ious[1], "+") in row
+
+
+def test_a_class_without_truth_that_one_run_predicts(study, no_drawing):
+    for seed, predicted in ((0, 7), (1, 0)):
+        for result in study.glob(f"*/seed{seed}/inference/*.json"):
+            content = json.loads(result.read_text())
+            content["scores"]["panoptic"]["16"]["per_class"]["bus"].update(tp=0, fn=0, fp=predicted)
+            result.write_text(json.dumps(content))
+    text = Path(write_comparison(sorted(study.glob("*/*")), study / "out")).read_text()
+    assert "N = 15 classes averaged: road, " in text and "; in some runs also bus." in text
+
+
 def test_one_configuration(study, no_drawing):
     text = Path(write_comparison(sorted(study.glob("gbw/*")), study / "out")).read_text()
-    assert text.startswith("# gbw\n") and "## What differs" not in text
+    assert text.startswith("# gbw\n") and "## What differs" not in text and "gain" not in text
     assert cells(text, "gbw", "teacher", "2")[3] == mean_and_error(metric((20, 21), "panoptic", "PQ"))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gbw_panoptic.evaluation.gains import column, gain, run_scores, score_table, spread
+from gbw_panoptic.evaluation.gains import column, gain, mean_with_gain, run_scores, score_table, spread
 
 
 def test_spread_is_mean_and_standard_error():
@@ -31,6 +31,12 @@ def test_gains_without_a_common_seed_say_so():
     assert found.mean == 4.0 and found.error == pytest.approx(np.hypot(1, 2)) and not found.paired
     assert str(found) == "+4.0 ± 2.2 (unpaired)"
     assert str(gain({3: 6.0}, {0: 1.0, 1: 5.0})) == "+3.0 (unpaired)"
+
+
+def test_a_cell_holds_the_mean_and_the_gain():
+    baseline = {0: 1.0, 1: 3.0}
+    assert mean_with_gain({0: 4.0, 1: 8.0}, baseline) == "6.0 (+4.0 ± 1.0)"
+    assert mean_with_gain(baseline, baseline) == "2.0 ± 1.0"
 
 
 def test_columns_are_those_that_a_result_file_holds():
