@@ -97,7 +97,8 @@ class _Report:
         """A table of what was run."""
         keys = (
             "TRAINER.NAME", "MODEL.TASK", "DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST",
-            "MODEL.SEM_SEG_HEAD.LOSS_TYPE", "WEIGHTING.SEMANTIC", "WEIGHTING.CENTER", "WEIGHTING.OFFSET", "GBW.LAMBDA", "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SEED",
+            "MODEL.SEM_SEG_HEAD.LOSS_TYPE", "WEIGHTING.SEMANTIC", "WEIGHTING.CENTER", "WEIGHTING.OFFSET", "GBW.LAMBDA",
+            "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SEED",
         )  # fmt: skip
         if not self.run.config:
             return "config.yaml is missing or damaged: what was run cannot be listed."
