@@ -32,7 +32,7 @@ def main() -> None:
     print(", ".join(f"{name} {value}" for name, value in where.items()) + f"; {arguments.clock} time", flush=True)
     comparisons = []
     for comparison in load(arguments.benchmark).main(arguments):
-        print(f"\n{comparison}", flush=True)
+        print(comparison.as_row() if arguments.markdown else f"\n{comparison}", flush=True)
         comparisons.append(comparison.as_json())
     if arguments.json:
         command = {key: value for key, value in vars(arguments).items() if key != "json"}
@@ -53,6 +53,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         command.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: CPU time, for a busy machine")
         command.add_argument("--threads", type=int, default=1, help="of torch and OpenCV (default %(default)s)")
         command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--markdown", action="store_true", help="print rows of docs/benchmarks.md's table")
         command.add_argument("--json", metavar="FILE", help="write all numbers there, too")
         module.add_arguments(command)
     return parser.parse_args(argv)

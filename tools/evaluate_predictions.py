@@ -1,9 +1,9 @@
-"""Score panoptic predictions that lie in PNG files and a JSON (panopticapi's format, Cityscapes' format), without a model.
+"""Score panoptic predictions in PNG files and a JSON (panopticapi's format, and Cityscapes'), without a model.
 
     python tools/evaluate_predictions.py output/predictions/panoptic.json --dataset cityscapes_uda_panoptic_val
     python tools/evaluate_predictions.py pred.json --folder pngs --truth val.json --truth-folder val_pngs --protocols 16
 
-The PNG files lie in the JSON's folder of the same name (pred.json: pred/) unless --folder says otherwise. Areas are counted
+The PNG files lie in the folder of the JSON's name (pred.json: pred/) unless --folder says otherwise. Areas are counted
 from the maps. Tables by protocol are printed, and the results written as tools/train_net.py writes them.
 """
 

@@ -1,8 +1,9 @@
 """Cityscapes' average precision of instances, computed by cityscapesScripts from overlaps that are counted in memory.
 
-cityscapesScripts' own route, which is Detectron2's, too, reads one PNG per instance, calls ``np.in1d``, which NumPy 2.4 no
-longer has, and writes NumPy's integers to a ``matches.json`` in the working folder, which JSON refuses. What decides the
-score, the assignment of predictions to ground truth and the precision-recall curve, is its ``evaluateMatches``, called here.
+cityscapesScripts' own route, which is Detectron2's, too, reads one PNG per instance, calls ``np.in1d``, which NumPy 2.4
+no longer has, and writes NumPy's integers to a ``matches.json`` in the working folder, which JSON refuses. What decides
+the score, the assignment of predictions to ground truth and the precision-recall curve, is its ``evaluateMatches``,
+called here.
 
 What differs: instances that panoptic ground truth leaves out (caravan, trailer) are void here, and excuse a prediction.
 """
@@ -46,8 +47,8 @@ class InstanceAveragePrecision:
         missing = set(things.pred_ids.tolist()) - scores.keys()
         if missing:
             raise UserError(
-                f"expected a score of every predicted instance, found none of the segments {sorted(missing)}: give each "
-                "instance a confidence or set TEST.INSTANCE_AP False"
+                f"expected a score of every predicted instance, found none of the segments {sorted(missing)}: "
+                "give each instance a confidence or set TEST.INSTANCE_AP False"
             )
         self._images.append((things, np.array([scores[i] for i in things.pred_ids.tolist()], np.float64)))
 
@@ -99,7 +100,8 @@ def _as_cityscapes(overlaps: SegmentOverlaps, scores: np.ndarray, things: Sequen
         for area, score, void in zip(overlaps.pred_areas, scores, overlaps.void_overlaps)
     ]
     same_class = overlaps.gt_categories[:, None] == overlaps.pred_categories
-    pairs = [(g, p, int(overlaps.intersections[g, p])) for g, p in zip(*np.nonzero(same_class & (overlaps.intersections > 0)))]
+    meeting = zip(*np.nonzero(same_class & (overlaps.intersections > 0)))
+    pairs = [(g, p, int(overlaps.intersections[g, p])) for g, p in meeting]
     for p, prediction in enumerate(predictions):
         prediction["matchedGt"] = [{**truth[g], "intersection": n} for g, q, n in pairs if q == p]
     matched = [

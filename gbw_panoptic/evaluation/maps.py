@@ -89,7 +89,7 @@ def predicted_labels(output: Mapping) -> np.ndarray:
 
 
 def predicted_scores(output: Mapping) -> dict[int, float] | None:
-    """Confidence by segment id (value + 1, as in :func:`segments_of`) of an output's ``instance_scores``; None without."""
+    """Confidence by segment id (value + 1, as :func:`segments_of` gives) of ``instance_scores``; None without."""
     if "instance_scores" not in output:
         return None
     values, scores = output["instance_scores"]

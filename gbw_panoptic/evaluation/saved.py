@@ -1,7 +1,8 @@
-"""Panoptic segmentations that lie in PNG files and a JSON: panopticapi's format, which Cityscapes' benchmark takes, too.
+"""Panoptic segmentations in PNG files and a JSON: panopticapi's format, which Cityscapes' benchmark takes, too.
 
-A pixel's id is R + 256 G + 65536 B, 0 is void; ``annotations`` lists each image's ``image_id``, ``file_name`` (of the PNG) and
-``segments_info`` (``id``, ``category_id``, ``iscrowd``). Only a ground truth needs ``categories`` (``id``, ``isthing``, ``name``).
+A pixel's id is R + 256 G + 65536 B, 0 is void; ``annotations`` lists each image's ``image_id``, ``file_name`` (of the
+PNG) and ``segments_info`` (``id``, ``category_id``, ``iscrowd``). Only a ground truth needs ``categories`` (``id``,
+``isthing``, ``name``).
 """
 
 import os
@@ -37,7 +38,7 @@ def read_annotations(path: str | os.PathLike, folder: str | os.PathLike) -> dict
     Raises:
         UserError: missing or damaged JSON, keys absent, an image twice, file names that leave the folder.
     """
-    records = {}
+    records, remedy = {}, "write it as panopticapi reads it"
     try:
         annotations = files.read_json(path)["annotations"]
         for annotation in annotations:
@@ -48,12 +49,13 @@ def read_annotations(path: str | os.PathLike, folder: str | os.PathLike) -> dict
             label = Path(folder, files.safe_file_name(annotation["file_name"]))
             records[annotation["image_id"]] = {"pan_seg_file_name": str(label), "segments_info": segments}
     except KeyError as error:
-        raise UserError(f"expected COCO-panoptic JSON, found no {error} in {path}; write it as panopticapi reads it") from None
+        raise UserError(f"expected COCO-panoptic JSON, found no {error} in {path}; {remedy}") from None
     except (TypeError, ValueError) as error:
-        raise UserError(f"expected COCO-panoptic JSON, found {error} in {path}; write it as panopticapi reads it") from None
+        raise UserError(f"expected COCO-panoptic JSON, found {error} in {path}; {remedy}") from None
     if len(records) != len(annotations):
         raise UserError(
-            f"expected one annotation per image, found {len(annotations)} of {len(records)} images in {path}; remove the rest"
+            f"expected one annotation per image, found {len(annotations)} of {len(records)} images in {path}; "
+            "remove the rest"
         )
     return records
 
@@ -67,13 +69,15 @@ def read_categories(path: str | os.PathLike) -> tuple[Taxonomy, dict[int, int]]:
         UserError: no categories or 255 and more, or without ``id`` and ``isthing``.
     """
     try:
-        categories = [(c["id"], str(c.get("name", c["id"])), bool(c["isthing"])) for c in files.read_json(path)["categories"]]
+        listed = files.read_json(path)["categories"]
+        categories = [(c["id"], str(c.get("name", c["id"])), bool(c["isthing"])) for c in listed]
         ids = [c[0] for c in categories]
         if len(set(ids)) != len(ids) or not all(type(i) is int for i in ids) or not 0 < len(ids) < IGNORE_LABEL:
             raise ValueError(f"the category ids {ids}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"expected categories with an id and isthing in {path}, found otherwise ({error}); take the ground truth's JSON"
+            f"expected categories with an id and isthing in {path}, found otherwise ({error}); "
+            "take the ground truth's JSON"
         ) from None
     known = dict(zip(CITYSCAPES.names, CITYSCAPES.is_thing))
     if all(known.get(name) == thing for _, name, thing in categories):
@@ -94,8 +98,8 @@ def choose_protocols(taxonomy: Taxonomy, names: Sequence[str] = ()) -> list[Prot
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UserError(
-            f"expected protocols among {', '.join(known)} for the classes of {taxonomy.name}, found {', '.join(unknown)}; "
-            "choose one of these"
+            f"expected protocols among {', '.join(known)} for the classes of {taxonomy.name}, found "
+            f"{', '.join(unknown)}; choose one of these"
         )
     return [known[name] for name in names or known]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 def instance_scores(
     panoptic: Tensor, sem_seg: Tensor, center: Tensor, *, thing_ids: Collection[int], label_divisor: int
 ) -> tuple[Tensor, Tensor]:
-    """Panoptic-DeepLab's confidence (arXiv 1911.10194, section 3.3, as in Detectron2): the mean probability of the instance's
-    class over its pixels times the heatmap at their centroid, rounded down.
+    """Panoptic-DeepLab's confidence (arXiv 1911.10194, section 3.3, as in Detectron2): the mean probability of the
+    instance's class over its pixels times the heatmap at their centroid, rounded down.
 
     Args:
         panoptic: H x W int64, class * label_divisor + number, -1 = void.

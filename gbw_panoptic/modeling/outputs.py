@@ -63,5 +63,5 @@ class PostProcessing:
         )
 
     def scores(self, panoptic: Tensor, sem_seg: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
-        """Values [K] of the instances in the map that ``__call__`` made of the same predictions, and their confidence [K]."""
+        """Values [K] of the instances in the map that ``__call__`` made of these predictions, and confidence [K]."""
         return instance_scores(panoptic, sem_seg, center, thing_ids=self.thing_ids, label_divisor=self.label_divisor)

@@ -18,7 +18,7 @@ THINGS = CITYSCAPES.thing_ids
 
 
 def random_image(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict[int, float]]:
-    """(truth, prediction, scores by value) in the ids of Cityscapes: id of stuff, group or void, or id * 1000 + number."""
+    """(truth, prediction, scores by value) in Cityscapes' ids: of stuff, a group or void, or id * 1000 + number."""
 
     def rectangles(ids: np.ndarray, count: int, first_number: int) -> None:
         for number in range(first_number, first_number + count):
@@ -40,7 +40,9 @@ def random_image(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, dict
     return truth, predicted, scores
 
 
-def add(precision: InstanceAveragePrecision, truth: np.ndarray, predicted: np.ndarray, scores: dict[int, float]) -> None:
+def add(
+    precision: InstanceAveragePrecision, truth: np.ndarray, predicted: np.ndarray, scores: dict[int, float]
+) -> None:
     truth = np.where(truth == 4, 0, truth)
 
     def segments(ids: np.ndarray) -> list[dict]:
@@ -101,8 +103,9 @@ def row(*parts: tuple[int, int]) -> np.ndarray:
 
 
 def test_by_hand():
-    """Two cars of 200 pixels. The surest prediction is no car (precision 0 at recall 0), then one car is found (1/2 at 1/2), the
-    other never. cityscapesScripts takes the mean of the ends of a step: AP = 1/2 * (0 + 1/2) / 2 at every threshold."""
+    """Two cars of 200 pixels. The surest prediction is no car (precision 0 at recall 0), then one car is found (1/2 at
+    1/2), the other never. cityscapesScripts takes the mean of the ends of a step: AP = 1/2 * (0 + 1/2) / 2 at every
+    threshold."""
     truth = row((26000, 20), (26001, 20), (7, 20))
     predicted = row((26005, 20), (7, 20), (26006, 20))
     precision = InstanceAveragePrecision(CITYSCAPES)

@@ -155,7 +155,7 @@ def test_votes_and_numbers_by_hand() -> None:
 
 
 class _Operations(TorchDispatchMode):
-    """Counts the operations that make the host wait for a GPU, and finds the largest tensor that any operation makes."""
+    """Counts the operations that make the host wait for a GPU, and finds the largest tensor that one of them makes."""
 
     WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "_to_copy", "item"}
 

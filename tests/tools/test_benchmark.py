@@ -73,6 +73,7 @@ def test_ratio_is_of_medians():
     comparison = Comparison("x", "theirs", "ours", (4.0, 100.0, 6.0), (2.0, 1.0, 50.0), goal=2)
     assert comparison.ratio == 3 and comparison.as_json()["ratio"] == 3
     assert "3.00  (goal: at least 2)" in str(comparison) and "6000.00 ms" in str(comparison)
+    assert comparison.as_row() == "| x | theirs 6000 ms | ours 2000 ms | **3** | 2 |  |"
 
 
 @pytest.mark.parametrize("things", [3, 25])

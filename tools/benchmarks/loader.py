@@ -26,7 +26,7 @@ _PLAIN = ("INPUT.CROP.SINGLE_CATEGORY_MAX_AREA", 1.0, "DATALOADER.RARE_CLASS_SAM
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--root", help="prepared data sets; Streets of --size is generated for the occasion without one")
+    parser.add_argument("--root", help="prepared data sets; default: Streets of --size, generated for the occasion")
     parser.add_argument("--size", type=int, nargs=2, default=(760, 1280), metavar=("HEIGHT", "WIDTH"), help="SYNTHIA's")
     parser.add_argument("--crop", type=int, nargs=2, default=(512, 512), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--images", type=int, default=8, help="samples per run, and files generated")
@@ -56,7 +56,7 @@ def _compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
             ours=_samples(build_train_loader, arguments, *options), arguments=arguments, units=arguments.images,
         )  # fmt: skip
         theirs, ours = (1 / median(s) for s in (comparison.reference_seconds, comparison.ours_seconds))
-        note = f"{theirs:.1f} and {ours:.1f} samples/s with image and all targets, files decoded anew; no worker processes"
+        note = f"{theirs:.1f} and {ours:.1f} samples/s: image and all targets, files decoded anew, no workers"
         yield replace(comparison, note=note)
 
 

@@ -53,6 +53,14 @@ class Comparison:
         lines += [f"  {'ratio':44s} {self.ratio:9.2f}{goal}", f"  {notes}"]
         return "\n".join([self.name, *lines]).rstrip()
 
+    def as_row(self) -> str:
+        """A row of the table in docs/benchmarks.md."""
+        ways = ((self.reference, self.reference_seconds), (self.ours, self.ours_seconds))
+        times = [f"{name} {1000 * statistics.median(seconds):.4g} ms" for name, seconds in ways]
+        goal = "-" if self.goal is None else f"{self.goal:.3g}"
+        notes = "; ".join([self.note] * bool(self.note) + ["outputs equal"] * bool(self.equal))
+        return f"| {self.name} | {times[0]} | {times[1]} | **{self.ratio:.3g}** | {goal} | {notes} |"
+
     def as_json(self) -> dict:
         """Plain values, with the medians and the ratio."""
         medians = {
@@ -67,7 +75,12 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def alternate(
-    ways: Mapping[str, Callable[[], object]], *, repeats: int, label: str = "", clock: str = "wall", warm_up: bool = True
+    ways: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int,
+    label: str = "",
+    clock: str = "wall",
+    warm_up: bool = True,
 ) -> dict[str, tuple[float, ...]]:
     """Seconds of each way's runs. The ways run by turns, after one run of each that does not count (``warm_up``).
 
