@@ -1,8 +1,10 @@
 """Gradient-based class weighting: the weights against an interior-point solver, and what they add to a training step."""
 
 import argparse
+import statistics
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from gbw_panoptic import modeling  # noqa: F401  (registers the meta-architectur
 from gbw_panoptic.data import panoptic_deeplab_targets, register_all
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 from gbw_panoptic.modeling.build_weighting import build_class_weighting
+from gbw_panoptic.modeling.outputs import DensePrediction
 from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.weighting import gbw_weights
 
@@ -20,6 +23,7 @@ from .scenes import street, with_segments
 from .timing import Comparison, alternate
 
 _CONFIG = Path(__file__).resolve().parents[2] / "configs/synthia_to_cityscapes/panoptic_deeplab_R50_source_only.yaml"
+_CALLS = 100  # one call is too short for the clock
 #: GRADIENT -> least ratio of the unweighted step's time to the weighted one's: 3 % and 10 % more at most.
 _GOALS = {"logits": 1 / 1.03, "last_layer": 1 / 1.1, "pixel": None}
 
@@ -56,18 +60,29 @@ def _weights(arguments: argparse.Namespace, device: torch.device) -> Comparison:
         return gbw_weights(norms, lam, present)
 
     difference = (solver() - ours()).abs().max().item()
-    seconds = alternate({"solver": solver, "ours": ours}, repeats=20 * arguments.repeats, label="weights")
+
+    def repeated(way):
+        return [way() for _ in range(_CALLS)]
+
+    seconds = alternate(
+        {"solver": partial(repeated, solver), "ours": partial(repeated, ours)},
+        repeats=arguments.repeats, label="weights", clock=arguments.clock,
+    )  # fmt: skip
     return Comparison(
-        f"Weights of {count} classes on {device}", "cvxopt", "closed form", seconds["solver"], seconds["ours"], goal=10,
-        note=f"largest difference {difference:.1e}",
+        f"{_CALLS} times the weights of {count} classes on {device}", "cvxopt", "closed form",
+        seconds["solver"], seconds["ours"], goal=10, note=f"largest difference {difference:.1e}",
     )  # fmt: skip
 
 
 def _steps(arguments: argparse.Namespace, device: torch.device) -> Iterator[Comparison]:
-    """All three heads weighted, against the same model with weights of 1."""
+    """All three heads weighted, against the same model with weights of 1: whole steps, then the losses alone.
+
+    The difference of two long steps is small beside the noise of a shared machine; that of the losses alone is not.
+    """
     model, cfg = _model(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
     batch = _batch(tuple(arguments.size), arguments.batch, arguments.seed)
+    prediction = _leaves(model(batch, dense=True)[1])
 
     def step(weightings: torch.nn.ModuleDict):
         model.weightings = weightings
@@ -75,18 +90,37 @@ def _steps(arguments: argparse.Namespace, device: torch.device) -> Iterator[Comp
         sum(model(batch, branch="source").values()).backward()
         optimizer.step()
 
+    def losses(weightings: torch.nn.ModuleDict):
+        model.weightings = weightings
+        sum(model.losses(prediction, batch, "source").values()).backward()
+
     plain = _weightings(cfg, "none", "logits", device)
-    size = "x".join(map(str, arguments.size))
+    what = f"of Panoptic-DeepLab R50 at {'x'.join(map(str, arguments.size))}, batch {arguments.batch}, on {device}"
+    names = ("unweighted", "GBW on all three heads")
     for gradient, goal in _GOALS.items():
         weighted = _weightings(cfg, "gbw", gradient, device)
-        seconds = alternate(
-            {"plain": lambda: step(plain), "gbw": lambda: step(weighted)}, repeats=arguments.repeats, label=gradient
-        )
-        comparison = Comparison(
-            f"Step of Panoptic-DeepLab R50 at {size}, batch {arguments.batch}, on {device}: gradient {gradient}",
-            "unweighted", "GBW on all three heads", seconds["plain"], seconds["gbw"], goal=goal,
-        )  # fmt: skip
+        timed = {
+            run.__name__: alternate(
+                {"plain": partial(run, plain), "gbw": partial(run, weighted)},
+                repeats=arguments.repeats, label=f"{run.__name__}, {gradient}", clock=arguments.clock,
+            )
+            for run in (step, losses)
+        }  # fmt: skip
+        whole, alone = timed["step"], timed["losses"]
+        comparison = Comparison(f"Step {what}: gradient {gradient}", *names, whole["plain"], whole["gbw"], goal=goal)
         yield replace(comparison, note=f"GBW adds {100 * (1 / comparison.ratio - 1):.1f} %")
+        added = statistics.median(alone["gbw"]) - statistics.median(alone["plain"])
+        share = 100 * added / statistics.median(whole["plain"])
+        yield Comparison(
+            f"Losses alone {what}: gradient {gradient}", *names, alone["plain"], alone["gbw"],
+            note=f"GBW adds {1000 * added:.0f} ms, {share:.1f} % of an unweighted step",
+        )  # fmt: skip
+
+
+def _leaves(prediction: DensePrediction) -> DensePrediction:
+    """The same values as leaves of the graph, so that a backward pass ends there."""
+    maps = {name: getattr(prediction, name).detach().requires_grad_() for name in ("sem_seg", "center", "offset")}
+    return replace(prediction, hidden=prediction.hidden.detach(), **maps)
 
 
 def _model(device: torch.device):
