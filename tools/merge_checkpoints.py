@@ -20,11 +20,11 @@ from detectron2.modeling import build_model
 from detectron2.utils.logger import setup_logger
 
 from gbw_panoptic import cli, files
-from gbw_panoptic.data import check_datasets, register_all
+from gbw_panoptic.data import check_datasets
 from gbw_panoptic.data.loader import build_train_loader
 from gbw_panoptic.engine.checkpoint import read_checkpoint
 from gbw_panoptic.engine.merging import SCHEDULES, merge_layer_wise, merge_uniformly, reestimate_batch_norm
-from gbw_panoptic.engine.setup import adapt_to_machine, load_config
+from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.inference.weights import load_state
 from gbw_panoptic.validation import validate
@@ -61,9 +61,7 @@ def load(path: str, model: str) -> dict:
 
 def with_target_statistics(state: dict, arguments: argparse.Namespace) -> dict:
     """The state with batch-norm statistics of unlabelled target images."""
-    cfg = load_config(arguments.config_file, arguments.opts)
-    register_all()
-    adapt_to_machine(cfg)
+    cfg = prepare_config(arguments)
     validate(cfg)
     if not cfg.DATASETS.TARGET:
         raise UserError(
