@@ -1,5 +1,6 @@
 """What many tests share: single-threaded arithmetic and a prepared Streets root, made once per session."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -51,7 +52,8 @@ def own_streets(streets_root, tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def make_cfg(streets, tmp_path):
     """Factory: configuration of a file under configs/ with overrides, writing to the test's own folder."""
-    return lambda config, *opts: configuration(config, tmp_path / "run", *opts)
+    yield lambda config, *opts: configuration(config, tmp_path / "run", *opts)
+    gc.collect()  # trainers and their hooks refer to each other: hundreds of models would wait for the collector
 
 
 def configuration(config: str, output: Path, *opts):

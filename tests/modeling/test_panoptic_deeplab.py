@@ -19,6 +19,7 @@ def pair(make_cfg):
                    # Detectron2's own: mean over all pixels; its "cross_entropy" cannot take pixel weights
                    "MODEL.SEM_SEG_HEAD.LOSS_TYPE", "hard_pixel_mining", "MODEL.SEM_SEG_HEAD.LOSS_TOP_K", 1.0,
                    "WEIGHTING.LOSS_DENOMINATOR", "all")  # fmt: skip
+    torch.manual_seed(11)  # whether an untrained model finds instances, and near ties, is its weights' luck
     ours = build_model(cfg)
     theirs_cfg = cfg.clone()
     theirs_cfg.INPUT.CROP.ENABLED = False  # global image pooling there, too
