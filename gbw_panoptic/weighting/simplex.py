@@ -3,6 +3,8 @@
 Shape legend: C classes, K classes present.
 """
 
+from itertools import accumulate
+
 import torch
 from torch import Tensor
 
@@ -33,13 +35,17 @@ def gbw_weights(gradient_norms: Tensor, lam: float, present: Tensor | None = Non
             f"Expected gradient_norms [C] and present of the same shape, but got {tuple(gradient_norms.shape)} and "
             f"{None if present is None else tuple(present.shape)}."
         )
+    dtype = torch.promote_types(gradient_norms.dtype, torch.float32)
+    if _is_on_host(gradient_norms):
+        members = [True] * len(gradient_norms) if present is None else present.tolist()
+        return torch.tensor(_weights_on_host(gradient_norms.tolist(), lam, members), dtype=dtype)
     g = gradient_norms.detach().double()  # 19 numbers: double costs nothing and keeps 1e-6 over any scale
     if present is None:
         weights = _project(_shifted(g, lam), len(g))
     else:
         v = _shifted(torch.where(present, g, 0), lam).masked_fill_(~present, -torch.inf)
         weights = _project(v, present.sum()).masked_fill_(~present, 1)
-    return weights.to(torch.promote_types(gradient_norms.dtype, torch.float32))
+    return weights.to(dtype)
 
 
 def _shifted(g: Tensor, lam: float) -> Tensor:
@@ -57,3 +63,18 @@ def _project(v: Tensor, total: Tensor | int) -> Tensor:
     rank = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device)
     excess = v.sort(descending=True).values.cumsum(0).sub_(total).div_(rank)
     return (v - excess.max()).clamp_(min=0)
+
+
+def _is_on_host(x: Tensor) -> bool:
+    """Whether the values of x can be read at once: not on another device, in a trace or in a fake tensor."""
+    return type(x) is Tensor and x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _weights_on_host(g: list[float], lam: float, present: list[bool]) -> list[float]:
+    inside = [value for value, is_member in zip(g, present) if is_member]
+    largest, total = max(inside, default=0.0), len(inside)
+    v = [(value - largest) * (value + largest) / (2 * lam) for value in inside]
+    sums = accumulate(sorted(v, reverse=True))
+    threshold = max(((largest_r - total) / r for r, largest_r in enumerate(sums, 1)), default=0.0)
+    weights = iter(v)
+    return [max(next(weights) - threshold, 0.0) if is_member else 1.0 for is_member in present]

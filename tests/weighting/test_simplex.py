@@ -146,6 +146,16 @@ def test_shapes_are_checked():
         gbw_weights(torch.ones(2), 1.0, torch.ones(3, dtype=torch.bool))
 
 
+def test_host_and_tensor_operations_agree_to_the_bit():
+    on_tensors = torch.compile(gbw_weights, backend="eager", fullgraph=True, dynamic=False)
+    rng = np.random.default_rng(1)
+    for number in range(60):
+        g = torch.from_numpy(np.round(rng.exponential(size=19), 1 + number % 8) * 10.0 ** rng.uniform(-6, 6))
+        present = torch.from_numpy(rng.random(19) < rng.random())
+        for mask in (present, None):
+            assert torch.equal(gbw_weights(g, 0.5, mask), on_tensors(g, 0.5, mask)), (g, mask)
+
+
 def test_works_under_compile_without_graph_breaks():
     compiled = torch.compile(gbw_weights, backend="eager", fullgraph=True)
     g = torch.rand(19)
