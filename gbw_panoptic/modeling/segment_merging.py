@@ -1,0 +1,195 @@
+"""From masks that overlap to segments that do not: the panoptic inference of Mask2Former (arXiv 2112.01527, as released).
+
+Memory is that of a few full-resolution maps, however many queries there are.
+
+Shape legend: Q queries, K of them kept, C classes, h x w cells of the masks, H x W pixels of the result, S segments.
+"""
+
+from dataclasses import dataclass
+from typing import Collection, Iterator
+
+import torch
+from torch import Tensor
+
+from .segments import SegmentPrediction
+from .semantic_masks import QUERIES_AT_A_TIME, upsampled_masks
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Disjoint segments of one image; P_k = score_k * sigmoid(mask_k) is how sure query k is of a pixel.
+
+    Attributes:
+        ids: [H, W] int64, 0 = none, else 1..S.
+        classes: [S] int64. A stuff class has one segment at most.
+        scores: [S] float32, class probability; of merged queries the largest.
+        query_segments: [Q] int64, the segment that a query went into; 0 = none.
+        region_confidence: [H, W] float32, P of the pixel's own segment; 0 where there is none.
+        confidence: [H, W] float32, the largest P of a pixel over all queries that went into a segment.
+    """
+
+    ids: Tensor
+    classes: Tensor
+    scores: Tensor
+    query_segments: Tensor
+    region_confidence: Tensor
+    confidence: Tensor
+
+    def panoptic(self, *, thing_ids: Collection[int], label_divisor: int) -> Tensor:
+        """[H, W] int64: class * label_divisor + number (of things from 1 in each class, of stuff 0); -1 = void."""
+        return torch.cat((self.classes.new_tensor([-1]), self._values(thing_ids, label_divisor)))[self.ids]
+
+    def instance_scores(self, *, thing_ids: Collection[int], label_divisor: int) -> tuple[Tensor, Tensor]:
+        """Values [K] int64 of the things in :meth:`panoptic`, ascending, and confidence [K] float32: mean P over the region.
+
+        That is the released instance score, class probability times mean mask probability.
+        """
+        areas = _counts(self.ids, len(self.classes) + 1)[1:]
+        sums = torch.zeros(len(self.classes) + 1, dtype=torch.float64, device=self.ids.device)
+        sums.index_add_(0, self.ids.flatten(), self.region_confidence.flatten().double())
+        values, order = self._values(thing_ids, label_divisor).sort()
+        scores = (sums[1:] / areas).float()[order]
+        things = values % label_divisor > 0
+        return values[things], scores[things]
+
+    def _values(self, thing_ids: Collection[int], label_divisor: int) -> Tensor:
+        """[S] panoptic value of each segment."""
+        things = _is_in(self.classes, thing_ids)
+        same = (self.classes[:, None] == self.classes).tril()  # this segment and those before it
+        return self.classes * label_divisor + torch.where(things, same.sum(dim=1), 0)
+
+
+def merge_segments(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    size: tuple[int, int],
+    *,
+    stride: int,
+    image_size: tuple[int, int],
+    thing_ids: Collection[int],
+    object_threshold: float,
+    overlap_threshold: float,
+) -> Segments:
+    """Segments of one image.
+
+    A query is kept if its likeliest class is an object's, of a probability above ``object_threshold``. A pixel goes to
+    the kept query of the largest P; its region is what it wins and gives a mask probability of 0.5 at least. It becomes a
+    segment if that is not empty, and if it wins ``overlap_threshold`` of the pixels that it gives so much. Queries of one
+    stuff class become one segment.
+
+    Args:
+        class_logits: [Q, C + 1], the last for "no object"; mask_logits: [Q, h, w].
+        size: (H, W) of the result.
+        stride, image_size: see :func:`~.semantic_masks.upsampled_masks`.
+        thing_ids: classes with instances.
+    """
+    probability, labels = class_logits.float().softmax(dim=-1).max(dim=-1)
+    kept = ((labels != class_logits.shape[-1] - 1) & (probability > object_threshold)).nonzero()[:, 0]
+    scores, labels = probability[kept], labels[kept]
+
+    def masks(queries: Tensor) -> Iterator[Tensor]:
+        for some in queries.split(QUERIES_AT_A_TIME) if len(queries) else ():
+            yield upsampled_masks(mask_logits[some], stride=stride, image_size=image_size, size=size).sigmoid()
+
+    contest = _contest(masks(kept), scores, size)
+    accepted = contest.accepted(overlap_threshold)
+    numbers = _segment_numbers(labels, accepted, thing_ids)
+    ids = torch.where(contest.mask >= 0.5, torch.cat((numbers.new_zeros(1), numbers))[contest.winner], 0)
+    num_segments = int(numbers.max()) if len(numbers) else 0
+    first = (numbers[:, None] == torch.arange(1, num_segments + 1, device=ids.device)).int()
+    confidence = contest.best
+    if not accepted.all():  # pixels that a rejected query won
+        confidence = _contest(masks(kept[accepted]), scores[accepted], size).best
+    return Segments(
+        ids=ids,
+        classes=labels[first.argmax(dim=0)] if num_segments else labels[:0],
+        scores=(first * scores[:, None]).amax(dim=0) if num_segments else scores[:0],
+        query_segments=torch.zeros(len(class_logits), dtype=torch.int64, device=ids.device).index_copy(0, kept, numbers),
+        region_confidence=torch.where(ids > 0, contest.best, 0),
+        confidence=confidence,
+    )
+
+
+@dataclass
+class _Contest:
+    """Which of K queries wins each pixel.
+
+    Attributes:
+        best: [H, W] float32, the largest P; winner: [H, W] int64, its query 1..K, 0 = none; mask: [H, W] float32, the
+            winner's mask probability.
+        claimed: [K] int64, pixels of mask probability 0.5 or more.
+    """
+
+    best: Tensor
+    winner: Tensor
+    mask: Tensor
+    claimed: Tensor
+
+    def accepted(self, overlap_threshold: float) -> Tensor:
+        """[K] bool."""
+        num_queries = len(self.claimed)
+        won = _counts(self.winner, num_queries + 1)[1:]
+        region = _counts(torch.where(self.mask >= 0.5, self.winner, 0), num_queries + 1)[1:]
+        return (region > 0) & (won.double() >= overlap_threshold * self.claimed.double())
+
+
+def _contest(masks: Iterator[Tensor], scores: Tensor, size: tuple[int, int]) -> _Contest:
+    """``masks``: probabilities [some, H, W] of successive queries; scores [K]. The first one wins among equals."""
+    best = torch.zeros(size, device=scores.device)
+    winner, mask = torch.zeros(size, dtype=torch.int64, device=scores.device), torch.zeros_like(best)
+    claimed = []
+    for some in masks:
+        done = sum(map(len, claimed))
+        claimed.append((some >= 0.5).sum(dim=(1, 2)))
+        p, index = (some * scores[done : done + len(some), None, None]).max(dim=0)
+        better = p > best
+        best = torch.where(better, p, best)
+        winner = torch.where(better, index + done + 1, winner)
+        mask = torch.where(better, some.gather(0, index[None])[0], mask)
+    return _Contest(best, winner, mask, torch.cat(claimed) if claimed else winner.new_empty(0))
+
+
+def _segment_numbers(labels: Tensor, accepted: Tensor, thing_ids: Collection[int]) -> Tensor:
+    """[K] int64, the segment 1..S of each query in the order of queries, 0 for those rejected; stuff shares by class."""
+    index = torch.arange(len(labels), device=labels.device)
+    merges = (labels[:, None] == labels) & accepted & ~_is_in(labels, thing_ids)[:, None]
+    merges |= torch.diag(accepted)
+    first = torch.where(merges, index, len(labels)).amin(dim=1) if len(labels) else index
+    opens = accepted & (first == index)
+    numbers = opens.long().cumsum(dim=0)
+    return torch.where(accepted, numbers[first.clamp(max=max(len(labels) - 1, 0))], 0)
+
+
+def _is_in(classes: Tensor, some: Collection[int]) -> Tensor:
+    return torch.isin(classes, torch.tensor(sorted(some), dtype=torch.int64, device=classes.device))
+
+
+def _counts(ids: Tensor, length: int) -> Tensor:
+    """[length] int64, how often each id occurs."""
+    flat = ids.flatten()
+    return torch.zeros(length, dtype=torch.int64, device=ids.device).scatter_add_(0, flat, torch.ones_like(flat))
+
+
+@dataclass(frozen=True)
+class SegmentPostProcessing:
+    """How predictions become segments; ``score_instances`` says whether a model's output has ``instance_scores``, too."""
+
+    thing_ids: tuple[int, ...]
+    label_divisor: int
+    object_threshold: float
+    overlap_threshold: float
+    score_instances: bool = False
+
+    @torch.no_grad()
+    def __call__(self, prediction: SegmentPrediction, image: int, size: tuple[int, int] | None = None) -> Segments:
+        """Segments of one image of the batch at ``size``; None for the size of the input."""
+        return merge_segments(
+            prediction.class_logits[image],
+            prediction.mask_logits[image],
+            size or prediction.image_size,
+            stride=prediction.stride,
+            image_size=prediction.image_size,
+            thing_ids=self.thing_ids,
+            object_threshold=self.object_threshold,
+            overlap_threshold=self.overlap_threshold,
+        )
