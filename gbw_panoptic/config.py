@@ -19,9 +19,10 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     # A second semantic head on an earlier feature map, for multi-level alignment (AdaptSegNet, arXiv 1802.10349)
     cfg.MODEL.AUXILIARY_HEAD = CN()
     cfg.MODEL.AUXILIARY_HEAD.ENABLED = False
-    cfg.MODEL.AUXILIARY_HEAD.IN_FEATURE = "res4"  # AdaptSegNet; must be among RESNETS.OUT_FEATURES
+    cfg.MODEL.AUXILIARY_HEAD.IN_FEATURE = "res4"  # AdaptSegNet; must be among the backbone's OUT_FEATURES
     cfg.MODEL.AUXILIARY_HEAD.DILATIONS = [6, 12]  # AdaptSegNet's released code
     cfg.MODEL.AUXILIARY_HEAD.LOSS_WEIGHT = 0.1  # AdaptSegNet
+    _add_backbone_keys(cfg)
     # The whole package thinks in RGB, 0..255; these are the mean and deviation of torchvision's weights.
     cfg.INPUT.FORMAT = "RGB"
     cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]
@@ -37,6 +38,26 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     _add_active_keys(cfg)
     _add_test_keys(cfg)
     _add_tracking_keys(cfg)
+
+
+def _add_backbone_keys(cfg: CN) -> None:
+    # MODEL.BACKBONE.NAME build_mit_backbone, build_swin_backbone or build_timm_backbone (docs/backbones.md); feature maps
+    # have the names and strides of Detectron2's ResNets. OUT_FEATURES: those that a head reads, others cost parameters.
+    features = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.MIT = CN()
+    cfg.MODEL.MIT.VARIANT = "b5"  # DAFormer, EDAPS; b0 to b5
+    cfg.MODEL.MIT.DROP_PATH_RATE = 0.1  # SegFormer, DAFormer, EDAPS
+    cfg.MODEL.MIT.OUT_FEATURES = features
+    cfg.MODEL.SWIN = CN()
+    cfg.MODEL.SWIN.VARIANT = "t"  # t, s, b or l
+    cfg.MODEL.SWIN.WINDOW_SIZE = 7  # 12 for weights that were trained at 384 pixels
+    cfg.MODEL.SWIN.DROP_PATH_RATE = 0.3  # Mask2Former
+    cfg.MODEL.SWIN.OUT_FEATURES = features
+    cfg.MODEL.TIMM = CN()
+    cfg.MODEL.TIMM.NAME = "convnext_tiny"  # any pyramid of timm: convnext_*, pvt_v2_*, resnet*
+    cfg.MODEL.TIMM.DROP_PATH_RATE = 0.0  # ConvNeXt in segmentation: 0.4, PVTv2: 0.1
+    cfg.MODEL.TIMM.FEATURE_NORM = False  # a layer norm for every map (published for ConvNeXt in segmentation)
+    cfg.MODEL.TIMM.OUT_FEATURES = features
 
 
 def _add_data_keys(cfg: CN) -> None:

@@ -1,5 +1,6 @@
 """Meta-architectures and their parts."""
 
+from . import backbones  # noqa: F401  (registers them)
 from .heads import PerClassInsEmbedHead, PerClassSemSegHead
 from .outputs import DensePrediction, PostProcessing
 from .panoptic_deeplab import DomainAdaptivePanopticDeepLab

@@ -57,7 +57,7 @@ def _build_auxiliary_head(cfg, shapes, taxonomy: Taxonomy) -> AuxiliaryHead | No
     if options.IN_FEATURE not in shapes:
         raise UserError(
             f"MODEL.AUXILIARY_HEAD.IN_FEATURE: expected one of {', '.join(shapes)}, which the backbone gives, found "
-            f"'{options.IN_FEATURE}'; choose one of them or add it to MODEL.RESNETS.OUT_FEATURES."
+            f"'{options.IN_FEATURE}'; choose one of them or add it to the backbone's OUT_FEATURES."
         )
     shape = shapes[options.IN_FEATURE]
     return AuxiliaryHead(

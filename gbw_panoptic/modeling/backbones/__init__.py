@@ -1,0 +1,15 @@
+"""Backbones beside Detectron2's ResNets, under names that ``MODEL.BACKBONE.NAME`` selects. Their libraries are imported
+when one of them is built."""
+
+from .mit import MixTransformer, build_mit_backbone
+from .swin import Swin, build_swin_backbone
+from .timm_models import TimmBackbone, build_timm_backbone
+
+__all__ = [
+    "MixTransformer",
+    "Swin",
+    "TimmBackbone",
+    "build_mit_backbone",
+    "build_swin_backbone",
+    "build_timm_backbone",
+]

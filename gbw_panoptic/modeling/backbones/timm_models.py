@@ -1,0 +1,94 @@
+"""ConvNeXt, PVTv2, ResNet and every other model of timm that gives feature maps at strides 4, 8, 16 and 32.
+
+Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
+"""
+
+import difflib
+from types import ModuleType
+from typing import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detectron2.modeling import BACKBONE_REGISTRY
+
+from ...errors import UserError
+from ..optional import import_optional
+from .pyramid import STRIDES, ChannelNorm, PyramidBackbone
+
+_KEY = "MODEL.TIMM"
+
+
+class TimmBackbone(PyramidBackbone):
+    """A ``features_only`` model of timm with random weights."""
+
+    def __init__(self, *, name: str, drop_path_rate: float, feature_norm: bool, out_features: Sequence[str]) -> None:
+        """
+        Args:
+            name: timm's, without a tag of weights, e.g. convnext_tiny.
+            drop_path_rate: of the last block, rising linearly from 0 at the first; 0 also for models that have none.
+            feature_norm: a layer normalisation for every wanted map.
+
+        Raises:
+            UserError: timm is not installed, or has no such model with such features.
+        """
+        timm = import_optional("timm", wanted_by="MODEL.BACKBONE.NAME build_timm_backbone")
+        indices, channels = _pyramid(timm, name)
+        super().__init__(channels=channels, out_features=out_features, key=f"{_KEY}.OUT_FEATURES")
+        # without the stages that nothing reads: their parameters would get no gradient
+        self.model = _create(timm, name, out_indices=indices[: self.depth], drop_path_rate=drop_path_rate)
+        self.norms = nn.ModuleDict(
+            {key: ChannelNorm(self._out_feature_channels[key]) for key in self._out_features if feature_norm}
+        )
+
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        maps = zip(STRIDES, self.model(images))
+        return [self.norms[name](x) if name in self.norms else x for name, x in maps]
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg, input_shape) -> TimmBackbone:
+    """MODEL.TIMM; Detectron2's ``input_shape`` is that of an RGB image."""
+    options = cfg.MODEL.TIMM
+    return TimmBackbone(
+        name=options.NAME,
+        drop_path_rate=options.DROP_PATH_RATE,
+        feature_norm=options.FEATURE_NORM,
+        out_features=tuple(options.OUT_FEATURES),
+    )
+
+
+def _pyramid(timm: ModuleType, name: str) -> tuple[list[int], list[int]]:
+    """Indices and channels of the model's maps at the four strides, from a copy without memory."""
+    if name.startswith("swin"):
+        raise UserError(
+            f"{_KEY}.NAME: expected a model for images of any size, found '{name}', whose windows are bound to one; set "
+            "MODEL.BACKBONE.NAME build_swin_backbone."
+        )
+    if not timm.is_model(name):
+        close = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3)) or "e.g. convnext_tiny, pvt_v2_b2"
+        raise UserError(f"{_KEY}.NAME: expected a model of timm ({close}), found '{name}'; correct the name.")
+    with torch.device("meta"):
+        info = _create(timm, name, out_indices=None, drop_path_rate=0.0).feature_info
+    reductions = info.reduction()
+    if not set(STRIDES.values()) <= set(reductions):
+        raise UserError(
+            f"{_KEY}.NAME: expected a model with feature maps at strides 4, 8, 16 and 32, found '{name}' with "
+            f"{', '.join(map(str, reductions))}; take a pyramid, e.g. convnext_tiny or pvt_v2_b2."
+        )
+    places = [reductions.index(stride) for stride in STRIDES.values()]
+    return [info.out_indices[place] for place in places], [info.channels()[place] for place in places]
+
+
+def _create(timm: ModuleType, name: str, *, out_indices: list[int] | None, drop_path_rate: float) -> nn.Module:
+    options = {"out_indices": out_indices} if out_indices else {}
+    if drop_path_rate:
+        options["drop_path_rate"] = drop_path_rate
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True, **options)
+    except (TypeError, RuntimeError, AttributeError) as error:
+        found = str(error).splitlines()[0]
+        raise UserError(
+            f"{_KEY}: expected a model that gives feature maps and takes DROP_PATH_RATE {drop_path_rate}, found '{name}', "
+            f"which does not ({found}); take another one, or a rate of 0."
+        ) from error
