@@ -201,8 +201,8 @@ def _add_active_keys(cfg: CN) -> None:
     cfg.ACTIVE.ANNOTATOR = ""  # labelled data set of the target's images that answers for the human annotator
     cfg.ACTIVE.LABELS = ""  # folder of the bought labels; "" = active/ in OUTPUT_DIR
     cfg.ACTIVE.BUDGET = "5%"  # of all target pixels (RIPU: 2.2% and 5%), or a number of pixels; all rounds together
-    # A round of acquisition after each of these iterations, which share the budget equally (RIPU); () = train on the
-    # labels that tools/acquire.py has bought
+    # A round of acquisition after each of these iterations, which share the budget equally (RIPU); 0 = before the first
+    # one, by MODEL.WEIGHTS; () = train on the labels that tools/acquire.py has bought
     cfg.ACTIVE.ITERATIONS = (10000, 12000, 14000, 16000, 18000)
     cfg.ACTIVE.SCORE = "ripu"  # impurity times uncertainty; or "entropy" (uncertainty alone), "random"
     cfg.ACTIVE.MODE = "region"  # squares of radius RADIUS; or "pixel": single pixels, RADIUS apart at least
@@ -216,6 +216,9 @@ def _add_active_keys(cfg: CN) -> None:
     cfg.ACTIVE.NEGATIVE_LOSS_WEIGHT = 1.0  # RIPU; negative learning on the target
     cfg.ACTIVE.NEGATIVE_THRESHOLD = 0.05  # RIPU; of the probabilities that are pushed to 0
     cfg.ACTIVE.CONSISTENCY_LOSS_WEIGHT = 0.1  # RIPU; consistency across class boundaries of the source
+    # RIPU's setting without source data: no file of DATASETS.TRAIN is read; MODEL.WEIGHTS are a model of the source
+    cfg.ACTIVE.SOURCE_FREE = False
+    cfg.ACTIVE.NUM_OVERLAYS = 8  # pictures of what was bought, after each round
 
 
 def _add_test_keys(cfg: CN) -> None:

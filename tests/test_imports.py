@@ -23,7 +23,7 @@ ALLOWED = {
     "adaptation": COMMON | {"data", "losses", "weighting"},
     "active": COMMON | {"data", "losses"},
     "validation": COMMON | {"active", "adaptation", "losses", "weighting"},
-    "engine": COMMON | {"config", "data", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "validation"},
+    "engine": COMMON | {"config", "data", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "validation", "visualization"},
     "inference": COMMON | {"data", "modeling", "evaluation", "visualization", "engine"},
 }
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -3,7 +3,8 @@
     python tools/acquire.py --config-file configs/streets/active_ripu.yaml --method cbda --budget 5% --round 1 \\
         MODEL.WEIGHTS output/model_final.pth
 
-Labels, picks and a manifest go to ACTIVE.LABELS (by default active/ in OUTPUT_DIR), overlays to its folder overlays/<round>.
+Labels, picks and a manifest go to ACTIVE.LABELS (by default active/ in OUTPUT_DIR), overlays (ACTIVE.NUM_OVERLAYS) to its
+folder overlays/<round>, bars of the classes by round to its classes.png.
 A killed round is continued by the same command. Train on them with ActiveTrainer, that ACTIVE.LABELS, ACTIVE.ITERATIONS "()".
 """
 
@@ -18,16 +19,15 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 from detectron2.data import MetadataCatalog
 from detectron2.utils.logger import setup_logger
 
-from gbw_panoptic import cli, files
+from gbw_panoptic import cli
 from gbw_panoptic.active.acquisition import Acquisition
-from gbw_panoptic.active.label_store import NOT_BOUGHT
 from gbw_panoptic.active.validation import acquisition_problems
 from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.acquisition import build_acquisition, build_label_store, build_predict
+from gbw_panoptic.engine.acquisition_pictures import draw_round
 from gbw_panoptic.engine.build import build_models, load_for_evaluation
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.visualization.bought import draw_bought
 
 #: --method -> ACTIVE.SCORE and whether CBDA's two switches are on.
 METHODS = {"random": ("random", False), "entropy": ("entropy", False), "ripu": ("ripu", False), "cbda": ("ripu", True)}
@@ -41,7 +41,7 @@ def main() -> None:
     models = {"student": build_models(cfg)["student"]}
     load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False)
     entry = acquisition.run(arguments.round, build_predict(cfg, models["student"]))
-    draw(acquisition, arguments.round, arguments.overlays, MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy)
+    draw_round(acquisition, MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy, cfg.ACTIVE.NUM_OVERLAYS)
     print(summary(entry, acquisition))
 
 
@@ -55,7 +55,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--budget", help="of all rounds: 5%% of the target's pixels, or pixels (default: ACTIVE.BUDGET)")
     parser.add_argument("--round", type=int, required=True, help="1 for the first")
     parser.add_argument("--rounds", type=int, default=5, help="that share the budget (default %(default)s)")
-    parser.add_argument("--overlays", type=int, default=8, help="pictures of bought labels (default %(default)s)")
     parser.add_argument("opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides, such as MODEL.WEIGHTS FILE")
     return parser.parse_args()
 
@@ -78,17 +77,6 @@ def build_config(arguments: argparse.Namespace):
         )
     cfg.freeze()
     return cfg
-
-
-def draw(acquisition: Acquisition, number: int, count: int, taxonomy) -> None:
-    """Pictures of all that was bought so far in the first ``count`` images."""
-    folder = acquisition.store.folder / "overlays" / str(number)
-    for record in acquisition.records[: max(count, 0)]:
-        image = files.read_image(record["file_name"])
-        labels = acquisition.store.read(record["image_id"], image.shape[:2])
-        folder.mkdir(parents=True, exist_ok=True)
-        picture = draw_bought(image, labels, taxonomy, not_bought=NOT_BOUGHT)
-        files.write_png(folder / f"{record['image_id']}.png", picture)
 
 
 def summary(entry: dict, acquisition: Acquisition) -> str:

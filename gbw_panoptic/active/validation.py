@@ -14,9 +14,9 @@ def active_problems(cfg) -> Iterator[str]:
         return
     yield from acquisition_problems(cfg)
     iterations = tuple(cfg.ACTIVE.ITERATIONS)
-    if list(iterations) != sorted(set(iterations)) or not all(type(i) is int and i > 0 for i in iterations):
+    if list(iterations) != sorted(set(iterations)) or not all(type(i) is int and i >= 0 for i in iterations):
         yield (
-            f"ACTIVE.ITERATIONS: expected positive iterations in rising order, or () to train on labels that are there, found "
+            f"ACTIVE.ITERATIONS: expected iterations from 0 on in rising order, or () to train on labels that are there, found "
             f"{iterations}; correct them."
         )
     if iterations and iterations[-1] >= cfg.SOLVER.MAX_ITER:
@@ -24,6 +24,14 @@ def active_problems(cfg) -> Iterator[str]:
             f"ACTIVE.ITERATIONS: expected acquisition before SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}, so that its labels are "
             f"learnt from, found {iterations[-1]}; acquire earlier or train longer."
         )
+    if (iterations[:1] == (0,) or cfg.ACTIVE.SOURCE_FREE) and not cfg.MODEL.WEIGHTS:
+        key = "SOURCE_FREE True" if cfg.ACTIVE.SOURCE_FREE else f"ITERATIONS {iterations}"
+        yield (
+            f"MODEL.WEIGHTS: expected a model of the source with ACTIVE.{key}, found none; train one first, e.g. with "
+            "configs/streets/source_only.yaml, and name its checkpoint."
+        )
+    if cfg.ACTIVE.SOURCE_FREE and cfg.INPUT.FOURIER.ENABLED:
+        yield "INPUT.FOURIER.ENABLED: expected False with ACTIVE.SOURCE_FREE, which reads no source, found True; set it to False."
     weights = ("TARGET_LOSS_WEIGHT", "NEGATIVE_LOSS_WEIGHT", "CONSISTENCY_LOSS_WEIGHT")
     for key, low, high in (*((key, 0, math.inf) for key in weights), ("NEGATIVE_THRESHOLD", 0, 1)):
         if not low <= cfg.ACTIVE[key] <= high:
@@ -38,6 +46,7 @@ def acquisition_problems(cfg) -> Iterator[str]:
             yield f"ACTIVE.{key}: expected one of {', '.join(choices)}, found '{options[key]}'; set it to one of them."
     for key, ok, expected in (
         ("RADIUS", options.RADIUS >= 0, "at least 0"),
+        ("NUM_OVERLAYS", options.NUM_OVERLAYS >= 0, "at least 0"),
         ("GAMMA", 0 <= options.GAMMA < math.inf, "a finite number of at least 0"),
     ):
         if not ok:

@@ -26,7 +26,7 @@ class ActiveLossWeights:
 class ActiveTraining(Strategy):
     """Source losses with consistency across boundaries; then cross entropy on the bought pixels of the target and negative
     learning on all of it. Class weights of bought pixels are those of the branch ``target``. The instance heads see the
-    source only."""
+    source only. Without source samples (RIPU's source-free setting) the terms of the target are left."""
 
     def __init__(self, *, loss_weights: ActiveLossWeights, negative_threshold: float, ignore_label: int) -> None:
         """
@@ -40,7 +40,8 @@ class ActiveTraining(Strategy):
         self.modules: dict[str, Stateful] = {}
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
-        yield self._source(model, batch.source)
+        if batch.source:
+            yield self._source(model, batch.source)
         losses, prediction = model(batch.target, branch="target", dense=True, instances=False)
         valid = self._stack(batch.target, "valid_mask", prediction.sem_seg.device)
         negative = negative_learning(prediction.sem_seg, valid, self.negative_threshold)

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class DomainBatch(NamedTuple):
-    """One rank's samples of a step (docs/architecture.md lists their keys); ``target`` is empty without a target."""
+    """One rank's samples of a step (docs/architecture.md lists their keys); a domain that is not loaded is empty."""
 
     source: list[dict]
     target: list[dict]
@@ -36,14 +36,14 @@ class DomainBatch(NamedTuple):
 class _Steps(Dataset):
     """One rank's part of the step that begins at a position."""
 
-    def __init__(self, source: SampleStream, target: SampleStream | None, rank: int, batch_size: int) -> None:
-        self.streams = [stream for stream in (source, target) if stream is not None]
+    def __init__(self, source: SampleStream | None, target: SampleStream | None, rank: int, batch_size: int) -> None:
+        self.streams = (source, target)
         self.rank = rank
         self.batch_size = batch_size
 
     def __getitem__(self, start: int) -> tuple[list[list[dict | None]], list[BadFile]]:
         positions = rank_positions(start, rank=self.rank, batch_size=self.batch_size)
-        results = [[stream.sample(position) for position in positions] for stream in self.streams]
+        results = [[stream.sample(position) for position in positions] if stream else [] for stream in self.streams]
         bad = [file for stream in results for _, files in stream for file in files]
         return [[sample for sample, _ in stream] for stream in results], bad
 
@@ -53,14 +53,14 @@ class DomainLoader:
 
     Attributes:
         consumed: samples of each domain that were handed out, over all ranks.
-        source_sampler: which image comes at which position.
+        source_sampler: which image comes at which position; None without a source.
         bad_files: the unreadable files met so far on this rank.
     """
 
     def __init__(
         self,
         *,
-        source: SampleStream,
+        source: SampleStream | None,
         target: SampleStream | None,
         images_per_batch: int,
         num_workers: int,
@@ -83,7 +83,7 @@ class DomainLoader:
                 f"{images_per_batch} for {world_size}; set it to a multiple of {world_size}"
             )
         self.consumed = start_position
-        self.source_sampler = source.sampler
+        self.source_sampler = source.sampler if source else None
         self.bad_files: set[str] = set()
         self.images_per_batch = images_per_batch
         self.max_bad_files = max_bad_files
@@ -97,7 +97,7 @@ class DomainLoader:
             if any(sample is None for domain in samples for sample in domain):
                 raise UserError(f"expected images, found no readable file: {bad[-1].message}")
             self.consumed += self.images_per_batch
-            yield DomainBatch(*samples) if len(samples) == 2 else DomainBatch(samples[0], [])
+            yield DomainBatch(*samples)
 
     def source_draws(self, start: int) -> list[Draw]:
         """What this rank's source samples were drawn for in the step that begins at position ``start``."""
@@ -169,20 +169,24 @@ class TestLoader:
             yield [record]
 
 
-def build_train_loader(cfg, start_position: int = 0, target_labels: TargetLabels | None = None) -> DomainLoader:
-    """The loader of DATASETS.TRAIN and, if there are any, DATASETS.TARGET, with the labels that were bought for it."""
+def build_train_loader(
+    cfg, start_position: int = 0, target_labels: TargetLabels | None = None, *, source: bool = True
+) -> DomainLoader:
+    """The loader of DATASETS.TRAIN and, if there are any, DATASETS.TARGET.
+
+    Args:
+        target_labels: those that were bought for the target.
+        source: False: no file of DATASETS.TRAIN is opened.
+    """
     if cfg.SEED < 0:
         raise UserError(f"expected SEED >= 0, from which every sample follows, found {cfg.SEED}; set it")
-    sources = [_records(name) for name in cfg.DATASETS.TRAIN]
     target = [record for name in cfg.DATASETS.TARGET for record in _records(name)]
     max_bad_files = cfg.DATALOADER.MAX_BAD_FILES
-    source_stream = SampleStream(
-        [record for records in sources for record in records],
-        build_source_sampler(cfg, sources),
-        SourceMapper(cfg),
-        max_bad_files,
-    )
-    target_stream = None
+    source_stream = target_stream = None
+    if source:
+        sources = [_records(name) for name in cfg.DATASETS.TRAIN]
+        records = [record for records in sources for record in records]
+        source_stream = SampleStream(records, build_source_sampler(cfg, sources), SourceMapper(cfg), max_bad_files)
     if target:
         sampler = EpochSampler(size=len(target), seed=cfg.SEED, domain=Domain.TARGET)
         target_stream = SampleStream(target, sampler, TargetMapper(cfg, labels=target_labels), max_bad_files)

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Iterator, Sequence
+from typing import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -83,16 +83,30 @@ def build_predict(cfg, model: nn.Module) -> Predict:
 
 
 class AcquisitionHook(HookBase):
-    """A round of acquisition after each of some iterations. A resumed run takes back what was bought after its checkpoint."""
+    """A round of acquisition after each of some iterations, after 0 that is before the first one.
 
-    def __init__(self, acquisition: Acquisition, predict: Predict, iterations: Sequence[int]) -> None:
+    A resumed run takes back what was bought after its checkpoint.
+    """
+
+    def __init__(
+        self,
+        acquisition: Acquisition,
+        predict: Predict,
+        iterations: Sequence[int],
+        draw: Callable[[Acquisition], None],
+    ) -> None:
+        """
+        Args:
+            draw: leaves the pictures of the last round; on the main rank.
+        """
         self.acquisition = acquisition
         self.predict = predict
         self.iterations = tuple(iterations)
+        self.draw = draw
 
     def before_train(self) -> None:
         store, start = self.acquisition.store, self.trainer.start_iter
-        done = sum(iteration <= start for iteration in self.iterations)
+        done = sum(iteration <= start for iteration in self.iterations) if start else 0
         found = len(store.rounds)
         if found < done or (start == 0 and found):
             remedy = "resume the run that bought them" if found else "resume with the labels of that run"
@@ -105,20 +119,35 @@ class AcquisitionHook(HookBase):
             store.take_back(done)
         comm.synchronize()
         store.reload()
+        if start == 0:
+            self._acquire(after=0)
         self.trainer.restart_loader()
 
     def after_step(self) -> None:
-        done = self.trainer.iter + 1
-        if done in self.iterations:
-            entry = self.acquisition.run(self.iterations.index(done) + 1, self.predict)
-            self.trainer.restart_loader()  # what was prefetched has the labels of before
-            logging.getLogger("gbw_panoptic").info(
-                "Acquisition round %d: %d pixels bought, %d of the budget spent, class imbalance %.3f.",
-                entry["round"], entry["pixels"], self.acquisition.store.spent, entry["imbalance"],
-            )  # fmt: skip
-        rounds = self.acquisition.store.rounds
-        if rounds and comm.is_main_process():  # in every step: metrics.json wants its lines in order
-            self.trainer.storage.put_scalars(
-                **{"active/spent": self.acquisition.store.spent, "active/imbalance": rounds[-1]["imbalance"]},
-                smoothing_hint=False,
-            )
+        self._acquire(after=self.trainer.iter + 1)
+        if comm.is_main_process():  # in every step: metrics.json wants its lines in order
+            self.trainer.storage.put_scalars(**_scalars(self.acquisition.store), smoothing_hint=False)
+
+    def _acquire(self, *, after: int) -> None:
+        if after not in self.iterations:
+            return
+        entry = self.acquisition.run(self.iterations.index(after) + 1, self.predict)
+        self.trainer.restart_loader()  # what was prefetched has the labels of before
+        logging.getLogger("gbw_panoptic").info(
+            "Acquisition round %d: %d pixels bought, %d of the budget spent, class imbalance %.3f.",
+            entry["round"], entry["pixels"], self.acquisition.store.spent, entry["imbalance"],
+        )  # fmt: skip
+        if comm.is_main_process():
+            self.draw(self.acquisition)
+
+
+def _scalars(store: LabelStore) -> dict[str, float]:
+    """What the log says of all that was bought; nothing before the first round."""
+    if not store.rounds:
+        return {}
+    classes = zip(store.class_names, store.class_counts().tolist())
+    return {
+        "active/spent": store.spent,
+        "active/imbalance": store.rounds[-1]["imbalance"],
+        **{f"active/pixels/{name}": pixels for name, pixels in classes},
+    }

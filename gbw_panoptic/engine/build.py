@@ -17,10 +17,10 @@ from .. import modeling  # noqa: F401  (registers the meta-architectures)
 from ..adaptation import AdversarialAlignment, MeanTeacher, SourceOnly, Strategy
 from ..adaptation.style import FourierStyle
 from ..active.label_store import BoughtLabels
-from ..data.loader import build_train_loader
-from ..data.mappers import TargetLabels
+from ..data.loader import DomainLoader, build_train_loader
 from ..errors import UserError
 from .acquisition import AcquisitionHook, build_acquisition, build_label_store, build_predict
+from .acquisition_pictures import build_round_pictures
 from .checkpoint import SafeCheckpointer
 from .evaluation import evaluate
 from .hooks import ClassWeightLogger, DiscriminatorMonitor
@@ -82,9 +82,11 @@ class ActiveTrainer(DomainAdaptationTrainer):
         first_hooks = []  # acquisition comes before checkpoints: those of its iteration go with the labels it has bought
         if cfg.ACTIVE.ITERATIONS:
             acquisition = build_acquisition(cfg, store, len(cfg.ACTIVE.ITERATIONS))
-            first_hooks = [AcquisitionHook(acquisition, build_predict(cfg, model), cfg.ACTIVE.ITERATIONS)]
+            draw = build_round_pictures(cfg)
+            first_hooks = [AcquisitionHook(acquisition, build_predict(cfg, model), cfg.ACTIVE.ITERATIONS, draw)]
         labels = BoughtLabels(store, ignore_label)
-        return _build(cls, cfg, model, strategy, target_labels=labels, first_hooks=first_hooks)
+        loader = build_train_loader(cfg, target_labels=labels, source=not cfg.ACTIVE.SOURCE_FREE)
+        return _build(cls, cfg, model, strategy, loader=loader, first_hooks=first_hooks)
 
 
 TRAINERS = {
@@ -119,7 +121,7 @@ def _build(
     model: nn.Module,
     strategy: Strategy,
     *,
-    target_labels: TargetLabels | None = None,
+    loader: DomainLoader | None = None,
     first_hooks: Sequence[HookBase] = (),
 ) -> DomainAdaptationTrainer:
     optimizer = build_optimizer(cfg, model)
@@ -127,7 +129,7 @@ def _build(
         # terms on unlabelled images leave the instance heads out
         model=create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=cls is not SourceOnlyTrainer),
         optimizer=optimizer,
-        loader=build_train_loader(cfg, target_labels=target_labels),
+        loader=loader or build_train_loader(cfg),
         strategy=strategy,
         seed=cfg.SEED,
         amp=cfg.SOLVER.AMP.ENABLED,

@@ -1,12 +1,16 @@
 """Pictures of bought labels.
 
-Shapes: H x W pixels.
+Shapes: H x W pixels, C classes, R rounds.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.figure import Figure
 
 from ..taxonomy import Taxonomy
 from .colors import colorize_labels
+from .plots import png_bytes, without_box
 
 
 def draw_bought(image: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy, *, not_bought: int) -> np.ndarray:
@@ -21,3 +25,41 @@ def draw_bought(image: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy, *, no
     bought = labels != not_bought
     picture[bought] = colorize_labels(labels, taxonomy)[bought]
     return picture
+
+
+def bought_bars(
+    names: Sequence[str], counts: np.ndarray, imbalances: Sequence[float], colors: Sequence[tuple[int, int, int]]
+) -> bytes:
+    """PNG: one bar per class with a piece for every round, the first one lightest; beside it the imbalance by round.
+
+    Args:
+        names: [C] classes, from top to bottom.
+        counts: integer [R, C], pixels of each class that each round bought.
+        imbalances: [R] after each round, in 0..1, of all that was bought by then.
+        colors: [C] RGB in 0..255.
+    """
+    rounds, rows = np.arange(1, len(counts) + 1), np.arange(len(names))
+    figure = Figure(figsize=(10, 1.2 + 0.3 * len(names)), layout="constrained")
+    bars, line = figure.subplots(1, 2, width_ratios=(3, 1))
+    total = max(int(counts.sum()), 1)
+    ends = np.zeros(len(names))
+    for number, pixels in zip(rounds, counts):
+        white = 0.6 * (1 - number / len(rounds))
+        shades = [tuple((1 - white) * channel / 255 + white for channel in color) for color in colors]
+        widths = 100 * pixels / total
+        bars.barh(rows, widths, left=ends, color=shades, edgecolor="white", linewidth=0.5, height=0.75)
+        ends += widths
+    for row, end in enumerate(ends):
+        text = f"{end:.2g} %" if end else "none"
+        bars.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
+    title = f"{total} pixels with a class, in {len(rounds)} round(s) (light: the first)"
+    bars.set(xlim=(0, 1.15 * ends.max() or 1), ylim=(len(names) - 0.4, -0.6), xlabel="% of what was bought", title=title)
+    bars.set_yticks(rows, names, fontsize=9)
+    line.plot(rounds, imbalances, color="#333333", marker="o")
+    line.set(ylim=(0, 1), xlabel="round", xticks=rounds, title="class imbalance")
+    for axes in (bars, line):
+        axes.title.set_fontsize(10)
+        axes.set_axisbelow(True)
+        axes.grid(axis="x" if axes is bars else "y", color="#dddddd", linewidth=0.6)
+        without_box(axes)
+    return png_bytes(figure)

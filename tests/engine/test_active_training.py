@@ -8,12 +8,21 @@ from gbw_panoptic.active.label_store import NOT_BOUGHT
 from gbw_panoptic.data import loader
 from gbw_panoptic.engine import acquisition as engine_acquisition
 from gbw_panoptic.engine.acquisition import build_label_store
+from gbw_panoptic.engine.build import build_models
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.validation import validate
 
-SHORT = (*FAST, "SOLVER.MAX_ITER", 4, "ACTIVE.ITERATIONS", "(1, 3)", "SOLVER.CHECKPOINT_PERIOD", 2,
+SHORT = (*FAST, "ACTIVE.NUM_OVERLAYS", 1, "SOLVER.MAX_ITER", 4, "ACTIVE.ITERATIONS", "(1, 3)", "SOLVER.CHECKPOINT_PERIOD", 2,
          "INPUT.MIN_SIZE_TEST", 32, "INPUT.MAX_SIZE_TEST", 64)  # fmt: skip
 GBW = ("WEIGHTING.SEMANTIC", "gbw", "WEIGHTING.CENTER", "gbw", "WEIGHTING.OFFSET", "gbw")
+
+
+@pytest.fixture
+def weights(make_cfg, tmp_path):
+    """A checkpoint of a model, for what begins with one."""
+    path = tmp_path / "weights.pth"
+    torch.save({"model": build_models(make_cfg("quick/active_ripu.yaml", "SEED", 5))["student"].state_dict()}, path)
+    return path
 
 
 def labels_of(cfg):
@@ -65,14 +74,34 @@ def test_training_reads_target_labels_only_through_the_store(make_cfg, monkeypat
     assert bought == store.spent <= 0.05 * 10 * 128 * 256
 
 
+def test_a_round_before_the_first_iteration_and_no_source_at_all(make_cfg, tmp_path, weights, monkeypatch):
+    """Round 0 is the given weights' choice; without a source only the target's terms are there, and no file of it is read."""
+    opts = (*SHORT, "ACTIVE.ITERATIONS", "(0, 2)", "MODEL.WEIGHTS", weights, "ACTIVE.SOURCE_FREE", True,
+            "SOLVER.MAX_ITER", 3, "SOLVER.CHECKPOINT_PERIOD", 1)  # fmt: skip
+    whole, cut = (make_cfg("quick/active_ripu.yaml", *opts, "OUTPUT_DIR", tmp_path / name) for name in ("whole", "cut"))
+    monkeypatch.setattr(loader.SourceMapper, "__call__", lambda *_: pytest.fail("the source was read"))
+    expected = train(whole)
+    train(cut, stop_at=1)
+    assert [entry["round"] for entry in build_label_store(cut).rounds] == [1]
+    resumed = train(cut, resume=True)
+    for key, value in expected.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+    assert labels_of(whole) == labels_of(cut)
+    last = metrics(tmp_path / "whole")[-1]
+    assert last["target/loss_sem_seg"] > 0 and not any(name.startswith("source/") for name in last)
+    assert last["active/pixels/road"] == build_label_store(whole).class_counts()[0]
+
+
 @pytest.mark.parametrize(
     "opts, words",
     [
         (("ACTIVE.ANNOTATOR", "cityscapes_uda_images_train"), "ACTIVE.ANNOTATOR: expected a labelled data set"),
-        (("ACTIVE.ITERATIONS", "(4, 2)"), "ACTIVE.ITERATIONS: expected positive iterations in rising order"),
+        (("ACTIVE.ITERATIONS", "(4, 2)"), "ACTIVE.ITERATIONS: expected iterations from 0 on in rising order"),
         (("ACTIVE.ITERATIONS", "(4, 10)"), "ACTIVE.ITERATIONS: expected acquisition before SOLVER.MAX_ITER 10"),
         (("ACTIVE.SCORE", "luck"), "ACTIVE.SCORE: expected one of random, entropy, ripu"),
         (("ACTIVE.NEGATIVE_THRESHOLD", 2.0), "ACTIVE.NEGATIVE_THRESHOLD: expected a number in 0..1"),
+        (("ACTIVE.ITERATIONS", "(0, 4)"), r"MODEL.WEIGHTS: expected a model of the source with ACTIVE.ITERATIONS \(0, 4\)"),
+        (("ACTIVE.SOURCE_FREE", True), "MODEL.WEIGHTS: expected a model of the source with ACTIVE.SOURCE_FREE True"),
         (("DATASETS.TARGET", "()"), "DATASETS.TARGET: expected the unlabelled target of ActiveTrainer"),
     ],
 )

@@ -22,7 +22,8 @@ def run(make_cfg, tmp_path, monkeypatch, request):
     config = request.config.rootpath / "configs" / "quick" / "active_ripu.yaml"
 
     def call(*options, weights=tmp_path / "weights.pth"):
-        small = ("INPUT.MIN_SIZE_TEST", 32, "INPUT.MAX_SIZE_TEST", 64, "OUTPUT_DIR", tmp_path / "out")
+        small = ("INPUT.MIN_SIZE_TEST", 32, "INPUT.MAX_SIZE_TEST", 64, "ACTIVE.NUM_OVERLAYS", 3,
+                 "OUTPUT_DIR", tmp_path / "out")  # fmt: skip
         arguments = ("--config-file", config, *options, *small, "MODEL.WEIGHTS", weights)
         monkeypatch.setattr(sys, "argv", ["acquire.py", *map(str, arguments)])
         acquire.main()
@@ -32,7 +33,7 @@ def run(make_cfg, tmp_path, monkeypatch, request):
 
 
 def test_rounds_leave_labels_overlays_and_accounts(run, capsys):
-    options = ("--method", "cbda", "--budget", "2%", "--rounds", 2, "--overlays", 3)
+    options = ("--method", "cbda", "--budget", "2%", "--rounds", 2)
     folder = run(*options, "--round", 1)
     first = json.loads((folder / "manifest.json").read_text())["rounds"]
     run(*options, "--round", 2)
@@ -45,6 +46,7 @@ def test_rounds_leave_labels_overlays_and_accounts(run, capsys):
     assert budget - 9 < spent <= budget
     assert manifest["rounds"][0]["class_balance"] and manifest["rounds"][0]["dynamic_budget"]
     assert len(list(folder.glob("overlays/2/*.png"))) == 3
+    assert files.read_image(folder / "classes.png").std() > 0
     printed = capsys.readouterr().out
     assert f"Spent {spent} of {budget} pixels" in printed and "class imbalance" in printed and "motorcycle" in printed
     with pytest.raises(UserError, match="expected round 3 after the 2"):
