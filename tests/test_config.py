@@ -16,12 +16,13 @@ ROOT = Path(__file__).parents[1]
 LEAVES = sorted(
     str(p.relative_to(ROOT / "configs")) for p in (ROOT / "configs").glob("*/*.yaml") if not p.name.startswith("Base")
 )
-#: Swaps any configuration to Streets at test scale: sizes, one image a batch, no weights, no evaluation.
+#: Swaps any configuration to Streets at test scale: sizes, one image a batch, no weights, no evaluation, small backbones.
 SMALL = (
     "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.IMS_PER_BATCH", 1, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0,
     "INPUT.CROP.SIZE", "(64, 128)", "INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.TARGET.MIN_SIZE_TRAIN", "(128,)",
     "DATASETS.TEST", "()", "DATALOADER.NUM_WORKERS", 0, "INPUT.TARGET.IGNORE_TOP", 2,
     "INPUT.TARGET.IGNORE_BOTTOM", 13, "ACTIVE.ITERATIONS", "(1,)",
+    "MODEL.MIT.VARIANT", "b0", "MODEL.SWIN.VARIANT", "t",
 )  # fmt: skip
 
 

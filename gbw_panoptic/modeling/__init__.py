@@ -1,11 +1,14 @@
 """Meta-architectures and their parts."""
 
 from . import backbones  # noqa: F401  (registers them)
+from .daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
 from .heads import PerClassInsEmbedHead, PerClassSemSegHead
 from .outputs import DensePrediction, PostProcessing
 from .panoptic_deeplab import DomainAdaptivePanopticDeepLab
 
 __all__ = [
+    "DAFormerInsEmbedHead",
+    "DAFormerSemSegHead",
     "DensePrediction",
     "DomainAdaptivePanopticDeepLab",
     "PerClassInsEmbedHead",

@@ -20,30 +20,9 @@ from .build_weighting import build_loss_shaping
 from .outputs import DensePrediction
 
 
-@SEM_SEG_HEADS_REGISTRY.register()
-class PerClassSemSegHead(PanopticDeepLabSemSegHead):
-    """Semantic head. Image pooling is global, so that it takes images of any size (Detectron2 pools over the crop)."""
-
-    @configurable
-    def __init__(self, input_shape, *, loss_type: str, loss_top_k: float, shaping: LossShaping, **kwargs) -> None:
-        """
-        Args:
-            loss_type: one of ``losses.LOSS_TYPES``; ``loss_top_k`` is read with ``hard_pixel_mining`` only.
-            shaping: how the pixel loss is shaped.
-        """
-        super().__init__(input_shape, loss_type="cross_entropy", loss_top_k=loss_top_k, **kwargs)
-        self.top_k = loss_top_k if loss_type == "hard_pixel_mining" else 1.0
-        self.shaping = shaping
-
-    @classmethod
-    def from_config(cls, cfg, input_shape):
-        shaping = build_loss_shaping(cfg)
-        return {**super().from_config(cfg, input_shape), "train_size": None, "shaping": shaping}
-
-    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits [B, C, h * stride, w * stride] and the features [B, K, h, w] that enter the last convolution."""
-        hidden = self.head(DeepLabV3PlusHead.layers(self, features))
-        return _upsample(self.predictor(hidden), self.common_stride), hidden
+class PerClassPixelLosses:
+    """The losses of a semantic head: it sets ``predictor`` (its last, 1x1 convolution), ``ignore_value``, ``top_k`` (share of
+    the pixels of largest loss that counts) and ``shaping`` (how the pixel loss is shaped)."""
 
     def losses(
         self, prediction: DensePrediction, labels: Tensor, pixel_weights: Tensor, gradient: str | None
@@ -63,19 +42,8 @@ class PerClassSemSegHead(PanopticDeepLabSemSegHead):
         )
 
 
-@INS_EMBED_BRANCHES_REGISTRY.register()
-class PerClassInsEmbedHead(PanopticDeepLabInsEmbedHead):
-    """Centre and offset heads. Offsets are (dy, dx) in pixels of the input."""
-
-    @classmethod
-    def from_config(cls, cfg, input_shape):
-        return {**super().from_config(cfg, input_shape), "train_size": None}
-
-    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Centre heatmap [B, 1, h * stride, w * stride] and offsets [B, 2, h * stride, w * stride]."""
-        center, offset = self.layers(features)
-        stride = self.common_stride
-        return _upsample(center, stride), _upsample(offset, stride) * stride
+class PerClassInstanceLosses:
+    """The losses of a centre and offset head."""
 
     @staticmethod
     def losses(
@@ -103,6 +71,47 @@ class PerClassInsEmbedHead(PanopticDeepLabInsEmbedHead):
         )
 
 
+@SEM_SEG_HEADS_REGISTRY.register()
+class PerClassSemSegHead(PerClassPixelLosses, PanopticDeepLabSemSegHead):
+    """Semantic head. Image pooling is global, so that it takes images of any size (Detectron2 pools over the crop)."""
+
+    @configurable
+    def __init__(self, input_shape, *, loss_type: str, loss_top_k: float, shaping: LossShaping, **kwargs) -> None:
+        """
+        Args:
+            loss_type: one of ``losses.LOSS_TYPES``; ``loss_top_k`` is read with ``hard_pixel_mining`` only.
+            shaping: how the pixel loss is shaped.
+        """
+        super().__init__(input_shape, loss_type="cross_entropy", loss_top_k=loss_top_k, **kwargs)
+        self.top_k = share_of_pixels(loss_type, loss_top_k)
+        self.shaping = shaping
+
+    @classmethod
+    def from_config(cls, cfg, input_shape):
+        shaping = build_loss_shaping(cfg)
+        return {**super().from_config(cfg, input_shape), "train_size": None, "shaping": shaping}
+
+    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Logits [B, C, h * stride, w * stride] and the features [B, K, h, w] that enter the last convolution."""
+        hidden = self.head(DeepLabV3PlusHead.layers(self, features))
+        return upsample(self.predictor(hidden), self.common_stride), hidden
+
+
+@INS_EMBED_BRANCHES_REGISTRY.register()
+class PerClassInsEmbedHead(PerClassInstanceLosses, PanopticDeepLabInsEmbedHead):
+    """Centre and offset heads. Offsets are (dy, dx) in pixels of the input."""
+
+    @classmethod
+    def from_config(cls, cfg, input_shape):
+        return {**super().from_config(cfg, input_shape), "train_size": None}
+
+    def forward(self, features: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Centre heatmap [B, 1, h * stride, w * stride] and offsets [B, 2, h * stride, w * stride]."""
+        center, offset = self.layers(features)
+        stride = self.common_stride
+        return upsample(center, stride), upsample(offset, stride) * stride
+
+
 def instance_class_map(instance_ids: Tensor, instance_classes: list[Tensor], outside: int) -> Tensor:
     """Class of the instance at every pixel.
 
@@ -121,5 +130,11 @@ def instance_class_map(instance_ids: Tensor, instance_classes: list[Tensor], out
     return torch.stack(maps)
 
 
-def _upsample(x: Tensor, factor: int) -> Tensor:
+def share_of_pixels(loss_type: str, loss_top_k: float) -> float:
+    """The ``top_k`` of a semantic head: ``loss_top_k`` counts for hard pixel mining only."""
+    return loss_top_k if loss_type == "hard_pixel_mining" else 1.0
+
+
+def upsample(x: Tensor, factor: int) -> Tensor:
+    """[B, K, h, w] -> [B, K, h * factor, w * factor], bilinear with half-pixel centres."""
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)

@@ -16,6 +16,7 @@ from ..losses import cross_entropy_per_class
 from ..weighting import ClassWeighting
 from .auxiliary import AuxiliaryHead
 from .build import panoptic_deeplab_parts
+from .daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
 from .heads import PerClassInsEmbedHead, PerClassSemSegHead
 from .outputs import DensePrediction, PostProcessing
 
@@ -29,8 +30,8 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         self,
         *,
         backbone: nn.Module,
-        sem_seg_head: PerClassSemSegHead,
-        ins_embed_head: PerClassInsEmbedHead | None,
+        sem_seg_head: PerClassSemSegHead | DAFormerSemSegHead,
+        ins_embed_head: PerClassInsEmbedHead | DAFormerInsEmbedHead | None,
         auxiliary_head: AuxiliaryHead | None,
         weightings: dict[str, ClassWeighting],
         loss_weights: dict[str, float],

@@ -1,4 +1,4 @@
-"""Mix Transformer, the encoder of SegFormer (Xie et al., arXiv 2105.15203) and of DAFormer and EDAPS, from transformers.
+"""Mix Transformer, the encoder of SegFormer (Xie et al., arXiv 2105.15203), DAFormer and EDAPS, from transformers.
 
 Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
 """
@@ -28,7 +28,7 @@ VARIANTS = {
 
 
 class MixTransformer(PyramidBackbone):
-    """MiT-B0 to B5 with random weights, initialised as published; every map has passed its stage's layer normalisation."""
+    """MiT-B0 to B5 with random weights, initialised as published; every map has passed its stage's layer norm."""
 
     def __init__(self, *, variant: str, drop_path_rate: float, out_features: Sequence[str]) -> None:
         """
@@ -40,7 +40,7 @@ class MixTransformer(PyramidBackbone):
             UserError: an unknown variant or feature, or transformers is not installed.
         """
         if variant not in VARIANTS:
-            raise UserError(f"{_KEY}.VARIANT: expected one of {', '.join(VARIANTS)}, found '{variant}'; set it to one of them.")
+            raise UserError(f"{_KEY}.VARIANT: expected one of {', '.join(VARIANTS)}, found '{variant}'; correct it.")
         channels, blocks = VARIANTS[variant]
         super().__init__(channels=channels, out_features=out_features, key=f"{_KEY}.OUT_FEATURES")
         transformers = import_optional("transformers", wanted_by="MODEL.BACKBONE.NAME build_mit_backbone")
@@ -68,7 +68,7 @@ def build_mit_backbone(cfg, input_shape) -> MixTransformer:
 
 
 def _initialise_convolutions(module: nn.Module) -> None:
-    """N(0, 2 / fan-out), as published; transformers' N(0, 0.02) nearly silences the depth-wise ones, whose fan-out is 9."""
+    """N(0, 2 / fan-out), as published; transformers' deviation of 0.02 nearly silences the depth-wise ones (fan-out 9)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             fan_out = math.prod(layer.kernel_size) * layer.out_channels // layer.groups

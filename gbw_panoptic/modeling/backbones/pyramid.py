@@ -1,4 +1,4 @@
-"""What the backbones from other libraries have in common: four feature maps under Detectron2's names, for images of any size.
+"""What the backbones of other libraries have in common: feature maps under Detectron2's names, for images of any size.
 
 Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
 """
@@ -20,8 +20,8 @@ STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 class PyramidBackbone(Backbone):
     """A backbone with one feature map at each stride of :data:`STRIDES`.
 
-    Images are padded with zeros (the mean colour) below and to the right to whole cells of the coarsest map, and what lies
-    beyond the image is cut off again: every map has ceil(H / s) x ceil(W / s) cells.
+    Images are padded with zeros (the mean colour) below and to the right to whole cells of the coarsest map, and what
+    lies beyond the image is cut off again: every map has ceil(H / s) x ceil(W / s) cells.
     """
 
     def __init__(self, *, channels: Sequence[int], out_features: Sequence[str], key: str) -> None:
@@ -36,7 +36,7 @@ class PyramidBackbone(Backbone):
         """
         super().__init__()
         if not out_features or not set(out_features) <= set(STRIDES):
-            raise UserError(f"{key}: expected names among {', '.join(STRIDES)}, found {list(out_features)}; correct it.")
+            raise UserError(f"{key}: expected some of {', '.join(STRIDES)}, found {list(out_features)}; correct the list.")
         self._out_features = tuple(name for name in STRIDES if name in out_features)
         self._out_feature_channels = dict(zip(STRIDES, channels, strict=True))
         self._out_feature_strides = STRIDES
@@ -51,7 +51,9 @@ class PyramidBackbone(Backbone):
         padding = (0, -width % self.size_divisibility, 0, -height % self.size_divisibility)
         maps = dict(zip(STRIDES, self.feature_maps(F.pad(images, padding) if any(padding) else images)))
         return {
-            name: maps[name][..., : -(-height // STRIDES[name]), : -(-width // STRIDES[name])] for name in self._out_features
+            name: maps[name][..., : -(-height // stride), : -(-width // stride)]
+            for name, stride in STRIDES.items()
+            if name in self._out_features
         }
 
     @abstractmethod

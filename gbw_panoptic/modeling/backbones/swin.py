@@ -1,7 +1,7 @@
 """Swin Transformer (Liu et al., arXiv 2103.14030), from transformers.
 
-timm's pads after the cyclic shift, so that windows at the border of an image whose size they do not divide mix its opposite
-sides; transformers' pads before, as published, and takes any size.
+timm's pads after the cyclic shift: where windows do not divide an image, those at its border mix opposite sides of it.
+transformers' pads before, as published, and takes any size.
 
 Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
 """
@@ -28,7 +28,7 @@ VARIANTS = {
 
 
 class Swin(PyramidBackbone):
-    """Swin-T to L with random weights; a layer normalisation of its own for every map, as in published segmentation models."""
+    """Swin-T to L with random weights; every map passes a layer norm of its own, as in published segmentation models."""
 
     def __init__(self, *, variant: str, window_size: int, drop_path_rate: float, out_features: Sequence[str]) -> None:
         """
@@ -41,7 +41,7 @@ class Swin(PyramidBackbone):
             UserError: an unknown variant or feature, or transformers is not installed.
         """
         if variant not in VARIANTS:
-            raise UserError(f"{_KEY}.VARIANT: expected one of {', '.join(VARIANTS)}, found '{variant}'; set it to one of them.")
+            raise UserError(f"{_KEY}.VARIANT: expected one of {', '.join(VARIANTS)}, found '{variant}'; correct it.")
         width, blocks, heads = VARIANTS[variant]
         super().__init__(
             channels=[width * 2**stage for stage in range(4)], out_features=out_features, key=f"{_KEY}.OUT_FEATURES"

@@ -62,8 +62,8 @@ def _pyramid(timm: ModuleType, name: str) -> tuple[list[int], list[int]]:
     """Indices and channels of the model's maps at the four strides, from a copy without memory."""
     if name.startswith("swin"):
         raise UserError(
-            f"{_KEY}.NAME: expected a model for images of any size, found '{name}', whose windows are bound to one; set "
-            "MODEL.BACKBONE.NAME build_swin_backbone."
+            f"{_KEY}.NAME: expected a model for images of any size, found '{name}', whose windows are bound to one; "
+            "set MODEL.BACKBONE.NAME build_swin_backbone."
         )
     if not timm.is_model(name):
         close = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3)) or "e.g. convnext_tiny, pvt_v2_b2"
@@ -89,6 +89,6 @@ def _create(timm: ModuleType, name: str, *, out_indices: list[int] | None, drop_
     except (TypeError, RuntimeError, AttributeError) as error:
         found = str(error).splitlines()[0]
         raise UserError(
-            f"{_KEY}: expected a model that gives feature maps and takes DROP_PATH_RATE {drop_path_rate}, found '{name}', "
-            f"which does not ({found}); take another one, or a rate of 0."
+            f"{_KEY}: expected a model that gives feature maps and takes DROP_PATH_RATE {drop_path_rate}, found "
+            f"'{name}', which does not ({found}); take another one, or a rate of 0."
         ) from error
