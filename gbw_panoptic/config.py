@@ -154,6 +154,7 @@ def _add_trainer_keys(cfg: CN) -> None:
     cfg.SELF_TRAINING.COLOR_JITTER_PROBABILITY = 0.8
     cfg.SELF_TRAINING.BLUR_PROBABILITY = 0.5
     _add_consistency_keys(cfg.SELF_TRAINING)
+    _add_segment_keys(cfg.SELF_TRAINING)
 
 
 def _add_consistency_keys(node: CN) -> None:
@@ -172,6 +173,23 @@ def _add_consistency_keys(node: CN) -> None:
         "traffic light", "traffic sign",
         "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
     )  # fmt: skip
+
+
+def _add_segment_keys(node: CN) -> None:
+    # Self-training of a mask model (MC-PanDA, arXiv 2407.14110). Its segments are those of panoptic inference, with its
+    # thresholds. EMA_DECAY, CLASS_MIX (half of the segments), the loss weights, MASKED and FEATURE_DISTANCE apply.
+    node.SEGMENTS = CN()
+    # The first iterations have a fixed teacher of weights of its own, which training on the source has made (MC-PanDA:
+    # 15000 from SYNTHIA, 20000 from Cityscapes; its student starts from ImageNet's weights); then the teacher starts
+    # again as the student's copy. 0: none, the teacher averages from the start, with the ramp.
+    node.SEGMENTS.BURN_IN_ITERS = 0
+    node.SEGMENTS.TEACHER_WEIGHTS = ""  # local .pth of such a run; needed with BURN_IN_ITERS
+    # Mask-wide loss scaling: a segment counts by the share of its pixels above this confidence; 0: all count fully
+    node.SEGMENTS.MASK_CONFIDENCE_THINGS = 0.99  # MC-PanDA
+    node.SEGMENTS.MASK_CONFIDENCE_STUFF = 0.99  # MC-PanDA
+    # Mask losses leave out points where no segment has this confidence (MC-PanDA: 0.8, on Vistas 0.9); 0: no filter
+    node.SEGMENTS.POINT_CONFIDENCE = 0.8
+    node.SEGMENTS.MIN_AREA = 25  # pixels of the crop; segments of so many or fewer are dropped (MC-PanDA)
 
 
 def _add_adversarial_keys(cfg: CN) -> None:

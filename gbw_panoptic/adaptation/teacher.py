@@ -14,14 +14,17 @@ def unwrapped(model: nn.Module) -> nn.Module:
 class MeanTeacher:
     """Holds the averaged copy, always in evaluation mode (the published code leaves batch norm in training mode)."""
 
-    def __init__(self, student: nn.Module, *, decay: float) -> None:
+    def __init__(self, student: nn.Module, *, decay: float, burn_in_iters: int = 0) -> None:
         """
         Args:
             decay: alpha in [0, 1); the effective value is min(1 - 1 / (t + 1), alpha), so that the first update copies.
+            burn_in_iters: k > 0: the teacher, which has weights of its own then, stays fixed for k iterations;
+                iteration k copies the student, and later ones average with alpha itself (MC-PanDA, arXiv 2407.14110).
         """
         if not 0 <= decay < 1:
             raise ValueError(f"Expected SELF_TRAINING.EMA_DECAY in [0, 1), but got {decay}.")
         self.decay = decay
+        self.burn_in_iters = burn_in_iters
         self.model = copy.deepcopy(unwrapped(student)).eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -31,7 +34,9 @@ class MeanTeacher:
         Floating tensors are averaged, the statistics of batch norm among them; integer and boolean buffers are copied:
         averaging an index or a counter makes nonsense of it.
         """
-        decay = min(1 - 1 / (iteration + 1), self.decay)
+        decay = self.decay_at(iteration)
+        if decay == 1:
+            return
         student_state = unwrapped(student).state_dict()
         averaged, sources = [], []
         for name, tensor in self.model.state_dict().items():
@@ -42,3 +47,10 @@ class MeanTeacher:
                 tensor.copy_(student_state[name])
         torch._foreach_mul_(averaged, decay)
         torch._foreach_add_(averaged, sources, alpha=1 - decay)
+
+    def decay_at(self, iteration: int) -> float:
+        """Share of the teacher that an update keeps: 1 within the burn-in, 0 at its end; without one, the ramp."""
+        if iteration < self.burn_in_iters:
+            return 1.0
+        ramp = 1.0 if self.burn_in_iters else 1 - 1 / (iteration + 1)
+        return 0.0 if iteration == self.burn_in_iters else min(ramp, self.decay)

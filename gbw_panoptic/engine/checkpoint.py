@@ -4,7 +4,7 @@ import os
 import pickle
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detectron2.checkpoint import DetectionCheckpointer
 
@@ -85,6 +85,26 @@ def read_checkpoint(filename: str) -> dict:
     if "layer1.0.conv1.weight" in data["model"]:
         data["model"] = torchvision_resnet(data["model"])
     return data
+
+
+def load_weights(model: nn.Module, path: str, *, key: str) -> None:
+    """Load another run's student into ``model``; buffers that it lacks (of class weightings) stay as they are.
+
+    Args:
+        key: of the configuration, which names ``path``.
+
+    Raises:
+        UserError: the file cannot be read, or lacks a parameter of the model or has it in another shape.
+    """
+    state, own = read_checkpoint(path)["model"], model.state_dict()
+    wrong = [name for name, _ in model.named_parameters() if getattr(state.get(name), "shape", None) != own[name].shape]
+    if wrong:
+        raise UserError(
+            f"{key}: expected a checkpoint of the same model, found {len(wrong)} parameters missing or of another "
+            f"shape in {path}, {wrong[0]} among them; give a checkpoint of a run with this MODEL configuration."
+        )
+    same = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
+    model.load_state_dict(same, strict=False)
 
 
 _TORCHVISION_NAMES = {f"layer{stage}": f"res{stage + 1}" for stage in range(1, 5)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from detectron2.engine import HookBase, hooks
 
-from ..adaptation import SelfTraining
+from ..adaptation.mean_teacher_training import MeanTeacherTraining
 from ..adaptation.pseudo_instances import target_instances
 from ..data.loader import DomainBatch
 from ..data.samplers import Draw
@@ -22,8 +22,8 @@ class RecordedStep:
         draws: of the source samples.
         fed: (branch, samples) of every call of the model, in order; samples as docs/architecture.md describes them. A
             call that names no branch, and so has no losses of its own, is ``target``.
-        pseudo: per target image, as the teacher labelled it before anything was pasted: ``image``, ``sem_seg``,
-            ``sem_seg_weights`` and, with the panoptic task, instance targets; empty without a teacher.
+        pseudo: per target image, as the teacher labelled it before anything was pasted: ``image`` and ``segments``, or
+            ``sem_seg``, ``sem_seg_weights`` and, with the panoptic task, instance targets; empty without a teacher.
     """
 
     iteration: int
@@ -44,7 +44,7 @@ class StepRecorder(HookBase):
         self._handle = self.trainer.model.register_forward_pre_hook(self._record, with_kwargs=True)
         self.trainer._batches = self._remember(self.trainer._batches)
         strategy = self.trainer.strategy
-        if isinstance(strategy, SelfTraining):
+        if isinstance(strategy, MeanTeacherTraining):
             self._labeller = strategy.labeller
             strategy.labeller = self._label
 
@@ -54,7 +54,7 @@ class StepRecorder(HookBase):
 
     def after_train(self) -> None:
         self._handle.remove()
-        if isinstance(self.trainer.strategy, SelfTraining):
+        if isinstance(self.trainer.strategy, MeanTeacherTraining):
             self.trainer.strategy.labeller = self._labeller
 
     def _remember(self, batches: Iterator[DomainBatch]) -> Iterator[DomainBatch]:
@@ -73,9 +73,13 @@ class StepRecorder(HookBase):
         labelled, health = self._labeller(*args, **kwargs)
         strategy = self.trainer.strategy
         for sample in labelled:
-            options = {"sigma": strategy.center_sigma, "ignore_label": strategy.ignore_label}
-            instances = target_instances(sample["instances"], **options) if "instances" in sample else {}
-            self._step.pseudo.append({**sample, **instances})
+            extra = {}
+            if "segment_map" in sample:
+                (extra["segments"],) = strategy.scaling([sample["segment_map"]])
+            if "instances" in sample:
+                options = {"sigma": strategy.center_sigma, "ignore_label": strategy.ignore_label}
+                extra = target_instances(sample["instances"], **options)
+            self._step.pseudo.append({**sample, **extra})
         return labelled, health
 
 

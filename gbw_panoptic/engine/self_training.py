@@ -5,44 +5,78 @@ import logging
 from detectron2.data import MetadataCatalog
 from torch import nn
 
-from ..adaptation import MeanTeacher, SelfTraining
+from ..adaptation import MeanTeacher, SegmentSelfTraining, SelfTraining
 from ..adaptation.augmentation import StrongAugmentation
 from ..adaptation.feature_distance import FeatureDistance
 from ..adaptation.masking import BlockMasking
+from ..adaptation.mean_teacher_training import LossWeights, MeanTeacherTraining
 from ..adaptation.pseudo_labels import PseudoLabeller, Selection
-from ..adaptation.self_training import LossWeights
+from ..adaptation.segment_labels import MaskScaling, SegmentLabeller
+from ..adaptation.validation import MASK_MODEL
+from .checkpoint import load_weights
 
 
-def build_self_training(cfg, model: nn.Module) -> SelfTraining:
+def build_self_training(cfg, model: nn.Module) -> MeanTeacherTraining:
+    """Self-training of what the model predicts: segments or dense maps."""
+    if cfg.MODEL.META_ARCHITECTURE == MASK_MODEL:
+        scaling = _build_mask_scaling(cfg)
+        return SegmentSelfTraining(scaling=scaling, labeller=SegmentLabeller(scaling), **_build_parts(cfg, model))
+    sigma = cfg.INPUT.GAUSSIAN_SIGMA
+    return SelfTraining(center_sigma=sigma, labeller=_build_labeller(cfg), **_build_parts(cfg, model))
+
+
+def _build_parts(cfg, model: nn.Module) -> dict:
+    """Arguments of :class:`MeanTeacherTraining` but for the labeller."""
     options = cfg.SELF_TRAINING
-    ignore_label = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label
-    return SelfTraining(
-        teacher=MeanTeacher(model, decay=options.EMA_DECAY),
-        labeller=PseudoLabeller(
-            selection=Selection(
-                rule=options.SELECTION,
-                threshold=options.CONFIDENCE_THRESHOLD,
-                quality=options.QUALITY,
-                percentile=options.CLASS_PERCENTILE.PERCENTILE,
-                max_threshold=options.CLASS_PERCENTILE.MAX_THRESHOLD,
-            ),
-            instance_losses=options.INSTANCE_LOSSES,
-            instance_quality=options.INSTANCE_QUALITY,
-            ignore_label=ignore_label,
-        ),
-        augmentation=StrongAugmentation(
+    return {
+        "teacher": _build_teacher(cfg, model),
+        "augmentation": StrongAugmentation(
             jitter_strength=options.COLOR_JITTER_STRENGTH,
             jitter_probability=options.COLOR_JITTER_PROBABILITY,
             blur_probability=options.BLUR_PROBABILITY,
             channel_order=cfg.INPUT.FORMAT,
         ),
-        class_mix=options.CLASS_MIX,
-        masking=_build_masking(cfg),
-        feature_distance=_build_feature_distance(cfg, model),
-        loss_weights=LossWeights(mixed=options.TARGET_LOSS_WEIGHT, masked=options.MASKED.WEIGHT),
-        center_sigma=cfg.INPUT.GAUSSIAN_SIGMA,
-        ignore_label=ignore_label,
-        seed=cfg.SEED,
+        "class_mix": options.CLASS_MIX,
+        "masking": _build_masking(cfg),
+        "feature_distance": _build_feature_distance(cfg, model),
+        "loss_weights": LossWeights(mixed=options.TARGET_LOSS_WEIGHT, masked=options.MASKED.WEIGHT),
+        "ignore_label": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
+        "seed": cfg.SEED,
+    }
+
+
+def _build_teacher(cfg, model: nn.Module) -> MeanTeacher:
+    options = cfg.SELF_TRAINING.SEGMENTS
+    teacher = MeanTeacher(model, decay=cfg.SELF_TRAINING.EMA_DECAY, burn_in_iters=options.BURN_IN_ITERS)
+    if options.BURN_IN_ITERS:
+        load_weights(teacher.model, options.TEACHER_WEIGHTS, key="SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS")
+    return teacher
+
+
+def _build_labeller(cfg) -> PseudoLabeller:
+    options = cfg.SELF_TRAINING
+    return PseudoLabeller(
+        selection=Selection(
+            rule=options.SELECTION,
+            threshold=options.CONFIDENCE_THRESHOLD,
+            quality=options.QUALITY,
+            percentile=options.CLASS_PERCENTILE.PERCENTILE,
+            max_threshold=options.CLASS_PERCENTILE.MAX_THRESHOLD,
+        ),
+        instance_losses=options.INSTANCE_LOSSES,
+        instance_quality=options.INSTANCE_QUALITY,
+        ignore_label=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
+    )
+
+
+def _build_mask_scaling(cfg) -> MaskScaling:
+    options, taxonomy = cfg.SELF_TRAINING.SEGMENTS, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
+    return MaskScaling(
+        thing_ids=taxonomy.thing_ids if cfg.MODEL.TASK == "panoptic" else (),  # else a class is one segment
+        num_classes=taxonomy.num_classes,
+        things=options.MASK_CONFIDENCE_THINGS,
+        stuff=options.MASK_CONFIDENCE_STUFF,
+        min_area=options.MIN_AREA,
     )
 
 

@@ -1,4 +1,4 @@
-"""Mean teacher: ramp, names, buffers, decay 0."""
+"""Mean teacher: ramp, names, buffers, decay 0, burn-in."""
 
 import pytest
 import torch
@@ -72,3 +72,35 @@ def test_teacher_evaluates_and_has_no_gradient():
 def test_decay_of_one_is_refused():
     with pytest.raises(ValueError, match="EMA_DECAY"):
         MeanTeacher(Student(), decay=1.0)
+
+
+def test_burn_in_equals_a_naive_teacher():
+    """Fixed, then the student's copy, then an average of alpha without ramp: by hand, tensor by tensor."""
+    student = Student()
+    teacher = MeanTeacher(change(Student(), 99), decay=0.75, burn_in_iters=3)
+    fixed = {name: tensor.clone() for name, tensor in teacher.model.state_dict().items()}
+    expected = None
+    for iteration in range(7):
+        change(student, iteration)
+        teacher.update(student, iteration)
+        new = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+        if iteration < 3:
+            expected = fixed
+        elif iteration == 3:
+            expected = new
+        else:
+            expected = {
+                name: 0.75 * expected[name] + 0.25 * value if value.is_floating_point() else value
+                for name, value in new.items()
+            }
+        for name, tensor in teacher.model.state_dict().items():
+            assert tensor.dtype == expected[name].dtype
+            torch.testing.assert_close(tensor, expected[name], rtol=1e-6, atol=1e-7)
+        if iteration <= 3:
+            assert all(torch.equal(tensor, expected[name]) for name, tensor in teacher.model.state_dict().items())
+
+
+@pytest.mark.parametrize("burn_in, decays", [(0, [0.0, 0.5, 2 / 3, 0.7, 0.7]), (2, [1.0, 1.0, 0.0, 0.7, 0.7])])
+def test_the_ramp_is_there_without_a_burn_in_only(burn_in, decays):
+    teacher = MeanTeacher(Student(), decay=0.7, burn_in_iters=burn_in)
+    assert [teacher.decay_at(iteration) for iteration in range(5)] == pytest.approx(decays)

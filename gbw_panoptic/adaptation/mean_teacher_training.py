@@ -1,0 +1,109 @@
+"""What all self-training with a mean teacher shares: the order of its terms, its views' random numbers, its log."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detectron2.utils import comm
+
+from ..data.loader import DomainBatch
+from .augmentation import StrongAugmentation
+from .feature_distance import FeatureDistance
+from .masking import BlockMasking
+from .strategy import Stateful, Strategy, prefixed
+from .teacher import MeanTeacher
+
+#: Independent streams of random numbers: each student view of a target image has its own.
+MIXED, MASKED = (), (1,)
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Factors of the target's terms, relative to the source's."""
+
+    mixed: float
+    masked: float
+
+
+class MeanTeacherTraining(Strategy, ABC):
+    """Source losses, then those of the student on mixed and perhaps masked target images with the teacher's labels."""
+
+    def __init__(
+        self,
+        *,
+        teacher: MeanTeacher,
+        labeller: Callable[..., tuple[list[dict], dict[str, Tensor]]],
+        augmentation: StrongAugmentation,
+        class_mix: bool,
+        masking: BlockMasking | None,
+        feature_distance: FeatureDistance | None,
+        loss_weights: LossWeights,
+        ignore_label: int,
+        seed: int,
+    ) -> None:
+        """
+        Args:
+            labeller: maps (teacher, target samples, with_instances) to labelled targets and scalars for the log.
+            augmentation: of the student's views; the teacher sees target images as they come.
+            class_mix: paste half of what a source image shows on the target image.
+            masking: adds the branch ``masked``.
+            feature_distance: adds a term to the source losses.
+            seed: the augmentation and mixing of a step are a pure function of (seed, iteration, place in the batch).
+        """
+        self.teacher = teacher
+        self.labeller = labeller
+        self.augmentation = augmentation
+        self.class_mix = class_mix
+        self.masking = masking
+        self.feature_distance = feature_distance
+        self.loss_weights = loss_weights
+        self.ignore_label = ignore_label
+        self.seed = seed
+        self.health: dict[str, Tensor] = {}
+        self.modules: dict[str, Stateful] = {"teacher": teacher.model}
+        if feature_distance is not None:
+            self.modules["initial_backbone"] = feature_distance.initial
+
+    @abstractmethod
+    def mixed(self, sources: list[dict], targets: list[dict], iteration: int) -> list[dict]:
+        """Samples for the student: half of each source on a labelled target image."""
+
+    @abstractmethod
+    def masked(self, targets: list[dict], iteration: int) -> list[dict]:
+        """Samples for the student: the labelled target image, augmented and partly hidden."""
+
+    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+        self.teacher.update(model, iteration)
+        source = self._source_losses(model, batch.source, iteration)
+        yield prefixed("source", source)
+        targets, self.health = self.labeller(
+            self.teacher.model, batch.target, with_instances="instance_ids" in batch.source[0]
+        )
+        mixed = model(self.mixed(batch.source, targets, iteration), branch="mixed")
+        self.health["pseudo_labels/loss_ratio"] = loss_ratio(mixed, source)
+        yield prefixed("mixed", mixed, self.loss_weights.mixed)
+        if self.masking is not None:
+            masked = model(self.masked(targets, iteration), branch="masked")
+            yield prefixed("masked", masked, self.loss_weights.masked)
+
+    def _source_losses(self, model: nn.Module, samples: list[dict], iteration: int) -> dict[str, Tensor]:
+        if self.feature_distance is None:
+            return model(samples, branch="source")
+        if iteration == 0:  # weights are loaded after everything is built
+            self.feature_distance.start_from(model)
+        return self.feature_distance.source_losses(model, samples)
+
+    def generator(self, iteration: int, index: int, batch_size: int, stream: tuple[int, ...]) -> np.random.Generator:
+        """Of the random numbers of a student's view, by its place in the batches of all ranks."""
+        return np.random.default_rng((self.seed, iteration, comm.get_rank() * batch_size + index, *stream))
+
+
+def loss_ratio(pseudo: dict[str, Tensor], source: dict[str, Tensor]) -> Tensor:
+    """Sum of the losses on pseudo labels over that of the same losses on the source; 0 if that is 0. Detached."""
+    ours = sum(value.detach() for value in pseudo.values())
+    theirs = sum(source[name].detach() for name in pseudo)
+    return torch.where(theirs > 0, ours / theirs, 0)
