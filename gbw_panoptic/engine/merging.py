@@ -99,13 +99,11 @@ def _check_backbones(anchor: Mapping[str, Tensor], others: Sequence[Mapping[str,
 def reestimate_batch_norm(model: nn.Module, batches: Iterable[list[dict]], count: int) -> int:
     """Replace the running statistics of all batch-norm layers by those of ``count`` batches of unlabelled images.
 
-    Everything else stays as it is, dropout is off. Returns the number of such layers.
+    Everything else stays as it is; nothing is dropped (dropout, drop path). Returns the number of such layers.
     """
     training = {module: module.training for module in model.modules()}
-    model.train()
     for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):
-            module.eval()
+        module.training = module is model or isinstance(module, nn.modules.batchnorm._BatchNorm)
     layers = get_bn_modules(model)
     with torch.no_grad():
         update_bn_stats(model, batches, count, progress="tqdm")

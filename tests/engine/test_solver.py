@@ -1,0 +1,64 @@
+"""Groups of parameters: learning rates and weight decay as DAFormer and Swin have them; the schedule of DAFormer."""
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+from detectron2.projects.deeplab import build_lr_scheduler
+from torch import nn
+
+import gbw_panoptic.modeling  # noqa: F401
+from gbw_panoptic.engine.solver import build_optimizer
+
+
+def settings(model, optimizer):
+    """Name of a parameter -> (learning rate, weight decay); every parameter once."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    found = [(names[p], (group["lr"], group["weight_decay"])) for group in optimizer.param_groups for p in group["params"]]
+    assert len(found) == len(dict(found)) == len(names)
+    return dict(found)
+
+
+def expected(model):
+    """By what kind of layer a parameter belongs to: norms and position tables do not decay, heads learn ten times as fast."""
+    kinds = {f"{n}.{p}": m for n, m in model.named_modules() for p, _ in m.named_parameters(recurse=False)}
+    result = {}
+    for name, module in kinds.items():
+        free = isinstance(module, (nn.LayerNorm, nn.BatchNorm2d)) or name.endswith("relative_position_bias_table")
+        result[name] = (6e-5 if name.startswith("backbone.") else 6e-4, 0.0 if free else 0.01)
+    return result
+
+
+@pytest.mark.parametrize(
+    "opts",
+    [
+        ("MODEL.MIT.VARIANT", "b0"),
+        ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto", "MODEL.TIMM.FEATURE_NORM", True),
+    ],
+    ids=["mit", "convnext"],
+)
+def test_rates_and_decay_of_daformer(make_cfg, opts):
+    cfg = make_cfg("synthia_to_cityscapes/panoptic_deeplab_mit_b5_source_only.yaml", "MODEL.DEVICE", "cpu", *opts)
+    model = build_model(cfg)
+    optimizer = build_optimizer(cfg, model)
+    assert isinstance(optimizer, torch.optim.AdamW) and optimizer.defaults["betas"] == (0.9, 0.999)
+    found, wanted = settings(model, optimizer), expected(model)
+    assert found.keys() == wanted.keys()
+    for name in found:
+        assert found[name] == pytest.approx(wanted[name]), name
+    assert len(set(found.values())) == 4
+
+
+def test_the_schedule_is_linear_up_to_1500_and_linear_down_to_0(make_cfg):
+    cfg = make_cfg("synthia_to_cityscapes/panoptic_deeplab_mit_b5_source_only.yaml")
+    parameter = nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    rates = []
+    for _ in range(40000):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates[0] == pytest.approx(1e-6)
+    assert rates[750] == pytest.approx(0.5 * (1 - 750 / 40000), rel=1e-3)
+    assert rates[1500] == pytest.approx(1 - 1500 / 40000, rel=1e-3)
+    assert rates[20000] == pytest.approx(0.5, rel=1e-3) and rates[39999] == pytest.approx(1 / 40000, rel=1e-2)
