@@ -17,6 +17,7 @@ from pathlib import Path
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 import numpy as np
+import torch
 from detectron2.data import MetadataCatalog
 from detectron2.utils.logger import setup_logger
 from torch import Tensor
@@ -24,6 +25,7 @@ from torch import Tensor
 from gbw_panoptic import cli, files
 from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.data.samplers import RareClassSampler
+from gbw_panoptic.data.segment_targets import SegmentTargets
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.engine.build import build_trainer, resume_or_load
 from gbw_panoptic.engine.recording import RecordedStep, record_steps
@@ -132,7 +134,8 @@ class Pages:
         """
         rows = [row for index in range(len(step.draws)) for row in self._rows(step, index, sampling)]
         drawn = [(heading, sample_cells(arrays, self.taxonomy)) for heading, arrays in rows]
-        labels = [np.unique(arrays["sem_seg"]) for _, arrays in rows if "sem_seg" in arrays]
+        keys = ("sem_seg", "segment_classes")
+        labels = [np.unique(arrays[key]) for _, arrays in rows for key in keys if key in arrays]
         classes = [c for c in np.unique(np.concatenate(labels)).tolist() if c < self.taxonomy.num_classes]
         page = make_page(f"Iteration {step.iteration} {self.origin}", drawn, classes, self.taxonomy)
         files.write_png(self.output / f"{step.iteration:07d}.png", page)
@@ -154,10 +157,23 @@ class Pages:
         return rows
 
     def _arrays(self, sample: dict) -> dict[str, np.ndarray]:
-        arrays = {key: value.detach().cpu().numpy() for key, value in sample.items() if isinstance(value, Tensor)}
+        values = {**_segment_keys(sample["segments"]), **sample} if "segments" in sample else sample
+        arrays = {key: value.detach().cpu().numpy() for key, value in values.items() if isinstance(value, Tensor)}
         image = np.clip(np.rint(arrays["image"].transpose(1, 2, 0)), 0, 255).astype(np.uint8)
         arrays["image"] = np.ascontiguousarray(image[..., ::-1] if self.bgr else image)
         return arrays
+
+
+def _segment_keys(segments: SegmentTargets) -> dict[str, Tensor]:
+    """What a picture shows of segments."""
+    numbers = torch.arange(1, len(segments.classes) + 1, device=segments.masks.device).view(-1, 1, 1)
+    return {
+        "segment_ids": (segments.masks * numbers).sum(dim=0),
+        "segment_classes": segments.classes,
+        "segment_weights": segments.weights,
+        "segment_confidence": segments.confidence,
+        "valid_mask": segments.valid,
+    }
 
 
 def taxonomy_of(sources: tuple[str, ...]) -> Taxonomy:

@@ -3,6 +3,8 @@
 Shapes: H x W pixels; a panoptic map as in :mod:`gbw_panoptic.visualization.colors`.
 """
 
+from collections.abc import Mapping
+
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
@@ -16,7 +18,13 @@ Box = tuple[int, int, int, int]
 
 
 def draw_panoptic(
-    image: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy, *, opacity: float = 0.6, names: bool = True
+    image: np.ndarray,
+    panoptic: np.ndarray,
+    taxonomy: Taxonomy,
+    *,
+    opacity: float = 0.6,
+    names: bool = True,
+    notes: Mapping[int, str] | None = None,
 ) -> np.ndarray:
     """Blends the segments' colours with the image, outlines instances, hatches void and writes class names where they
     fit.
@@ -25,6 +33,7 @@ def draw_panoptic(
         image: uint8 [H, W, 3] RGB.
         panoptic: integer [H, W].
         opacity: of the colours, 0..1.
+        notes: panoptic id -> words that are written behind its class name.
 
     Returns:
         uint8 [H, W, 3] RGB.
@@ -41,7 +50,7 @@ def draw_panoptic(
     void = panoptic < 0
     picture[void] = hatch(image)[void]
     picture[instance_contours(panoptic, taxonomy)] = 255
-    return _write_names(picture, panoptic, taxonomy) if names else picture
+    return _write_names(picture, panoptic, taxonomy, notes or {}) if names else picture
 
 
 def hatch(image: np.ndarray) -> np.ndarray:
@@ -70,7 +79,9 @@ def instance_contours(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     return edges & things
 
 
-def _write_names(picture: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+def _write_names(
+    picture: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy, notes: Mapping[int, str]
+) -> np.ndarray:
     """Class names at the thickest place of each segment, large segments first, none over another or over the border."""
     size = max(12, min(panoptic.shape) // 36)
     canvas = Image.fromarray(picture)
@@ -78,7 +89,7 @@ def _write_names(picture: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy) 
     taken: list[Box] = []
     ids, areas = np.unique(panoptic[panoptic >= 0], return_counts=True)
     for panoptic_id in ids[np.argsort(-areas, kind="stable")].tolist():
-        name = taxonomy.names[panoptic_id // taxonomy.label_divisor]
+        name = f"{taxonomy.names[panoptic_id // taxonomy.label_divisor]} {notes.get(panoptic_id, '')}".rstrip()
         width, height = text_size(name, size)
         if areas[ids == panoptic_id][0] < width * height / 4:  # too small for what _place asks
             continue

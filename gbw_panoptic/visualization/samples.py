@@ -27,11 +27,15 @@ def sample_cells(sample: Sample, taxonomy: Taxonomy) -> list[Cell]:
 
     Args:
         sample: ``image`` uint8 [H, W, 3] RGB and, of the following, what there is: ``valid_mask``, ``sem_seg``,
-            ``sem_seg_weights``, ``instance_ids``, ``center``, ``center_weights``, ``offset``, ``offset_weights``.
+            ``sem_seg_weights``, ``instance_ids``, ``center``, ``center_weights``, ``offset``, ``offset_weights``. Of a
+            mask model's targets: ``segment_ids`` [H, W] (0 = none, else 1..N), ``segment_classes`` [N],
+            ``segment_weights`` [N] and ``segment_confidence`` [H, W].
     """
     sample = _enlarged(sample)
     image = sample["image"]
     cells = [("image", _hatched(image, image, ~sample["valid_mask"].astype(bool)) if "valid_mask" in sample else image)]
+    if "segment_ids" in sample:
+        cells += _segment_cells(sample, taxonomy)
     if "sem_seg" in sample:
         panoptic = panoptic_of(sample, taxonomy)
         cells.append(("labels", draw_panoptic(image, panoptic, taxonomy, opacity=0.7)))
@@ -46,6 +50,20 @@ def sample_cells(sample: Sample, taxonomy: Taxonomy) -> list[Cell]:
         picture = _hatched(draw_offsets(sample["offset"], sample["instance_ids"] > 0), image, weights == 0)
         cells.append((f"offsets, weights {_listed(weights)}", picture))
     return cells
+
+
+def _segment_cells(sample: Sample, taxonomy: Taxonomy) -> list[Cell]:
+    """Segments with their weights, the weights as colours, and how sure the teacher is of a pixel."""
+    image, ids, weights = sample["image"], sample["segment_ids"], sample["segment_weights"]
+    values = sample["segment_classes"].astype(np.int64) * taxonomy.label_divisor + 1 + np.arange(len(weights))
+    panoptic = np.concatenate(([-1], values))[ids]
+    notes = {int(value): f"{weight:.2f}" for value, weight in zip(values, weights)}
+    per_pixel = np.concatenate(([0.0], weights))[ids]
+    return [
+        (f"segments, weights {_listed(weights)}", draw_panoptic(image, panoptic, taxonomy, opacity=0.7, notes=notes)),
+        ("segment weights", _hatched(draw_weights(per_pixel), image, ids == 0)),
+        (f"confidence {_listed(sample['segment_confidence'])}", draw_weights(sample["segment_confidence"])),
+    ]
 
 
 def panoptic_of(sample: Sample, taxonomy: Taxonomy) -> np.ndarray:
@@ -104,7 +122,7 @@ def make_page(
     for heading, grid in grids:
         parts += [draw_line(heading, width), _to_width(grid, width)]
     chips = [(taxonomy.names[c], taxonomy.colors[c]) for c in classes]
-    chips.append(("not used: ignored, or weight 0 of centres and offsets", None))
+    chips.append(("not used: ignored, no segment, or weight 0 of centres and offsets", None))
     parts += [draw_legend(chips, width), draw_legend(_scales(), width, size=_SCALE_TEXT)]
     return np.concatenate(parts)
 
@@ -134,6 +152,7 @@ def _enlarged(sample: Sample) -> dict[str, np.ndarray]:
     for key in ("center_weights", "offset_weights", "offset"):
         if key in sample and sample[key].ndim == 3:
             maps[key] = np.stack([resize_map(channel, size) for channel in sample[key]])
+    maps.update({key: values for key, values in sample.items() if values.ndim == 1})
     maps["image"] = cv2.resize(sample["image"], size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
     return maps
 

@@ -126,3 +126,28 @@ def test_crops_of_any_shape(size):
     shapes = {cell.shape for _, cell in samples.sample_cells(picture, CITYSCAPES)}
     ((height, width, _),) = shapes
     assert 336 <= width <= 600 and abs(height - width * size[0] / size[1]) <= 1
+
+
+def test_cells_of_a_mask_models_targets_tell_each_segments_weight():
+    ids = np.zeros(SIZE, np.int64)
+    ids[50:], ids[100:200, 100:200] = 1, 2
+    segments = {
+        "segment_ids": ids,
+        "segment_classes": np.array([ROAD, CAR]),
+        "segment_weights": np.array([1.0, 0.25]),
+        "segment_confidence": np.where(ids > 0, 0.9, 0.1).astype(np.float32),
+    }
+    image = sample()["image"]
+    found = dict(samples.sample_cells({"image": image, **segments}, CITYSCAPES))
+    assert list(found) == ["image", "segments, weights 0.25, 1", "segment weights", "confidence 0.1, 0.9"]
+    for name in ("segments, weights 0.25, 1", "segment weights"):
+        np.testing.assert_array_equal(found[name][:50], hatch(image)[:50])  # no segment
+    ramp = samples.draw_weights(np.array([[0.25, 1.0, 0.9, 0.1]]))[0]
+    assert (found["segment weights"][150, 150] == ramp[0]).all() and (found["segment weights"][60, 60] == ramp[1]).all()
+    assert (found["confidence 0.1, 0.9"][60, 60] == ramp[2]).all()
+    plain = dict(samples.sample_cells({"image": image, **segments, "segment_weights": np.array([1.0, 1.0])}, CITYSCAPES))
+    changed = (found["segments, weights 0.25, 1"] != plain["segments, weights 1"]).any(axis=2)
+    assert changed.any() and not changed[:100].any() and not changed[:, 200:].any()  # the number on the car alone
+    empty = {"segment_ids": 0 * ids, "segment_classes": np.empty(0, int), "segment_weights": np.empty(0)}
+    cells_of_none = samples.sample_cells({"image": image, **segments, **empty}, CITYSCAPES)
+    assert cells_of_none[1][0] == "segments, weights none"
