@@ -29,7 +29,9 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
     cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0  # factor of the backbone's learning rate
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # of embeddings and relative position tables (Mask2Former)
     cfg.SEED = 0  # a run without a seed cannot be repeated
+    _add_mask2former_keys(cfg)
     _add_data_keys(cfg)
     _add_weighting_keys(cfg)
     _add_trainer_keys(cfg)
@@ -58,6 +60,27 @@ def _add_backbone_keys(cfg: CN) -> None:
     cfg.MODEL.TIMM.DROP_PATH_RATE = 0.0  # ConvNeXt in segmentation: 0.4, PVTv2: 0.1
     cfg.MODEL.TIMM.FEATURE_NORM = False  # a layer norm for every map (published for ConvNeXt in segmentation)
     cfg.MODEL.TIMM.OUT_FEATURES = features
+
+
+def _add_mask2former_keys(cfg: CN) -> None:
+    # MODEL.META_ARCHITECTURE DomainAdaptiveMask2Former (arXiv 2112.01527); [M2F] its released Cityscapes configuration
+    cfg.MODEL.MASK2FORMER = CN()
+    cfg.MODEL.MASK2FORMER.NUM_QUERIES = 100  # [M2F]
+    cfg.MODEL.MASK2FORMER.HIDDEN_DIM = 256  # [M2F]; of queries, pixel decoder and masks; a multiple of 32
+    cfg.MODEL.MASK2FORMER.NUM_HEADS = 8  # [M2F]
+    cfg.MODEL.MASK2FORMER.ENCODER_LAYERS = 6  # [M2F]; of the pixel decoder's deformable attention
+    cfg.MODEL.MASK2FORMER.ENCODER_FEEDFORWARD_DIM = 1024  # [M2F]
+    cfg.MODEL.MASK2FORMER.DECODER_LAYERS = 9  # [M2F], where DEC_LAYERS 10 counts the raw queries' predictions, too
+    cfg.MODEL.MASK2FORMER.DECODER_FEEDFORWARD_DIM = 2048  # [M2F]
+    cfg.MODEL.MASK2FORMER.CLASS_WEIGHT = 2.0  # [M2F]; this and the next two: of losses and of matching costs
+    cfg.MODEL.MASK2FORMER.MASK_WEIGHT = 5.0  # [M2F]
+    cfg.MODEL.MASK2FORMER.DICE_WEIGHT = 5.0  # [M2F]
+    cfg.MODEL.MASK2FORMER.NO_OBJECT_WEIGHT = 0.1  # [M2F]; in the classification loss
+    cfg.MODEL.MASK2FORMER.NUM_POINTS = 12544  # [M2F]: 112^2; at which masks are compared
+    cfg.MODEL.MASK2FORMER.OVERSAMPLE_RATIO = 3.0  # [M2F]; candidates for them
+    cfg.MODEL.MASK2FORMER.IMPORTANCE_RATIO = 0.75  # [M2F]; share that is chosen for uncertainty
+    cfg.MODEL.MASK2FORMER.OBJECT_THRESHOLD = 0.8  # [M2F]; class probability of a query that is kept
+    cfg.MODEL.MASK2FORMER.OVERLAP_THRESHOLD = 0.8  # [M2F]; share of its mask that a segment wins
 
 
 def _add_data_keys(cfg: CN) -> None:
@@ -90,7 +113,7 @@ def _add_data_keys(cfg: CN) -> None:
 def _add_weighting_keys(cfg: CN) -> None:
     # Against class imbalance; formulas in weighting/static.py and losses/shaping.py. n_c: labelled source pixels of a
     # class, f_c: their share. Class weights and pixel losses combine freely.
-    #   WEIGHTING.{SEMANTIC, CENTER, OFFSET, TARGET}, class weights; static ones: mean 1 over the classes that occur
+    #   WEIGHTING.{SEMANTIC, CENTER, OFFSET, CLASSIFICATION, MASK, TARGET}, class weights; static ones: mean 1 over the classes that occur
     #     none
     #     manual                   WEIGHTING.CLASS_WEIGHTS as they are
     #     inverse_frequency        1 / f_c
@@ -109,6 +132,8 @@ def _add_weighting_keys(cfg: CN) -> None:
     cfg.WEIGHTING.SEMANTIC = "none"
     cfg.WEIGHTING.CENTER = "none"
     cfg.WEIGHTING.OFFSET = "none"
+    cfg.WEIGHTING.CLASSIFICATION = "none"  # Mask2Former: by class of the matched segment
+    cfg.WEIGHTING.MASK = "none"  # Mask2Former: of its mask and dice losses, each with weights of its own
     cfg.WEIGHTING.TARGET = "none"  # of what entropy minimisation and alignment ask of the target, by predicted class
     cfg.WEIGHTING.CLASS_WEIGHTS = ()  # one number a class, in the order of the taxonomy
     cfg.WEIGHTING.EFFECTIVE_NUMBER_SHARE = 0.01  # N / sum of n_c (ours: published N count images)
@@ -122,8 +147,8 @@ def _add_weighting_keys(cfg: CN) -> None:
     cfg.WEIGHTING.LOSS_DENOMINATOR = "weights"
     cfg.GBW = CN()
     cfg.GBW.LAMBDA = 0.5  # pull towards 1
-    cfg.GBW.GRADIENT = "logits"  # logits | last_layer | pixel | autograd (slow, for checking); semantic head only
-    cfg.GBW.NORMALIZE = False  # divide g by its mean first; always on for the instance heads
+    cfg.GBW.GRADIENT = "logits"  # logits | last_layer | pixel | autograd (slow, for checking); semantic and classification heads only
+    cfg.GBW.NORMALIZE = False  # divide g by its mean first; always on for instance heads and masks
     cfg.GBW.MOMENTUM = 0.0  # moving average of g; 0 is the paper's per-iteration update
     cfg.GBW.WARMUP_ITERS = 0  # weights stay 1 until then
 

@@ -13,6 +13,7 @@ from .adaptation.validation import adaptation_problems
 from .errors import UserError
 from .losses import GRADIENTS, LOSS_TYPES
 from .losses.adversarial import ALIGNED_MAPS, GANS
+from .modeling.validation import architecture_problems
 from .taxonomy import PROTOCOLS
 from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTINGS
 
@@ -22,7 +23,7 @@ TRAINER_NAMES = (
 )  # fmt: skip
 OPTIMIZERS = ("SGD", "ADAM", "ADAMW")
 #: Keys of WEIGHTING that name a class weighting.
-WEIGHTED = ("SEMANTIC", "CENTER", "OFFSET", "TARGET")
+WEIGHTED = ("SEMANTIC", "CENTER", "OFFSET", "CLASSIFICATION", "MASK", "TARGET")
 
 
 def validate(cfg) -> None:
@@ -32,7 +33,7 @@ def validate(cfg) -> None:
         UserError: naming the key, what was expected, what was found and what to do.
     """
     checks = (_comparators, _choices, _ranges, _data_sets, _task, _class_statistics, _manual_weights)
-    for check in (*checks, adaptation_problems, active_problems, _protocols, _tracking, _files):
+    for check in (*checks, architecture_problems, adaptation_problems, active_problems, _protocols, _tracking, _files):
         for problem in check(cfg):
             raise UserError(problem)
 
@@ -73,6 +74,7 @@ def _choices(cfg) -> Iterator[str]:
         ("INPUT.CROP.TYPE", cfg.INPUT.CROP.TYPE, ("absolute",)),
         ("INPUT.CROP.ENABLED", cfg.INPUT.CROP.ENABLED, (True,)),
         ("TEST.MODEL", cfg.TEST.MODEL, ("student", "teacher")),
+        ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE, ("value", "norm", "full_model")),
     ):
         if value not in choices:
             yield f"{key}: expected one of {', '.join(map(str, choices))}, found '{value}'; set it to one of them."
@@ -167,7 +169,7 @@ def _manual_weights(cfg) -> Iterator[str]:
         if weights:
             yield (
                 f"WEIGHTING.CLASS_WEIGHTS: expected () where no head's weighting is manual, found {len(weights)} "
-                "numbers; set WEIGHTING.SEMANTIC manual, or drop the list."
+                "numbers; set WEIGHTING.SEMANTIC (Mask2Former: CLASSIFICATION) manual, or drop the list."
             )
     elif len(weights) != classes:
         yield (

@@ -22,7 +22,7 @@ ALLOWED = {
     "modeling": COMMON | {"losses", "weighting", "data"},
     "adaptation": COMMON | {"data", "losses", "weighting"},
     "active": COMMON | {"data", "losses"},
-    "validation": COMMON | {"active", "adaptation", "losses", "weighting"},
+    "validation": COMMON | {"active", "adaptation", "losses", "modeling", "weighting"},
     "engine": COMMON | {"config", "data", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "validation", "visualization"},
     "inference": COMMON | {"data", "modeling", "evaluation", "visualization", "engine"},
 }

@@ -12,23 +12,36 @@ _NORMS = (
     nn.GroupNorm,
     nn.LayerNorm,
 )
+#: Last part of the names of parameters that are decayed as embeddings are: Swin's tables, Mask2Former's level embedding.
+_EMBEDDINGS = ("relative_position_bias_table", "absolute_pos_embed", "level_embed")
+#: SOLVER.CLIP_GRADIENTS.CLIP_TYPE of ours: one norm over all parameters (Detectron2's "norm" is of each).
+FULL_MODEL = "full_model"
 
 
 def parameter_groups(
-    model: nn.Module, *, base_lr: float, backbone_multiplier: float, weight_decay: float, weight_decay_norm: float
+    model: nn.Module,
+    *,
+    base_lr: float,
+    backbone_multiplier: float,
+    weight_decay: float,
+    weight_decay_norm: float,
+    weight_decay_embed: float,
 ) -> list[dict]:
     """Trainable parameters grouped by learning rate and weight decay.
 
     Args:
         backbone_multiplier: factor of the learning rate of ``model.backbone`` (DAFormer: 0.1 of the heads' rate).
         weight_decay_norm: weight decay of the parameters of normalisation layers.
+        weight_decay_embed: of embeddings and relative position tables.
     """
     groups: dict[tuple[float, float], list] = defaultdict(list)
     seen = set()
     for module_name, module in model.named_modules():
         rate = base_lr * (backbone_multiplier if module_name.startswith("backbone") else 1.0)
-        decay = weight_decay_norm if isinstance(module, _NORMS) else weight_decay
-        for parameter in module.parameters(recurse=False):
+        for name, parameter in module.named_parameters(recurse=False):
+            decay = weight_decay_norm if isinstance(module, _NORMS) else weight_decay
+            if isinstance(module, nn.Embedding) or name in _EMBEDDINGS:
+                decay = weight_decay_embed
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
                 groups[rate, decay].append(parameter)
@@ -36,19 +49,34 @@ def parameter_groups(
 
 
 def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
-    """SOLVER.OPTIMIZER: SGD, ADAM or ADAMW, with Detectron2's gradient clipping."""
+    """SOLVER.OPTIMIZER: SGD, ADAM or ADAMW, with Detectron2's gradient clipping or that of the whole model."""
     groups = parameter_groups(
         model,
         base_lr=cfg.SOLVER.BASE_LR,
         backbone_multiplier=cfg.SOLVER.BACKBONE_MULTIPLIER,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+        weight_decay_embed=cfg.SOLVER.WEIGHT_DECAY_EMBED,
     )
+    clipping = cfg.SOLVER.CLIP_GRADIENTS
+    clips_model = clipping.ENABLED and clipping.CLIP_TYPE == FULL_MODEL
     if cfg.SOLVER.OPTIMIZER == "SGD":
-        optimizer = maybe_add_gradient_clipping(cfg, torch.optim.SGD)(
-            groups, cfg.SOLVER.BASE_LR, momentum=cfg.SOLVER.MOMENTUM, nesterov=cfg.SOLVER.NESTEROV
-        )
+        kind, options = torch.optim.SGD, {"momentum": cfg.SOLVER.MOMENTUM, "nesterov": cfg.SOLVER.NESTEROV}
     else:
-        kind = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}[cfg.SOLVER.OPTIMIZER]
-        optimizer = maybe_add_gradient_clipping(cfg, kind)(groups, cfg.SOLVER.BASE_LR)
+        kind, options = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}[cfg.SOLVER.OPTIMIZER], {}
+    if not clips_model:
+        kind = maybe_add_gradient_clipping(cfg, kind)
+    optimizer = kind(groups, cfg.SOLVER.BASE_LR, **options)
+    if clips_model:
+        clip_full_model(optimizer, clipping.CLIP_VALUE, norm_type=clipping.NORM_TYPE)
     return optimizer
+
+
+def clip_full_model(optimizer: torch.optim.Optimizer, max_norm: float, *, norm_type: float) -> None:
+    """From now on, every step of ``optimizer`` first scales the gradients of all parameters to a joint norm of at most this."""
+
+    def clip(stepped: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        parameters = [parameter for group in stepped.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, max_norm, norm_type)
+
+    optimizer.register_step_pre_hook(clip)

@@ -20,12 +20,14 @@ class PerClassLoss:
         num_pixels: scalar tensor or int, number of pixels for the denominator ``all`` (ignored ones included).
         gradient: [C, D] float32 or None, per class the sum of the gradients of q_i * l_i with respect to whatever the
             weighting asked for (methods: GBW, section 3); detached.
+        min_count: the loss is scaled down where all ranks together count less: few sure pseudo labels say little.
     """
 
     total: Tensor
     count: Tensor
     num_pixels: Tensor | int
     gradient: Tensor | None = None
+    min_count: float = 0.0
 
 
 def group_sums(values: Tensor, groups: Tensor, num_groups: int) -> Tensor:

@@ -3,6 +3,7 @@
 from . import backbones  # noqa: F401  (registers them)
 from .daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
 from .heads import PerClassInsEmbedHead, PerClassSemSegHead
+from .mask2former import DomainAdaptiveMask2Former
 from .outputs import DensePrediction, PostProcessing
 from .panoptic_deeplab import DomainAdaptivePanopticDeepLab
 
@@ -10,6 +11,7 @@ __all__ = [
     "DAFormerInsEmbedHead",
     "DAFormerSemSegHead",
     "DensePrediction",
+    "DomainAdaptiveMask2Former",
     "DomainAdaptivePanopticDeepLab",
     "PerClassInsEmbedHead",
     "PerClassSemSegHead",

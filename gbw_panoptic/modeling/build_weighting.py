@@ -19,11 +19,16 @@ from ..weighting import (
 
 
 def build_class_weighting(cfg, head: str) -> ClassWeighting:
-    """The class weighting of one head: ``sem_seg``, ``auxiliary``, ``center`` or ``offset``."""
+    """The class weighting of one head (``sem_seg``, ``auxiliary``, ``center``, ``offset``) or, of Mask2Former, of one loss
+    (``classification``, ``mask``, ``dice``)."""
     if head == "sem_seg":
         return _build(cfg, "SEMANTIC", gradient=cfg.GBW.GRADIENT, normalize=cfg.GBW.NORMALIZE)
     if head == "auxiliary":  # its last layer is no 1x1 convolution
         return _build(cfg, "SEMANTIC", gradient="logits", normalize=cfg.GBW.NORMALIZE)
+    if head == "classification":
+        return _build(cfg, "CLASSIFICATION", gradient=cfg.GBW.GRADIENT, normalize=cfg.GBW.NORMALIZE)
+    if head in ("mask", "dice"):  # a mask's gradients have either sign, too, and other units
+        return _build(cfg, "MASK", gradient="pixel", normalize=True)
     # signed means of a regression's gradients cancel, and its units are not those of cross entropy
     return _build(cfg, {"center": "CENTER", "offset": "OFFSET"}[head], gradient="pixel", normalize=True, things=True)
 

@@ -6,11 +6,12 @@ from types import ModuleType
 from ..errors import UserError
 
 
-def import_optional(package: str, *, wanted_by: str) -> ModuleType:
+def import_optional(package: str, *, wanted_by: str, otherwise: str = "choose a Detectron2 backbone") -> ModuleType:
     """Import ``package`` where it is needed, so that everything else runs without it.
 
     Args:
         wanted_by: the configuration key and value that need it, for the message.
+        otherwise: what to do without the package.
 
     Raises:
         UserError: it is not installed.
@@ -20,5 +21,5 @@ def import_optional(package: str, *, wanted_by: str) -> ModuleType:
     except ImportError as error:
         raise UserError(
             f"{wanted_by}: expected the package {package}, found none ({error}); "
-            "`pip install 'gbw-panoptic[transformers]'`, or choose a Detectron2 backbone."
+            f"`pip install 'gbw-panoptic[transformers]'`, or {otherwise}."
         ) from error

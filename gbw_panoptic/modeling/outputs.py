@@ -19,17 +19,17 @@ class DensePrediction:
         sem_seg: [B, C, H, W] logits.
         center: [B, 1, H, W] heatmap, about 0..1; None for the semantic task.
         offset: [B, 2, H, W] (dy, dx) in pixels; None for the semantic task.
-        hidden: [B, K, h, w] features that enter the semantic head's last convolution.
+        hidden: [B, K, h, w] features that enter the semantic head's last convolution; None where it has none (Mask2Former).
         feature_stride: the logits are that convolution's output, upsampled by it and cropped to H x W.
         auxiliary: [B, C, H, W] logits of the auxiliary head; None without one.
     """
 
     sem_seg: Tensor
-    center: Tensor | None
-    offset: Tensor | None
-    hidden: Tensor
-    feature_stride: int
-    auxiliary: Tensor | None
+    center: Tensor | None = None
+    offset: Tensor | None = None
+    hidden: Tensor | None = None
+    feature_stride: int = 1
+    auxiliary: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ class ClassWeighting(nn.Module):
             self.group_weights(count, gradient, branch),
             denominator=self.denominator,
             world_size=world_size(),
+            min_count=loss.min_count,
         )
 
     def group_weights(self, count: Tensor, gradient: Tensor | None, branch: str) -> Tensor:

@@ -11,7 +11,14 @@ DENOMINATORS = ("weights", "valid", "all")
 
 
 def weighted_mean(
-    total: Tensor, count: Tensor, num_pixels: Tensor | int, weights: Tensor, *, denominator: str, world_size: int = 1
+    total: Tensor,
+    count: Tensor,
+    num_pixels: Tensor | int,
+    weights: Tensor,
+    *,
+    denominator: str,
+    world_size: int = 1,
+    min_count: float = 0.0,
 ) -> Tensor:
     """sum_c w_c total_c / D, with D chosen by ``denominator``.
 
@@ -25,11 +32,14 @@ def weighted_mean(
         weights: [G], detached.
         denominator: one of :data:`DENOMINATORS`.
         world_size: data-parallel averaging divides the gradient by it, so the loss is multiplied by it.
+        min_count: where sum_c count_c is less, the loss is multiplied by their ratio.
 
     Returns:
         float32 scalar; exactly 0 with finite gradients when there is nothing to divide by.
     """
     divisor = loss_denominator(count, num_pixels, weights, denominator=denominator)
+    if min_count > 0:
+        total = total * (count.sum() / min_count).clamp(max=1)
     return (world_size * (weights.double() * total).sum() / divisor).float()
 
 

@@ -1,0 +1,162 @@
+"""Mask2Former's losses (arXiv 2112.01527, as released) as sums per class, so that class weightings apply.
+
+Ours: groups by the matched segment's class; void and padding are left out; the factors and the confidence of pseudo
+labels (MC-PanDA, arXiv 2407.14110) are a segment's ``weights`` and ``confidence``.
+
+Shape legend: B images, L prediction sets, C classes, Q queries, N segments of an image, M matched segments, P points.
+"""
+
+from dataclasses import dataclass
+from typing import Sequence
+
+import torch
+from torch import Tensor
+
+from ..data.segment_targets import SegmentTargets
+from ..losses import PerClassLoss, cross_entropy_per_class, group_sums
+from ..losses.masks import dice, dice_slopes, mask_cross_entropy, mask_cross_entropy_slopes
+from .mask_head import MaskHeadOutput
+from .segment_matching import CostWeights, Matches, match
+from .segment_points import TargetMaps, at_points, masks_at_points, uncertain_points
+
+#: What is weighted by class: a class weighting each.
+WEIGHTED = ("classification", "mask", "dice")
+
+
+@dataclass(frozen=True)
+class SegmentCriterion:
+    """
+    Attributes:
+        num_classes: C.
+        no_object_weight: of queries without a segment in the classification loss; outside of a weighting's program.
+        num_points: P.
+        oversample, importance: see :func:`~.segment_points.uncertain_points`.
+        min_confidence: points of less ``SegmentTargets.confidence`` count in no mask loss (they do in matching).
+        loss_weights: factors of the losses and, in matching, of the costs.
+    """
+
+    num_classes: int
+    no_object_weight: float
+    num_points: int
+    oversample: float
+    importance: float
+    min_confidence: float
+    loss_weights: CostWeights
+
+    def __call__(
+        self,
+        output: MaskHeadOutput,
+        targets: Sequence[SegmentTargets],
+        *,
+        padded_size: tuple[int, int],
+        gradients: dict[str, str | None],
+        class_parameters: tuple[Tensor, ...],
+    ) -> dict[str, PerClassLoss]:
+        """Losses of :data:`WEIGHTED`, summed over the prediction sets; counts and class gradients are those of the last set.
+
+        Args:
+            padded_size: of the input, which the predicted masks cover.
+            gradients: loss -> class gradient that its weighting asks for, or None.
+            class_parameters: weight and bias of the class prediction (class gradient ``autograd`` only).
+        """
+        with torch.autocast(output.hidden.device.type, enabled=False):
+            maps = TargetMaps(targets, padded_size, min_confidence=self.min_confidence)
+            segments = _AllSegments(targets)
+            matches = match(
+                output.class_logits,
+                output.mask_logits,
+                [x.classes for x in targets],
+                maps,
+                num_points=self.num_points,
+                weights=self.loss_weights,
+            )
+            classification = self._classification(
+                output, segments, matches, gradients["classification"], class_parameters
+            )
+            masks = self._masks(output.mask_logits, maps, segments, matches, gradients)
+            return {"classification": classification, **masks}
+
+    def _classification(
+        self,
+        output: MaskHeadOutput,
+        segments: "_AllSegments",
+        matches: Sequence[Matches],
+        gradient: str | None,
+        parameters: tuple[Tensor, ...],
+    ) -> PerClassLoss:
+        """Cross entropy over C + 1 classes of all queries; those without a segment form the last group."""
+        total = 0.0
+        for index, (logits, of_set) in enumerate(zip(output.class_logits, matches)):
+            last = index == len(matches) - 1
+            labels = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
+            labels[of_set.images, of_set.queries] = segments.classes[segments.index(of_set)]
+            loss = cross_entropy_per_class(  # queries as pixels of an image of one column
+                logits.transpose(1, 2).unsqueeze(3),
+                labels.unsqueeze(2),
+                ignore_label=-1,
+                gradient=gradient if last else None,
+                features=output.hidden.transpose(1, 2).unsqueeze(3) if last else None,
+                parameters=parameters,
+            )
+            total = total + loss.total
+        factors = torch.ones_like(loss.count)
+        factors[-1] = self.no_object_weight
+        count = factors * loss.count
+        class_gradient = None if loss.gradient is None else loss.gradient[: self.num_classes]
+        return PerClassLoss(factors * total, count, count.sum(), class_gradient)
+
+    def _masks(
+        self,
+        mask_logits: Sequence[Tensor],
+        maps: TargetMaps,
+        segments: "_AllSegments",
+        matches: Sequence[Matches],
+        gradients: dict[str, str | None],
+    ) -> dict[str, PerClassLoss]:
+        """Cross entropy and dice of the matched masks. All segments count, matched or not, as released."""
+        totals = {"mask": 0.0, "dice": 0.0}
+        for logits, of_set in zip(mask_logits, matches):
+            index = segments.index(of_set)
+            classes, weights = segments.classes[index], segments.weights[index]
+            sampled = self._sample(logits[of_set.images, of_set.queries].float(), maps, of_set)
+            for name, function in (("mask", mask_cross_entropy), ("dice", dice)):
+                totals[name] = totals[name] + group_sums(weights * function(*sampled), classes, self.num_classes)
+        count = group_sums(segments.weights, segments.classes, self.num_classes)
+        losses = {}
+        for name, slopes in (("mask", mask_cross_entropy_slopes), ("dice", dice_slopes)):
+            gradient = None
+            if gradients[name] is not None:  # of the last set
+                gradient = group_sums(weights * slopes(*sampled), classes, self.num_classes).float().unsqueeze(1)
+            losses[name] = PerClassLoss(totals[name], count, count.sum(), gradient, min_count=1.0)
+        return losses
+
+    def _sample(self, logits: Tensor, maps: TargetMaps, matches: Matches) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, targets and whether they count, [M, P] each, at points of each matched mask [M, h, w]."""
+        points, counts = uncertain_points(
+            logits.detach(),
+            maps.trusted,
+            matches.images,
+            num_points=self.num_points,
+            oversample=self.oversample,
+            importance=self.importance,
+        )
+        return at_points(logits, points), masks_at_points(maps.ids, matches.images, matches.segments, points), counts
+
+
+class _AllSegments:
+    """The segments of all images of a batch, one after the other.
+
+    Attributes:
+        classes: int64, weights: float32, one entry for each segment.
+    """
+
+    def __init__(self, targets: Sequence[SegmentTargets]) -> None:
+        self.classes = torch.cat([x.classes for x in targets])
+        self.weights = torch.cat([x.weights for x in targets])
+        lengths = [len(x.classes) for x in targets]
+        starts = torch.tensor([sum(lengths[:image]) for image in range(len(lengths))])
+        self._starts = starts.to(self.classes.device, non_blocking=True)
+
+    def index(self, matches: Matches) -> Tensor:
+        """[M] int64, the entry of each match."""
+        return self._starts[matches.images] + matches.segments

@@ -1,0 +1,119 @@
+"""Points at which masks are compared (PointRend, arXiv 1912.08193): drawn, read from masks, and left out where nothing is known.
+
+Coordinates are (x, y) in 0..1 of the padded input. All draws are from torch's global generator, which the trainer seeds in
+every step.
+
+Shape legend: B images, M masks, P points, H x W pixels of the padded input, h x w cells of predicted masks.
+"""
+
+from typing import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..data.segment_targets import SegmentTargets
+
+
+class TargetMaps:
+    """The segments of a batch as maps of one size, which cost the same however many segments there are.
+
+    Attributes:
+        ids: [B, H, W] int64, segment 0..N-1 of its image; -1 = none.
+        counts: [B, H, W] bool, pixels that count in losses and costs; never in padding.
+        trusted: [B, H, W] bool, those of them that count in losses: the teacher is confident enough.
+    """
+
+    def __init__(self, targets: Sequence[SegmentTargets], size: tuple[int, int], *, min_confidence: float) -> None:
+        """
+        Args:
+            size: (H, W) of the padded input.
+            min_confidence: in 0..1; pixels of less ``SegmentTargets.confidence`` are not trusted.
+        """
+        self.ids = torch.stack([_padded(_segment_ids(x.masks), size, -1) for x in targets])
+        self.counts = torch.stack([_padded(x.valid, size, False) for x in targets])
+        trusted = [_padded(x.valid & (x.confidence >= min_confidence), size, False) for x in targets]
+        self.trusted = torch.stack(trusted)
+
+
+def _segment_ids(masks: Tensor) -> Tensor:
+    """[H, W] int64 from disjoint masks [N, H, W]: 0..N-1, -1 = none."""
+    if len(masks) == 0:
+        return torch.full(masks.shape[1:], -1, dtype=torch.int64, device=masks.device)
+    return torch.where(masks.any(dim=0), masks.to(torch.uint8).argmax(dim=0), -1)
+
+
+def _padded(x: Tensor, size: tuple[int, int], value: int | bool) -> Tensor:
+    return F.pad(x, (0, size[1] - x.shape[1], 0, size[0] - x.shape[0]), value=value)
+
+
+def random_points(num_masks: int, num_points: int, device: torch.device) -> Tensor:
+    """[M, P, 2] uniform in 0..1."""
+    return torch.rand(num_masks, num_points, 2, device=device)
+
+
+def at_points(maps: Tensor, points: Tensor) -> Tensor:
+    """Bilinear values [M, P] of [M, h, w] maps at points [M, P, 2]; 0 beyond the border, as released."""
+    return F.grid_sample(maps[:, None], 2 * points[:, None] - 1, align_corners=False)[:, 0, 0]
+
+
+def nearest_at_points(maps: Tensor, images: Tensor, points: Tensor) -> Tensor:
+    """[M, P] values of the pixels of ``maps`` [B, H, W] that the points [M, P, 2] of the ``images`` [M] lie in."""
+    height, width = maps.shape[-2:]
+    column = (points[..., 0] * width).long().clamp(max=width - 1)
+    row = (points[..., 1] * height).long().clamp(max=height - 1)
+    return maps[images[:, None], row, column]
+
+
+def masks_at_points(ids: Tensor, images: Tensor, segments: Tensor, points: Tensor) -> Tensor:
+    """Bilinear values [M, P] in 0..1 of the masks of ``segments`` [M] in the ``images`` [M], read from their maps of ids.
+
+    Equal to sampling the masks themselves, without making them: each of the four pixels around a point belongs to the
+    segment or not.
+
+    Args:
+        ids: [B, H, W] int64; points: [M, P, 2].
+    """
+    height, width = ids.shape[-2:]
+    x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
+    left, top = x.floor(), y.floor()
+    values = torch.zeros_like(x)
+    for column, share_x in ((left, 1 - (x - left)), (left + 1, x - left)):
+        for row, share_y in ((top, 1 - (y - top)), (top + 1, y - top)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            pixel = ids[images[:, None], row.long().clamp(0, height - 1), column.long().clamp(0, width - 1)]
+            values += share_x * share_y * (inside & (pixel == segments[:, None]))
+    return values
+
+
+@torch.no_grad()
+def uncertain_points(
+    mask_logits: Tensor, trusted: Tensor, images: Tensor, *, num_points: int, oversample: float, importance: float
+) -> tuple[Tensor, Tensor]:
+    """Points for the loss of each mask: most where its prediction is least certain, the rest uniform.
+
+    Args:
+        mask_logits: [M, h, w].
+        trusted: [B, H, W] bool; points elsewhere are chosen last, and count nothing (MC-PanDA fills up with them).
+        images: [M] int64, the image of each mask.
+        num_points: P.
+        oversample: P times this many uniform points are candidates.
+        importance: share of P taken from them by least \\|logit\\|.
+
+    Returns:
+        points [M, P, 2], and [M, P] float32: 1 where a point counts, else 0.
+    """
+    num_masks, device = len(mask_logits), mask_logits.device
+    num_certain = int(importance * num_points)
+    candidates = random_points(num_masks, int(oversample * num_points), device)
+    certainty = at_points(mask_logits, candidates).abs()
+    certainty = torch.where(nearest_at_points(trusted, images, candidates), certainty, float("inf"))
+    chosen = certainty.topk(num_certain, dim=1, largest=False, sorted=False).indices
+    points = torch.cat(
+        (
+            candidates.gather(1, chosen[..., None].expand(-1, -1, 2)),
+            random_points(num_masks, num_points - num_certain, device),
+        ),
+        dim=1,
+    )
+    return points, nearest_at_points(trusted, images, points).float()

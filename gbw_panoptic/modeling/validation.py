@@ -1,0 +1,83 @@
+"""Contradictions between the meta-architecture and other settings; a part of :mod:`gbw_panoptic.validation`."""
+
+from typing import Iterator
+
+PANOPTIC_DEEPLAB, MASK2FORMER = "DomainAdaptivePanopticDeepLab", "DomainAdaptiveMask2Former"
+ARCHITECTURES = (PANOPTIC_DEEPLAB, MASK2FORMER)
+
+
+def architecture_problems(cfg) -> Iterator[str]:
+    """One sentence for each setting that contradicts MODEL.META_ARCHITECTURE."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    if name not in ARCHITECTURES:
+        yield f"MODEL.META_ARCHITECTURE: expected one of {', '.join(ARCHITECTURES)}, found '{name}'; set it to one of them."
+    elif name == MASK2FORMER:
+        for check in (_without_dense_heads, _switches, _sizes, _shares):
+            yield from check(cfg)
+    else:
+        for key in ("CLASSIFICATION", "MASK"):
+            if cfg.WEIGHTING[key] != "none":
+                yield (
+                    f"WEIGHTING.{key}: expected none with {name}, which predicts no masks, found '{cfg.WEIGHTING[key]}'; weight "
+                    "its heads by WEIGHTING.SEMANTIC, CENTER and OFFSET."
+                )
+
+
+def _without_dense_heads(cfg) -> Iterator[str]:
+    for key in ("SEMANTIC", "CENTER", "OFFSET"):
+        if cfg.WEIGHTING[key] != "none":
+            yield (
+                f"WEIGHTING.{key}: expected none with {MASK2FORMER}, which has no such head, found '{cfg.WEIGHTING[key]}'; "
+                "weight its losses by WEIGHTING.CLASSIFICATION and MASK."
+            )
+    if cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE != "cross_entropy":
+        yield (
+            f"MODEL.SEM_SEG_HEAD.LOSS_TYPE: expected cross_entropy with {MASK2FORMER}, which has no loss of pixels to be "
+            f"shaped, found '{cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE}'; set it to cross_entropy."
+        )
+    if cfg.WEIGHTING.TARGET == "gbw" and cfg.GBW.GRADIENT == "last_layer" and cfg.TRAINER.NAME == "EntropyMinimizationTrainer":
+        yield (
+            f"GBW.GRADIENT: expected logits or pixel with WEIGHTING.TARGET gbw and {MASK2FORMER}, whose semantic output is no "
+            "convolution's, found 'last_layer'; choose one of them."
+        )
+    if cfg.TRAINER.NAME == "ActiveTrainer":
+        yield (
+            f"TRAINER.NAME: expected one that trains on whole segments with {MASK2FORMER}, found ActiveTrainer, whose bought "
+            f"pixels and squares are none; set MODEL.META_ARCHITECTURE {PANOPTIC_DEEPLAB}, or choose another trainer."
+        )
+
+
+def _switches(cfg) -> Iterator[str]:
+    for key, on in (
+        ("MODEL.AUXILIARY_HEAD.ENABLED", cfg.MODEL.AUXILIARY_HEAD.ENABLED),
+        ("ADVERSARIAL.ALIGN_INSTANCES", cfg.ADVERSARIAL.ALIGN_INSTANCES),
+        ("SELF_TRAINING.INSTANCE_LOSSES", cfg.SELF_TRAINING.INSTANCE_LOSSES),
+    ):
+        if on:
+            yield f"{key}: expected False with {MASK2FORMER}, which has no such heads, found True; set it to False."
+
+
+def _sizes(cfg) -> Iterator[str]:
+    options = cfg.MODEL.MASK2FORMER
+    for key in ("NUM_QUERIES", "NUM_HEADS", "ENCODER_LAYERS", "DECODER_LAYERS", "NUM_POINTS"):
+        if options[key] < 1:
+            yield f"MODEL.MASK2FORMER.{key}: expected at least 1, found {options[key]}; change it."
+    if options.HIDDEN_DIM % 32 or options.HIDDEN_DIM < 32 or options.HIDDEN_DIM % max(options.NUM_HEADS, 1):
+        yield (
+            "MODEL.MASK2FORMER.HIDDEN_DIM: expected a multiple of 32 (its groups of channels) and of NUM_HEADS "
+            f"{options.NUM_HEADS}, found {options.HIDDEN_DIM}; change it."
+        )
+
+
+def _shares(cfg) -> Iterator[str]:
+    options, confidence = cfg.MODEL.MASK2FORMER, cfg.SELF_TRAINING.SEGMENTS.POINT_CONFIDENCE
+    shares = ("IMPORTANCE_RATIO", "OBJECT_THRESHOLD", "OVERLAP_THRESHOLD")
+    factors = ("CLASS_WEIGHT", "MASK_WEIGHT", "DICE_WEIGHT", "NO_OBJECT_WEIGHT")
+    for key, value, ok, expected in (
+        *((f"MODEL.MASK2FORMER.{key}", options[key], 0 <= options[key] <= 1, "a share in 0..1") for key in shares),
+        *((f"MODEL.MASK2FORMER.{key}", options[key], options[key] >= 0, "at least 0") for key in factors),
+        ("MODEL.MASK2FORMER.OVERSAMPLE_RATIO", options.OVERSAMPLE_RATIO, options.OVERSAMPLE_RATIO >= 1, "at least 1"),
+        ("SELF_TRAINING.SEGMENTS.POINT_CONFIDENCE", confidence, 0 <= confidence <= 1, "a probability in 0..1"),
+    ):
+        if not ok:
+            yield f"{key}: expected {expected}, found {value}; change it."
