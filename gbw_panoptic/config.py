@@ -259,6 +259,9 @@ def _add_active_keys(cfg: CN) -> None:
     cfg.ACTIVE.NEGATIVE_LOSS_WEIGHT = 1.0  # RIPU; negative learning on the target
     cfg.ACTIVE.NEGATIVE_THRESHOLD = 0.05  # RIPU; of the probabilities that are pushed to 0
     cfg.ACTIVE.CONSISTENCY_LOSS_WEIGHT = 0.1  # RIPU; consistency across class boundaries of the source
+    # A mean teacher's labels for what was not bought, in mixed (and masked) images, by SELF_TRAINING.*; bought labels stand
+    # in their place there and count fully (ours)
+    cfg.ACTIVE.SELF_TRAINING = False
     # RIPU's setting without source data: no file of DATASETS.TRAIN is read; MODEL.WEIGHTS are a model of the source
     cfg.ACTIVE.SOURCE_FREE = False
     cfg.ACTIVE.NUM_OVERLAYS = 8  # pictures of what was bought, after each round

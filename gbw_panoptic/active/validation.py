@@ -13,6 +13,11 @@ def active_problems(cfg) -> Iterator[str]:
     if cfg.TRAINER.NAME != "ActiveTrainer":
         return
     yield from acquisition_problems(cfg)
+    if cfg.MODEL.META_ARCHITECTURE == "DomainAdaptiveMask2Former":
+        yield (
+            "MODEL.META_ARCHITECTURE: expected DomainAdaptivePanopticDeepLab with ActiveTrainer, since single pixels are bought, "
+            "found DomainAdaptiveMask2Former, which learns whole segments; choose the former or another TRAINER.NAME."
+        )
     iterations = tuple(cfg.ACTIVE.ITERATIONS)
     if list(iterations) != sorted(set(iterations)) or not all(type(i) is int and i >= 0 for i in iterations):
         yield (
@@ -32,6 +37,11 @@ def active_problems(cfg) -> Iterator[str]:
         )
     if cfg.ACTIVE.SOURCE_FREE and cfg.INPUT.FOURIER.ENABLED:
         yield "INPUT.FOURIER.ENABLED: expected False with ACTIVE.SOURCE_FREE, which reads no source, found True; set it to False."
+    if cfg.ACTIVE.SOURCE_FREE and cfg.ACTIVE.SELF_TRAINING:
+        yield (
+            "ACTIVE.SELF_TRAINING: expected False with ACTIVE.SOURCE_FREE, since it mixes source with target images, found True; "
+            "set one of them to False."
+        )
     weights = ("TARGET_LOSS_WEIGHT", "NEGATIVE_LOSS_WEIGHT", "CONSISTENCY_LOSS_WEIGHT")
     for key, low, high in (*((key, 0, math.inf) for key in weights), ("NEGATIVE_THRESHOLD", 0, 1)):
         if not low <= cfg.ACTIVE[key] <= high:

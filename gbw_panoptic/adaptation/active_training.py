@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.loader import DomainBatch
 from ..losses.active import boundary_consistency, negative_learning
+from .mean_teacher_training import MeanTeacherTraining
 from .strategy import Stateful, Strategy, prefixed
 
 
@@ -26,41 +27,60 @@ class ActiveLossWeights:
 class ActiveTraining(Strategy):
     """Source losses with consistency across boundaries; then cross entropy on the bought pixels of the target and negative
     learning on all of it. Class weights of bought pixels are those of the branch ``target``. The instance heads see the
-    source only. Without source samples (RIPU's source-free setting) the terms of the target are left."""
+    source only. Without source samples (RIPU's source-free setting) the terms of the target are left. With self-training, what
+    was not bought has a mean teacher's labels in mixed images, whose class weights are those of the branch ``mixed`` (ours).
+    """
 
-    def __init__(self, *, loss_weights: ActiveLossWeights, negative_threshold: float, ignore_label: int) -> None:
+    def __init__(
+        self,
+        *,
+        loss_weights: ActiveLossWeights,
+        negative_threshold: float,
+        ignore_label: int,
+        self_training: MeanTeacherTraining | None = None,
+    ) -> None:
         """
         Args:
             negative_threshold: probabilities below it are pushed to 0.
+            self_training: adds its terms on the target; needs source samples.
         """
         self.loss_weights = loss_weights
         self.negative_threshold = negative_threshold
         self.ignore_label = ignore_label
         self.health: dict[str, Tensor] = {}
-        self.modules: dict[str, Stateful] = {}
+        self.self_training = self_training
+        self.modules: dict[str, Stateful] = self_training.modules if self_training else {}
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+        source: dict[str, Tensor] = {}
+        if self.self_training:
+            self.self_training.teacher.update(model, iteration)
         if batch.source:
-            yield self._source(model, batch.source)
+            source, consistency = self._source(model, batch.source)
+            yield {**prefixed("source", source), "source/loss_consistency": consistency}
+        yield self._target(model, batch)
+        if self.self_training:
+            yield from self.self_training.target_terms(model, batch, iteration, source)
+            self.health.update(self.self_training.health)
+
+    def _target(self, model: nn.Module, batch: DomainBatch) -> dict[str, Tensor]:
         losses, prediction = model(batch.target, branch="target", dense=True, instances=False)
         valid = self._stack(batch.target, "valid_mask", prediction.sem_seg.device)
         negative = negative_learning(prediction.sem_seg, valid, self.negative_threshold)
         with torch.no_grad():
             known = self._stack(batch.target, "sem_seg", valid.device) != self.ignore_label
             self.health = {"target/labelled_pixels": known.float().mean()}
-        yield {
+        return {
             **prefixed("target", losses, self.loss_weights.target),
             "target/loss_negative": self.loss_weights.negative * negative,
         }
 
-    def _source(self, model: nn.Module, source: list[dict]) -> dict[str, Tensor]:
+    def _source(self, model: nn.Module, source: list[dict]) -> tuple[dict[str, Tensor], Tensor]:
+        """The source's own losses, and the weighted consistency across its boundaries."""
         losses, prediction = model(source, branch="source", dense=True)
         labels = self._stack(source, "sem_seg", prediction.sem_seg.device)
         consistency = boundary_consistency(prediction.sem_seg, labels, self.ignore_label)
-        return {
-            **prefixed("source", losses),
-            "source/loss_consistency": self.loss_weights.consistency * consistency,
-        }
+        return losses, self.loss_weights.consistency * consistency
 
     @staticmethod
     def _stack(samples: list[dict], key: str, device: torch.device) -> Tensor:

@@ -80,6 +80,12 @@ class MeanTeacherTraining(Strategy, ABC):
         self.teacher.update(model, iteration)
         source = self._source_losses(model, batch.source, iteration)
         yield prefixed("source", source)
+        yield from self.target_terms(model, batch, iteration, source)
+
+    def target_terms(
+        self, model: nn.Module, batch: DomainBatch, iteration: int, source: dict[str, Tensor]
+    ) -> Iterator[dict[str, Tensor]]:
+        """The terms behind the source's, whose losses are ``source``; the teacher is up to date."""
         targets, self.health = self.labeller(
             self.teacher.model, batch.target, with_instances="instance_ids" in batch.source[0]
         )

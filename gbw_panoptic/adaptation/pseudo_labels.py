@@ -158,7 +158,8 @@ class PseudoLabeller:
     ) -> tuple[list[dict], dict[str, Tensor]]:
         """
         Args:
-            samples: target samples of docs/architecture.md, without strong augmentation.
+            samples: target samples of docs/architecture.md, without strong augmentation. Labels that they have, since they
+                were bought, stand in place of the teacher's and count fully; where they contradict it, its instances do not.
             with_instances: whether the model has instance heads, which need targets.
 
         Returns:
@@ -171,6 +172,12 @@ class PseudoLabeller:
         pseudo = self.selection(dense.sem_seg, valid)
         labels = torch.where(pseudo.kept, pseudo.labels, self.ignore_label)
         weights = pseudo.weights[:, None, None] * pseudo.kept
+        instance_weights = weights
+        if "sem_seg" in samples[0]:
+            bought = torch.stack([sample["sem_seg"].to(device, non_blocking=True) for sample in samples])
+            known = bought != self.ignore_label
+            labels, weights = torch.where(known, bought, labels), torch.where(known, 1, weights)
+            instance_weights = torch.where(known & (bought != pseudo.labels), 0, instance_weights)
         images = [sample["image"].to(device, non_blocking=True) for sample in samples]
         labelled = [
             {"image": image, "sem_seg": sem_seg, "sem_seg_weights": weight}
@@ -183,7 +190,7 @@ class PseudoLabeller:
         }
         if with_instances:
             for index, sample in enumerate(labelled):
-                sample["instances"] = self._instances(teacher, dense, index, weights[index])
+                sample["instances"] = self._instances(teacher, dense, index, instance_weights[index])
         if with_instances and self.instance_losses:
             kept = [sample["instances"].num_kept() for sample in labelled]
             health["pseudo_labels/kept_instances"] = torch.stack(kept).mean()

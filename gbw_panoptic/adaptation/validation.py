@@ -17,6 +17,13 @@ def adaptation_problems(cfg) -> Iterator[str]:
         yield from check(cfg)
 
 
+def has_teacher(cfg) -> bool:
+    """Whether the trainer has a mean teacher."""
+    return cfg.TRAINER.NAME == "SelfTrainingTrainer" or (
+        cfg.TRAINER.NAME == "ActiveTrainer" and cfg.ACTIVE.SELF_TRAINING
+    )
+
+
 def _trainer(cfg) -> Iterator[str]:
     adapts = cfg.TRAINER.NAME != "SourceOnlyTrainer"
     if adapts and not cfg.DATASETS.TARGET:
@@ -35,7 +42,7 @@ def _trainer(cfg) -> Iterator[str]:
             "DATASETS.TARGET: expected unlabelled images, whose style INPUT.FOURIER.ENABLED takes, found none; name a data "
             "set, e.g. cityscapes_uda_images_train, or set INPUT.FOURIER.ENABLED False."
         )
-    if cfg.TRAINER.NAME != "SelfTrainingTrainer" and cfg.TEST.MODEL == "teacher":
+    if not has_teacher(cfg) and cfg.TEST.MODEL == "teacher":
         yield f"TEST.MODEL: expected student with {cfg.TRAINER.NAME}, which has no teacher, found 'teacher'; set it to student."
 
 
@@ -108,7 +115,12 @@ def _self_training_switches(cfg) -> Iterator[str]:
         "FEATURE_DISTANCE.ENABLED": options.FEATURE_DISTANCE.ENABLED,
         "INSTANCE_LOSSES": options.INSTANCE_LOSSES,
     }
-    unused = "" if cfg.TRAINER.NAME == "SelfTrainingTrainer" else f"{cfg.TRAINER.NAME}, which has no such term"
+    unused = "" if has_teacher(cfg) else f"{cfg.TRAINER.NAME}, which has no such term"
+    if cfg.TRAINER.NAME == "ActiveTrainer" and options.FEATURE_DISTANCE.ENABLED:
+        yield (
+            "SELF_TRAINING.FEATURE_DISTANCE.ENABLED: expected False with ActiveTrainer, whose source losses have no such term, "
+            "found True; set it to False."
+        )
     for key, on in switches.items():
         semantic = "MODEL.TASK semantic, which has no instances"
         why = unused or (semantic if key == "INSTANCE_LOSSES" and cfg.MODEL.TASK == "semantic" else "")

@@ -16,6 +16,7 @@ from detectron2.utils import comm
 from .. import modeling  # noqa: F401  (registers the meta-architectures)
 from ..adaptation import AdversarialAlignment, MeanTeacher, SourceOnly, Strategy
 from ..adaptation.style import FourierStyle
+from ..adaptation.validation import has_teacher
 from ..active.label_store import BoughtLabels
 from ..data.loader import DomainLoader, build_train_loader
 from ..errors import UserError
@@ -77,14 +78,13 @@ class ActiveTrainer(DomainAdaptationTrainer):
     @classmethod
     def from_config(cls, cfg) -> "ActiveTrainer":
         model, store = _build_model(cfg), build_label_store(cfg)
-        ignore_label = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label
-        strategy = build_active_training(cfg, ignore_label)
+        strategy = build_active_training(cfg, model)
         first_hooks = []  # acquisition comes before checkpoints: those of its iteration go with the labels it has bought
         if cfg.ACTIVE.ITERATIONS:
             acquisition = build_acquisition(cfg, store, len(cfg.ACTIVE.ITERATIONS))
             draw = build_round_pictures(cfg)
             first_hooks = [AcquisitionHook(acquisition, build_predict(cfg, model), cfg.ACTIVE.ITERATIONS, draw)]
-        labels = BoughtLabels(store, ignore_label)
+        labels = BoughtLabels(store, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label)
         loader = build_train_loader(cfg, target_labels=labels, source=not cfg.ACTIVE.SOURCE_FREE)
         return _build(cls, cfg, model, strategy, loader=loader, first_hooks=first_hooks)
 
@@ -105,7 +105,7 @@ def build_trainer(cfg) -> DomainAdaptationTrainer:
 def build_models(cfg) -> dict[str, nn.Module]:
     """Student, and teacher where the trainer has one: what --eval-only loads a checkpoint into."""
     model = _build_model(cfg)
-    if cfg.TRAINER.NAME == SelfTrainingTrainer.__name__:
+    if has_teacher(cfg):
         return {"student": model, "teacher": MeanTeacher(model, decay=cfg.SELF_TRAINING.EMA_DECAY).model}
     return {"student": model}
 

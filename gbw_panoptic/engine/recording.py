@@ -43,10 +43,10 @@ class StepRecorder(HookBase):
     def before_train(self) -> None:
         self._handle = self.trainer.model.register_forward_pre_hook(self._record, with_kwargs=True)
         self.trainer._batches = self._remember(self.trainer._batches)
-        strategy = self.trainer.strategy
-        if isinstance(strategy, MeanTeacherTraining):
-            self._labeller = strategy.labeller
-            strategy.labeller = self._label
+        self._strategy = getattr(self.trainer.strategy, "self_training", self.trainer.strategy)
+        if isinstance(self._strategy, MeanTeacherTraining):
+            self._labeller = self._strategy.labeller
+            self._strategy.labeller = self._label
 
     def after_step(self) -> None:
         self._on_step(self._step)
@@ -54,8 +54,8 @@ class StepRecorder(HookBase):
 
     def after_train(self) -> None:
         self._handle.remove()
-        if isinstance(self.trainer.strategy, MeanTeacherTraining):
-            self.trainer.strategy.labeller = self._labeller
+        if isinstance(self._strategy, MeanTeacherTraining):
+            self._strategy.labeller = self._labeller
 
     def _remember(self, batches: Iterator[DomainBatch]) -> Iterator[DomainBatch]:
         for batch in batches:
@@ -71,7 +71,7 @@ class StepRecorder(HookBase):
 
     def _label(self, *args, **kwargs) -> tuple[list[dict], dict]:
         labelled, health = self._labeller(*args, **kwargs)
-        strategy = self.trainer.strategy
+        strategy = self._strategy
         for sample in labelled:
             extra = {}
             if "segment_map" in sample:

@@ -9,6 +9,7 @@ from ..adaptation.active_training import ActiveLossWeights, ActiveTraining
 from ..adaptation.discriminator import discriminator
 from ..modeling.build_weighting import build_target_weighting
 from ..weighting import ClassWeighting
+from .self_training import build_self_training
 
 
 def build_adversarial_alignment(cfg, model: nn.Module) -> AdversarialAlignment:
@@ -51,8 +52,8 @@ def build_entropy_minimization(cfg, model: nn.Module) -> EntropyMinimization:
     )
 
 
-def build_active_training(cfg, ignore_label: int) -> ActiveTraining:
-    """The losses of RIPU on source and bought target labels."""
+def build_active_training(cfg, model: nn.Module) -> ActiveTraining:
+    """The losses of RIPU on source and bought target labels and, with ACTIVE.SELF_TRAINING, self-training on the rest."""
     options = cfg.ACTIVE
     return ActiveTraining(
         loss_weights=ActiveLossWeights(
@@ -61,7 +62,8 @@ def build_active_training(cfg, ignore_label: int) -> ActiveTraining:
             consistency=options.CONSISTENCY_LOSS_WEIGHT,
         ),
         negative_threshold=options.NEGATIVE_THRESHOLD,
-        ignore_label=ignore_label,
+        ignore_label=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
+        self_training=build_self_training(cfg, model) if options.SELF_TRAINING else None,
     )
 
 

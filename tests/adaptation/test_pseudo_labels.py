@@ -129,3 +129,15 @@ def test_ignored_borders_have_no_label_and_no_weight():
     assert all((s["sem_seg"] == IGNORE).all() and s["sem_seg_weights"].sum() == 0 for s in labelled)
     assert health["pseudo_labels/kept_pixels"] == 0 and "pseudo_labels/kept_instances" not in health
     assert labelled[0]["instances"].ids.sum() == 0 and labelled[0]["instances"].pixel_weights.sum() == 0
+
+
+def test_bought_labels_stand_in_place_of_the_teachers_and_count_fully(monkeypatch):
+    labeller = PseudoLabeller(Selection("quality", 0.9, "image", 66.0, 0.9), False, "pixel", IGNORE)
+    bought = [torch.tensor([[IGNORE, 1, 1, 0]]), torch.tensor([[0, 1, IGNORE, IGNORE]])]
+    given = [{**sample, "sem_seg": labels} for sample, labels in zip(samples(2), bought)]
+    kept = []
+    monkeypatch.setattr(PseudoLabeller, "_instances", lambda *arguments: kept.append(arguments[-1]))
+    labelled, _ = labeller(Teacher(TWO), given, with_instances=True)
+    assert [sample["sem_seg"].tolist() for sample in labelled] == [[[0, 1, 1, 0]], [[0, 1, 0, 0]]]
+    assert [sample["sem_seg_weights"].tolist() for sample in labelled] == [[[0.75, 1, 1, 1]], [[1, 1, 0, 0]]]
+    assert kept[0].tolist() == [[0.75, 0, 0.75, 0.75]]  # contradicted: the teacher's instance there is wrong

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_training import FAST, metrics, train
+from test_training import FAST, metrics, states, train
 
 from gbw_panoptic.active.label_store import NOT_BOUGHT
 from gbw_panoptic.data import loader
@@ -15,6 +15,8 @@ from gbw_panoptic.validation import validate
 SHORT = (*FAST, "ACTIVE.NUM_OVERLAYS", 1, "SOLVER.MAX_ITER", 4, "ACTIVE.ITERATIONS", "(1, 3)", "SOLVER.CHECKPOINT_PERIOD", 2,
          "INPUT.MIN_SIZE_TEST", 32, "INPUT.MAX_SIZE_TEST", 64)  # fmt: skip
 GBW = ("WEIGHTING.SEMANTIC", "gbw", "WEIGHTING.CENTER", "gbw", "WEIGHTING.OFFSET", "gbw")
+SELF_TRAINING = ("ACTIVE.SELF_TRAINING", True, "SELF_TRAINING.MASKED.ENABLED", True, "SELF_TRAINING.MASKED.BLOCK_SIZE", 16,
+                 "TEST.MODEL", "teacher")  # fmt: skip
 
 
 @pytest.fixture
@@ -30,19 +32,29 @@ def labels_of(cfg):
     return {p.relative_to(store.folder): p.read_bytes() for p in store.folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("name", ["active_ripu", pytest.param("active_cbda", marks=pytest.mark.slow)])
-def test_resume_is_exact_also_from_before_a_round(make_cfg, tmp_path, name):
+@pytest.mark.parametrize(
+    "name, switches",
+    [
+        ("active_ripu", ()),
+        pytest.param("active_cbda", (), marks=pytest.mark.slow),
+        pytest.param("active_ripu", SELF_TRAINING, marks=pytest.mark.slow),
+        pytest.param("active_cbda", SELF_TRAINING, marks=pytest.mark.slow),
+    ],
+    ids=["ripu", "cbda", "ripu-self-training", "cbda-self-training"],
+)
+def test_resume_is_exact_also_from_before_a_round(make_cfg, tmp_path, name, switches):
     """Resumed from the checkpoint of 2 after round 2, which came after 3: it is taken back and bought again."""
-    whole = make_cfg(f"quick/{name}.yaml", *SHORT, *GBW, "OUTPUT_DIR", tmp_path / "whole")
-    cut = make_cfg(f"quick/{name}.yaml", *SHORT, *GBW, "OUTPUT_DIR", tmp_path / "cut")
+    opts = (*SHORT, *GBW, *switches)
+    whole = make_cfg(f"quick/{name}.yaml", *opts, "OUTPUT_DIR", tmp_path / "whole")
+    cut = make_cfg(f"quick/{name}.yaml", *opts, "OUTPUT_DIR", tmp_path / "cut")
     expected = train(whole)
     train(cut, stop_at=3)
     assert len(build_label_store(cut).rounds) == 2
     (tmp_path / "cut" / "last_checkpoint").write_text("model_0000001.pth")
     torch.rand(17)
     resumed = train(cut, resume=True)
-    for key, value in expected.model.state_dict().items():
-        assert torch.equal(value, resumed.model.state_dict()[key]), key
+    for key, value in states(expected).items():
+        assert torch.equal(value, states(resumed)[key]), key
     assert labels_of(whole) == labels_of(cut) and len(labels_of(cut)) > 3
     last = metrics(tmp_path / "whole")[-1]
     for name in ("target/loss_sem_seg", "target/loss_negative", "source/loss_consistency", "active/imbalance",
@@ -51,6 +63,19 @@ def test_resume_is_exact_also_from_before_a_round(make_cfg, tmp_path, name):
     assert last["target/labelled_pixels"] > 0
     with pytest.raises(UserError, match="expected 0 rounds of bought labels at iteration 0, found 2"):
         train(cut)
+
+
+def test_self_training_on_the_rest_with_weights_of_its_own_on_every_branch(make_cfg, tmp_path):
+    cfg = make_cfg("quick/active_cbda.yaml", *SHORT, *GBW, *SELF_TRAINING, "ACTIVE.ITERATIONS", "(1,)",
+                   "SOLVER.MAX_ITER", 2, "SELF_TRAINING.CONFIDENCE_THRESHOLD", 1.0)  # fmt: skip
+    trainer = train(cfg)
+    last = metrics(tmp_path / "run")[-1]
+    for branch in ("source", "target", "mixed", "masked"):
+        assert last[f"{branch}/loss_sem_seg"] > 0 and last[f"gbw/{branch}/sem_seg/weight/road"] > 0
+    # no prediction is certain: what is pasted aside, bought pixels are all that counts in mixed and masked images
+    assert 0 < last["target/labelled_pixels"] and last["pseudo_labels/quality"] == 0
+    assert last["pseudo_labels/kept_pixels"] == pytest.approx(last["target/labelled_pixels"])
+    assert "teacher" in trainer.strategy.modules and set(build_models(cfg)) == {"student", "teacher"}
 
 
 def test_training_reads_target_labels_only_through_the_store(make_cfg, monkeypatch):
@@ -101,6 +126,9 @@ def test_a_round_before_the_first_iteration_and_no_source_at_all(make_cfg, tmp_p
         (("ACTIVE.SCORE", "luck"), "ACTIVE.SCORE: expected one of random, entropy, ripu"),
         (("ACTIVE.NEGATIVE_THRESHOLD", 2.0), "ACTIVE.NEGATIVE_THRESHOLD: expected a number in 0..1"),
         (("ACTIVE.ITERATIONS", "(0, 4)"), r"MODEL.WEIGHTS: expected a model of the source with ACTIVE.ITERATIONS \(0, 4\)"),
+        (("ACTIVE.SELF_TRAINING", True, "SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True), "FEATURE_DISTANCE.ENABLED: expected False"),
+        (("TEST.MODEL", "teacher"), "TEST.MODEL: expected student with ActiveTrainer"),
+        (("MODEL.META_ARCHITECTURE", "DomainAdaptiveMask2Former"), "MODEL.META_ARCHITECTURE: expected DomainAdaptivePanoptic"),
         (("ACTIVE.SOURCE_FREE", True), "MODEL.WEIGHTS: expected a model of the source with ACTIVE.SOURCE_FREE True"),
         (("DATASETS.TARGET", "()"), "DATASETS.TARGET: expected the unlabelled target of ActiveTrainer"),
     ],
