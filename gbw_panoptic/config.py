@@ -23,6 +23,7 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     cfg.MODEL.AUXILIARY_HEAD.DILATIONS = [6, 12]  # AdaptSegNet's released code
     cfg.MODEL.AUXILIARY_HEAD.LOSS_WEIGHT = 0.1  # AdaptSegNet
     _add_backbone_keys(cfg)
+    cfg.MODEL.WEIGHTS_SHA256 = ""  # of the file MODEL.WEIGHTS; "" = unchecked
     # The whole package thinks in RGB, 0..255; these are the mean and deviation of torchvision's weights.
     cfg.INPUT.FORMAT = "RGB"
     cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]

@@ -3,6 +3,7 @@
 Shapes: H, W are the height and width of the file.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -127,6 +128,12 @@ def safe_file_name(name: Any) -> str:
     if posix.is_absolute() or windows.drive or windows.root or ".." in windows.parts or "\0" in name:
         raise ValueError(f"the file name {name!r}, which leaves its folder,")
     return name
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def atomic_write(path: str | os.PathLike, data: bytes) -> None:

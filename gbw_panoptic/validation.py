@@ -11,6 +11,7 @@ from .adaptation.entropy_minimization import ENTROPY_LOSSES
 from .adaptation.pseudo_labels import INSTANCE_QUALITIES, QUALITIES, SELECTIONS
 from .adaptation.validation import adaptation_problems
 from .errors import UserError
+from .files import sha256
 from .losses import GRADIENTS, LOSS_TYPES
 from .losses.adversarial import ALIGNED_MAPS, GANS
 from .modeling.validation import architecture_problems
@@ -227,6 +228,13 @@ def _files(cfg) -> Iterator[str]:
             f"MODEL.WEIGHTS: expected a local .pth file, found nothing at {cfg.MODEL.WEIGHTS}; correct the path, or set it "
             "to '' to start from random weights."
         )
+    elif cfg.MODEL.WEIGHTS and cfg.MODEL.WEIGHTS_SHA256:
+        found = sha256(cfg.MODEL.WEIGHTS)
+        if found != cfg.MODEL.WEIGHTS_SHA256.lower():
+            yield (
+                f"MODEL.WEIGHTS_SHA256: expected {cfg.MODEL.WEIGHTS_SHA256}, found {found} of {cfg.MODEL.WEIGHTS}; fetch "
+                "the file again from a source that you trust, or correct the hash."
+            )
     folder = os.path.abspath(cfg.OUTPUT_DIR)
     while not os.path.exists(folder):
         folder = os.path.dirname(folder)

@@ -4,11 +4,13 @@ import os
 import pickle
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from detectron2.checkpoint import DetectionCheckpointer
 
 from ..errors import UserError
+from ..modeling.optional import import_optional
+from .public_weights import fit_to_model
 
 
 class SafeCheckpointer(DetectionCheckpointer):
@@ -58,6 +60,7 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict:
         data = read_checkpoint(filename)
+        data["model"] = fit_to_model(data["model"], self.model, filename)
         self.contents = frozenset(data)
         return data
 
@@ -65,13 +68,15 @@ class SafeCheckpointer(DetectionCheckpointer):
 def read_checkpoint(filename: str) -> dict:
     """Contents of a checkpoint or a bare state dict (which becomes ``model``), on the CPU; nothing in it is executed.
 
+    A ``.safetensors`` file is read as such; other projects' ``state_dict`` counts as ``model``.
+
     Raises:
         UserError: the file is absent, damaged or holds more than tensors and plain values.
     """
     if not os.path.isfile(filename):
         raise UserError(f"Expected a weights file at {filename}, found none; give a local .pth file.")
     try:
-        data = torch.load(filename, map_location="cpu", weights_only=True)
+        data = _read(filename)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise UserError(
             f"Expected {filename} to hold tensors and plain values only (a .pth file of torch.save), found a file that "
@@ -80,11 +85,21 @@ def read_checkpoint(filename: str) -> dict:
         ) from error
     if not isinstance(data, dict):
         raise UserError(f"Expected a state dict in {filename}, found {type(data).__name__}; re-save it as one.")
-    if "model" not in data:
-        data = {"model": data}
-    if "layer1.0.conv1.weight" in data["model"]:
-        data["model"] = torchvision_resnet(data["model"])
-    return data
+    if "model" in data:
+        return data
+    return {"model": data["state_dict"] if "state_dict" in data else data}
+
+
+def _read(filename: str) -> dict:
+    if not filename.endswith(".safetensors"):
+        return torch.load(filename, map_location="cpu", weights_only=True)
+    otherwise = "re-save them as a .pth file of torch.save"
+    safetensors = import_optional("safetensors", wanted_by=f"the weights {filename}", otherwise=otherwise)
+    try:
+        with safetensors.safe_open(filename, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}
+    except safetensors.SafetensorError as error:
+        raise ValueError(str(error)) from error
 
 
 def load_weights(model: nn.Module, path: str, *, key: str) -> None:
@@ -105,30 +120,3 @@ def load_weights(model: nn.Module, path: str, *, key: str) -> None:
         )
     same = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
     model.load_state_dict(same, strict=False)
-
-
-_TORCHVISION_NAMES = {f"layer{stage}": f"res{stage + 1}" for stage in range(1, 5)}
-
-
-def torchvision_resnet(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's ResNet parameters under Detectron2's names (``backbone.`` in front), without the classifier.
-
-    These networks stride in the 3x3 convolution and take RGB in 0..1: set ``MODEL.RESNETS.STRIDE_IN_1X1 False``,
-    ``INPUT.FORMAT RGB`` and torchvision's mean and standard deviation times 255.
-    """
-    renamed = {}
-    for name, tensor in state.items():
-        parts = name.split(".")
-        if parts[0] == "fc":
-            continue
-        if parts[0] in ("conv1", "bn1"):
-            parts = ["stem", *parts]
-        parts = [_TORCHVISION_NAMES.get(part, part) for part in parts]
-        if "downsample" in parts:
-            index = parts.index("downsample")
-            parts[index : index + 2] = ["shortcut"] if parts[index + 1] == "0" else ["shortcut", "norm"]
-        parts = [
-            piece for part in parts for piece in ([f"conv{part[2:]}", "norm"] if part.startswith("bn") else [part])
-        ]
-        renamed["backbone." + ".".join(parts)] = tensor
-    return renamed

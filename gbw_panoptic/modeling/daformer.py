@@ -25,7 +25,7 @@ _PREDICTOR_DEVIATION = 0.01  # DAFormer
 
 
 class ContextFusion(nn.Module):
-    """Every map embedded linearly and brought to the finest one's size; all together through parallel dilated convolutions.
+    """Every map embedded linearly and brought to the finest one's size, then all through parallel dilated convolutions.
 
     The branch of dilation 1 is a 1x1 convolution; the others are depth-wise separable 3x3 ones. No image pooling.
     """
@@ -121,7 +121,7 @@ class DAFormerSemSegHead(PerClassPixelLosses, nn.Module):
 
 @INS_EMBED_BRANCHES_REGISTRY.register()
 class DAFormerInsEmbedHead(PerClassInstanceLosses, nn.Module):
-    """Centre and offset heads on a fusion of their own. Offsets (dy, dx) are predicted in pixels of the input, as in EDAPS."""
+    """Centre and offset heads on a fusion of their own. Offsets (dy, dx) come in pixels of the input, as in EDAPS."""
 
     @configurable
     def __init__(self, *, fusion: ContextFusion, fused_channels: int, dropout: float) -> None:
@@ -150,7 +150,7 @@ class DAFormerInsEmbedHead(PerClassInstanceLosses, nn.Module):
 
 
 def _build_fusion(options, input_shape: dict[str, ShapeSpec]) -> ContextFusion:
-    """From the keys of Panoptic-DeepLab's heads: CONVS_DIM is the width of an embedding, ASPP_CHANNELS of the fusion."""
+    """From the keys of Panoptic-DeepLab's heads: CONVS_DIM is an embedding's width, ASPP_CHANNELS the fusion's."""
     return ContextFusion(
         {name: input_shape[name] for name in options.IN_FEATURES},
         embedding_channels=options.CONVS_DIM,

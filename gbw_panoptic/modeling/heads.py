@@ -21,8 +21,8 @@ from .outputs import DensePrediction
 
 
 class PerClassPixelLosses:
-    """The losses of a semantic head: it sets ``predictor`` (its last, 1x1 convolution), ``ignore_value``, ``top_k`` (share of
-    the pixels of largest loss that counts) and ``shaping`` (how the pixel loss is shaped)."""
+    """The losses of a semantic head: it sets ``predictor`` (its last, 1x1 convolution), ``ignore_value``, ``top_k`` (the
+    share of pixels, those of largest loss, that counts) and ``shaping`` (how the pixel loss is shaped)."""
 
     def losses(
         self, prediction: DensePrediction, labels: Tensor, pixel_weights: Tensor, gradient: str | None

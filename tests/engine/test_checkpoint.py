@@ -8,8 +8,9 @@ import torch
 import torchvision
 
 from gbw_panoptic.engine.build import build_models, build_trainer, load_for_evaluation, resume_or_load
-from gbw_panoptic.engine.checkpoint import SafeCheckpointer, torchvision_resnet
+from gbw_panoptic.engine.checkpoint import SafeCheckpointer
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.modeling.backbones.public_names import detectron2_resnet_state
 
 
 class Payload:
@@ -66,7 +67,8 @@ def test_torchvision_names_fit_detectron2(make_cfg, tmp_path):
     trainer = build_trainer(make_cfg("quick/source_only.yaml", "DATASETS.TEST", "()"))
     resume_or_load(trainer, str(tmp_path / "resnet18.pth"), resume=False)
     backbone = trainer.model.backbone.eval()
-    assert set(torchvision_resnet(network.state_dict())) == {f"backbone.{k}" for k in backbone.state_dict()}
+    renamed = detectron2_resnet_state(network.state_dict())
+    assert renamed.keys() - {"fc.weight", "fc.bias"} == backbone.state_dict().keys()
     x = torch.rand(1, 3, 64, 64)
     network.eval()
     expected = network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(x)))))

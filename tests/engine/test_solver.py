@@ -13,13 +13,14 @@ from gbw_panoptic.engine.solver import build_optimizer
 def settings(model, optimizer):
     """Name of a parameter -> (learning rate, weight decay); every parameter once."""
     names = {parameter: name for name, parameter in model.named_parameters()}
-    found = [(names[p], (group["lr"], group["weight_decay"])) for group in optimizer.param_groups for p in group["params"]]
+    groups = optimizer.param_groups
+    found = [(names[p], (group["lr"], group["weight_decay"])) for group in groups for p in group["params"]]
     assert len(found) == len(dict(found)) == len(names)
     return dict(found)
 
 
 def expected(model):
-    """By what kind of layer a parameter belongs to: norms and position tables do not decay, heads learn ten times as fast."""
+    """By the kind of layer: norms and position tables do not decay, heads learn ten times as fast."""
     kinds = {f"{n}.{p}": m for n, m in model.named_modules() for p, _ in m.named_parameters(recurse=False)}
     result = {}
     for name, module in kinds.items():
@@ -32,9 +33,10 @@ def expected(model):
     "opts",
     [
         ("MODEL.MIT.VARIANT", "b0"),
-        ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto", "MODEL.TIMM.FEATURE_NORM", True),
+        ("MODEL.BACKBONE.NAME", "build_swin_backbone"),
+        ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto"),
     ],
-    ids=["mit", "convnext"],
+    ids=["mit", "swin", "convnext"],
 )
 def test_rates_and_decay_of_daformer(make_cfg, opts):
     cfg = make_cfg("synthia_to_cityscapes/panoptic_deeplab_mit_b5_source_only.yaml", "MODEL.DEVICE", "cpu", *opts)
@@ -46,6 +48,12 @@ def test_rates_and_decay_of_daformer(make_cfg, opts):
     for name in found:
         assert found[name] == pytest.approx(wanted[name]), name
     assert len(set(found.values())) == 4
+
+
+def test_embeddings_have_a_decay_of_their_own(make_cfg):
+    cfg = make_cfg("quick/source_only.yaml", "SOLVER.WEIGHT_DECAY_EMBED", 0.3, "SOLVER.WEIGHT_DECAY", 0.2)
+    model = nn.ModuleDict({"queries": nn.Embedding(3, 4), "layer": nn.Linear(4, 4)})
+    assert {decay for _, decay in settings(model, build_optimizer(cfg, model)).values()} == {0.3, 0.2}
 
 
 def test_the_schedule_is_linear_up_to_1500_and_linear_down_to_0(make_cfg):

@@ -23,7 +23,8 @@ def fusion(channels=(3, 4, 5, 6), *, embedding=7, fused=8, dilations=(1, 2, 3), 
 def maps(channels=(3, 4, 5, 6), size=(64, 96), batch=2):
     torch.manual_seed(1)
     return {
-        name: torch.randn(batch, c, -(-size[0] // s), -(-size[1] // s)) for (name, s), c in zip(STRIDES.items(), channels)
+        name: torch.randn(batch, c, -(-size[0] // s), -(-size[1] // s))
+        for (name, s), c in zip(STRIDES.items(), channels)
     }
 
 
@@ -128,7 +129,8 @@ def test_class_gradients_of_the_last_layer_equal_autograd(size):
 @pytest.fixture
 def mit(make_cfg):
     """A bottom-up EDAPS in small: MiT-B0 and the two decoders, on Streets at test scale."""
-    return lambda *opts: make_cfg("streets/panoptic_deeplab_mit_b0_source_only.yaml", "INPUT.CROP.SIZE", "(64, 128)", *opts)
+    small = ("INPUT.CROP.SIZE", "(64, 128)")
+    return lambda *opts: make_cfg("streets/panoptic_deeplab_mit_b0_source_only.yaml", *small, *opts)
 
 
 def source_batch(cfg, size=2):

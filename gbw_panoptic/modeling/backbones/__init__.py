@@ -2,11 +2,13 @@
 when one of them is built."""
 
 from .mit import MixTransformer, build_mit_backbone
+from .pyramid import PyramidBackbone
 from .swin import Swin, build_swin_backbone
 from .timm_models import TimmBackbone, build_timm_backbone
 
 __all__ = [
     "MixTransformer",
+    "PyramidBackbone",
     "Swin",
     "TimmBackbone",
     "build_mit_backbone",

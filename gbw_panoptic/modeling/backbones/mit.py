@@ -4,7 +4,7 @@ Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
 """
 
 import math
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -12,6 +12,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
 from ..optional import import_optional
+from .public_names import mit_state
 from .pyramid import PyramidBackbone
 
 _KEY = "MODEL.MIT"
@@ -54,6 +55,9 @@ class MixTransformer(PyramidBackbone):
         )
         _initialise_convolutions(self.encoder)
 
+    def from_public(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return mit_state(state)
+
     def feature_maps(self, images: Tensor) -> tuple[Tensor, ...]:
         return self.encoder(images, output_hidden_states=True).hidden_states
 
@@ -68,7 +72,7 @@ def build_mit_backbone(cfg, input_shape) -> MixTransformer:
 
 
 def _initialise_convolutions(module: nn.Module) -> None:
-    """N(0, 2 / fan-out), as published; transformers' deviation of 0.02 nearly silences the depth-wise ones (fan-out 9)."""
+    """N(0, 2 / fan-out), as published; transformers' deviation of 0.02 nearly silences depth-wise ones (fan-out 9)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             fan_out = math.prod(layer.kernel_size) * layer.out_channels // layer.groups

@@ -4,7 +4,7 @@ Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
 """
 
 from abc import abstractmethod
-from typing import Sequence
+from typing import Mapping, Sequence
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +22,12 @@ class PyramidBackbone(Backbone):
 
     Images are padded with zeros (the mean colour) below and to the right to whole cells of the coarsest map, and what
     lies beyond the image is cut off again: every map has ceil(H / s) x ceil(W / s) cells.
+
+    Attributes:
+        feature_norms: beginnings of the names of parameters that weights of classifiers lack.
     """
+
+    feature_norms: tuple[str, ...] = ()
 
     def __init__(self, *, channels: Sequence[int], out_features: Sequence[str], key: str) -> None:
         """
@@ -36,7 +41,7 @@ class PyramidBackbone(Backbone):
         """
         super().__init__()
         if not out_features or not set(out_features) <= set(STRIDES):
-            raise UserError(f"{key}: expected some of {', '.join(STRIDES)}, found {list(out_features)}; correct the list.")
+            raise UserError(f"{key}: expected some of {', '.join(STRIDES)}, found {list(out_features)}; correct it.")
         self._out_features = tuple(name for name in STRIDES if name in out_features)
         self._out_feature_channels = dict(zip(STRIDES, channels, strict=True))
         self._out_feature_strides = STRIDES
@@ -62,6 +67,10 @@ class PyramidBackbone(Backbone):
 
         Maps coarser than the last one that is wanted may be left out.
         """
+
+    @abstractmethod
+    def from_public(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Published weights of such a backbone under its names here; what is left over has a name that it lacks."""
 
     @property
     def depth(self) -> int:

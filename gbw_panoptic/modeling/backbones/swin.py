@@ -6,7 +6,7 @@ transformers' pads before, as published, and takes any size.
 Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
 """
 
-from typing import Sequence
+from typing import Mapping, Sequence
 
 from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
@@ -15,6 +15,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
 from ..optional import import_optional
+from .public_names import swin_state
 from .pyramid import STRIDES, PyramidBackbone
 
 _KEY = "MODEL.SWIN"
@@ -28,7 +29,9 @@ VARIANTS = {
 
 
 class Swin(PyramidBackbone):
-    """Swin-T to L with random weights; every map passes a layer norm of its own, as in published segmentation models."""
+    """Swin-T to L with random weights; every map passes a layer norm of its own, as published for segmentation."""
+
+    feature_norms = ("encoder.hidden_states_norms.",)
 
     def __init__(self, *, variant: str, window_size: int, drop_path_rate: float, out_features: Sequence[str]) -> None:
         """
@@ -59,6 +62,9 @@ class Swin(PyramidBackbone):
         self.encoder = transformers.SwinBackbone(config)
         self.encoder.swin.layernorm = nn.Identity()  # its output goes nowhere
         _drop_whole_blocks(self.encoder)
+
+    def from_public(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return swin_state(state)
 
     def feature_maps(self, images: Tensor) -> list[Tensor | None]:
         found = dict(zip(self._out_features, self.encoder(images).feature_maps))

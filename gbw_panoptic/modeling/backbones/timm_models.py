@@ -5,7 +5,7 @@ Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
 
 import difflib
 from types import ModuleType
-from typing import Sequence
+from typing import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
 from ..optional import import_optional
+from .public_names import timm_state
 from .pyramid import STRIDES, ChannelNorm, PyramidBackbone
 
 _KEY = "MODEL.TIMM"
@@ -21,6 +22,8 @@ _KEY = "MODEL.TIMM"
 
 class TimmBackbone(PyramidBackbone):
     """A ``features_only`` model of timm with random weights."""
+
+    feature_norms = ("norms.",)
 
     def __init__(self, *, name: str, drop_path_rate: float, feature_norm: bool, out_features: Sequence[str]) -> None:
         """
@@ -40,6 +43,9 @@ class TimmBackbone(PyramidBackbone):
         self.norms = nn.ModuleDict(
             {key: ChannelNorm(self._out_feature_channels[key]) for key in self._out_features if feature_norm}
         )
+
+    def from_public(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return timm_state(state, self.state_dict().keys())
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
         maps = zip(STRIDES, self.model(images))

@@ -1,0 +1,64 @@
+"""Published weights of backbones, fitted to a model's backbone whole or not at all."""
+
+import logging
+from typing import Mapping
+
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..modeling.backbones import PyramidBackbone
+from ..modeling.backbones.public_names import detectron2_resnet_state
+
+_PREFIX = "backbone."
+#: Wrappers around a backbone in files of other projects; the first that occurs is taken off.
+_WRAPPERS = ("module.backbone.", _PREFIX, "module.")
+
+
+def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, origin: str) -> Mapping[str, Tensor]:
+    """The state as it is if it has names of the model's backbone; else taken for a backbone's alone, and renamed.
+
+    Args:
+        origin: where the state is from, for messages.
+
+    Raises:
+        UserError: the backbone has a tensor that the state lacks or has in another shape.
+    """
+    names = {name for name in model.state_dict() if name.startswith(_PREFIX)}
+    if not names or names & state.keys():
+        return state
+    own, found = model.backbone.state_dict(), _renamed(state, model.backbone)
+    fitting = {name: tensor for name, tensor in found.items() if name in own and tensor.shape == own[name].shape}
+    lacking = [name for name in own if name not in fitting and not _optional(name, model.backbone)]
+    if lacking:
+        name = lacking[0]
+        what = f"of shape {tuple(found[name].shape)} instead of {tuple(own[name].shape)}" if name in found else "absent"
+        raise UserError(
+            f"MODEL.WEIGHTS: expected every tensor of the configured backbone in {origin}, found {len(lacking)} of "
+            f"{len(own)} absent or of another shape, first {name} ({what}); give the weights of this backbone, in a "
+            "layout that docs/backbones.md lists."
+        )
+    left = sorted(found.keys() - own.keys())
+    logging.getLogger("gbw_panoptic").info(
+        "The backbone starts from %s (%d tensors); left out: %s.", origin, len(fitting), _listed(left)
+    )
+    return {_PREFIX + name: tensor for name, tensor in fitting.items()}
+
+
+def _renamed(state: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tensor]:
+    for wrapper in _WRAPPERS:
+        if any(name.startswith(wrapper) for name in state):
+            state = {name.removeprefix(wrapper): t for name, t in state.items() if name.startswith(wrapper)}
+            break
+    if isinstance(backbone, PyramidBackbone):
+        return backbone.from_public(state)
+    return detectron2_resnet_state(state)
+
+
+def _optional(name: str, backbone: nn.Module) -> bool:
+    """What files of classifiers have not: counters of batch norm (in old ones), and the norms of feature maps."""
+    norms = backbone.feature_norms if isinstance(backbone, PyramidBackbone) else ()
+    return name.endswith("num_batches_tracked") or name.startswith(tuple(norms))
+
+
+def _listed(names: list[str]) -> str:
+    return f"{len(names)}, first {names[0]}" if names else "nothing"

@@ -1,0 +1,149 @@
+"""Published weights under the names of our backbones: functions from a file's state dict to one that a backbone loads.
+
+A layout is a list of (regular expression, replacement), all of which are applied in order. What belongs to no backbone
+(classifiers, tables that are computed) comes out under some name that no backbone has: whoever loads leaves it out.
+"""
+
+import re
+from typing import Collection, Mapping, Sequence
+
+from torch import Tensor
+
+State = dict[str, Tensor]
+Layout = Sequence[tuple[str, str]]
+
+
+def mit_state(state: Mapping[str, Tensor]) -> State:
+    """For ``MixTransformer``, from SegFormer's files (which DAFormer and EDAPS read) or transformers', old or new."""
+    joined = {"kv": ("k_proj", "v_proj")}
+    if "patch_embed1.proj.weight" in state:
+        return _renamed(_counted_from_zero(state), _SEGFORMER, joined)
+    return _renamed(state, _TRANSFORMERS_MIT, {})
+
+
+def swin_state(state: Mapping[str, Tensor]) -> State:
+    """For ``Swin``, from the authors' files, timm's or transformers', old or new."""
+    joined = {"qkv": ("q_proj", "k_proj", "v_proj")}
+    if "patch_embed.proj.weight" not in state:
+        return _renamed(state, _TRANSFORMERS_SWIN, {})
+    if "layers.0.downsample.norm.weight" not in state:  # timm merges patches before a stage, the authors behind it
+        state = {re.sub(r"^layers\.(\d)\.downsample", _one_earlier, name): tensor for name, tensor in state.items()}
+    return _renamed(state, _SWIN, joined)
+
+
+def timm_state(state: Mapping[str, Tensor], own: Collection[str]) -> State:
+    """For ``TimmBackbone``, from timm's files, torchvision's ResNets (whose names are timm's) or ConvNeXt's authors'.
+
+    Args:
+        own: names of the backbone, some of which join the name of a sequence and the number behind it.
+    """
+    renamed = {}
+    for name, tensor in _renamed(state, _CONVNEXT if "downsample_layers.0.0.weight" in state else (), {}).items():
+        joined = "model." + re.sub(r"^(\w+)\.(\d+)\.", r"\1_\2.", name)
+        renamed[joined if joined in own else f"model.{name}"] = tensor
+    return renamed
+
+
+def detectron2_resnet_state(state: Mapping[str, Tensor]) -> State:
+    """For Detectron2's ResNets, from torchvision's.
+
+    These networks stride in the 3x3 convolution and take RGB in 0..1: set ``MODEL.RESNETS.STRIDE_IN_1X1 False``,
+    ``INPUT.FORMAT RGB`` and torchvision's mean and standard deviation times 255.
+    """
+    return _renamed(state, _TORCHVISION, {})
+
+
+def _renamed(state: Mapping[str, Tensor], layout: Layout, joined: Mapping[str, Sequence[str]]) -> State:
+    """``joined``: layer that holds several of ours, one above the other -> ours, in their order."""
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in layout:
+            name = re.sub(pattern, replacement, name)
+        module, _, kind = name.rpartition(".")
+        path, _, layer = module.rpartition(".")
+        parts = joined.get(layer)
+        if parts is None:
+            renamed[name] = tensor
+        else:
+            renamed.update({f"{path}.{part}.{kind}": piece for part, piece in zip(parts, tensor.chunk(len(parts)))})
+    return renamed
+
+
+def _counted_from_zero(state: Mapping[str, Tensor]) -> State:
+    """SegFormer numbers its stages from 1."""
+    return {
+        re.sub(r"^(patch_embed|block|norm)(\d)", lambda m: f"{m[1]}.{int(m[2]) - 1}", name): tensor
+        for name, tensor in state.items()
+    }
+
+
+def _one_earlier(match: re.Match) -> str:
+    return f"layers.{int(match[1]) - 1}.downsample"
+
+
+_MIT_TO_OURS = ((r"^", "encoder."),)
+_SEGFORMER = (
+    (r"^patch_embed\.(\d)\.proj", r"stages.\1.patch_embeddings.proj"),
+    (r"^patch_embed\.(\d)\.norm", r"stages.\1.patch_embeddings.layer_norm"),
+    (r"^norm\.(\d)", r"stages.\1.layer_norm"),
+    (r"^block\.(\d)\.(\d+)", r"stages.\1.blocks.\2"),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.attn\.sr\.", ".attention.sequence_reduction.sequence_reduction."),
+    (r"\.attn\.norm\.", ".attention.sequence_reduction.layer_norm."),
+    (r"\.attn\.q\.", ".attention.q_proj."),
+    (r"\.attn\.proj\.", ".attention.o_proj."),
+    (r"\.attn\.", ".attention."),
+    *_MIT_TO_OURS,
+)
+_TRANSFORMERS_MIT = (
+    (r"^segformer\.", ""),
+    (r"^encoder\.patch_embeddings\.(\d)", r"stages.\1.patch_embeddings"),
+    (r"^encoder\.layer_norm\.(\d)", r"stages.\1.layer_norm"),
+    (r"^encoder\.block\.(\d)\.(\d+)", r"stages.\1.blocks.\2"),
+    (r"\.layer_norm_1\.", ".layernorm_before."),
+    (r"\.layer_norm_2\.", ".layernorm_after."),
+    (r"\.attention\.self\.(query|key|value)\.", lambda m: f".attention.{m[1][0]}_proj."),
+    (r"\.attention\.self\.sr\.", ".attention.sequence_reduction.sequence_reduction."),
+    (r"\.attention\.self\.layer_norm\.", ".attention.sequence_reduction.layer_norm."),
+    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+    (r"\.mlp\.dense(\d)\.", r".mlp.fc\1."),
+    *_MIT_TO_OURS,
+)
+_BIAS_TABLE = "relative_position_bias_table"
+_SWIN = (
+    (r"^patch_embed\.proj", "swin.embeddings.patch_embeddings.projection"),
+    (r"^patch_embed\.norm", "swin.embeddings.norm"),
+    (r"^norm([0-3])\.", lambda m: f"hidden_states_norms.stage{int(m[1]) + 1}."),  # of segmentation models
+    (r"^layers\.", "swin.encoder.layers."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (rf"\.attn\.{_BIAS_TABLE}", f".attention.relative_position_bias.{_BIAS_TABLE}"),
+    (r"\.attn\.proj\.", ".attention.o_proj."),
+    (r"\.attn\.", ".attention."),
+    (r"^", "encoder."),
+)
+_TRANSFORMERS_SWIN = (
+    (r"^model\.pixel_level_module\.encoder\.", ""),  # of Mask2Former
+    (r"^(?=embeddings|encoder)", "swin."),
+    (rf"\.attention\.self\.{_BIAS_TABLE}", f".attention.relative_position_bias.{_BIAS_TABLE}"),
+    (r"\.attention\.self\.(query|key|value)\.", lambda m: f".attention.{m[1][0]}_proj."),
+    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
+    (r"^", "encoder."),
+)
+_CONVNEXT = (
+    (r"^downsample_layers\.0\.", "stem."),
+    (r"^downsample_layers\.(\d)\.", r"stages.\1.downsample."),
+    (r"^stages\.(\d)\.(\d+)\.", r"stages.\1.blocks.\2."),
+    (r"\.dwconv\.", ".conv_dw."),
+    (r"\.pwconv(\d)\.", r".mlp.fc\1."),
+)
+_TORCHVISION = (
+    (r"^(conv1|bn1)\.", r"stem.\1."),
+    (r"^layer(\d)\.", lambda m: f"res{int(m[1]) + 1}."),
+    (r"\.downsample\.0\.", ".shortcut."),
+    (r"\.downsample\.1\.", ".shortcut.norm."),
+    (r"\.bn(\d)\.", r".conv\1.norm."),
+)
