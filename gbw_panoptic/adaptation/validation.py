@@ -7,13 +7,10 @@ from detectron2.data import MetadataCatalog
 
 from .discriminator import MIN_SIZE
 
-#: Meta-architecture whose self-training is that of segments.
-MASK_MODEL = "DomainAdaptiveMask2Former"
-
 
 def adaptation_problems(cfg) -> Iterator[str]:
     """One sentence for each setting that contradicts the trainer, the task or the data sets."""
-    for check in (_trainer, _unlabelled_target, _self_training_ranges, _self_training_switches, _segments):
+    for check in (_trainer, _unlabelled_target, _self_training_ranges, _self_training_switches, _burn_in):
         yield from check(cfg)
 
 
@@ -78,7 +75,7 @@ def _self_training_ranges(cfg) -> Iterator[str]:
     percentile, masked, distance = options.CLASS_PERCENTILE, options.MASKED, options.FEATURE_DISTANCE
     tau, probabilities = options.CONFIDENCE_THRESHOLD, ("COLOR_JITTER_PROBABILITY", "BLUR_PROBABILITY")
     share, cap, segments = distance.MIN_SHARE, percentile.MAX_THRESHOLD, options.SEGMENTS
-    thresholds = ("MASK_CONFIDENCE_THINGS", "MASK_CONFIDENCE_STUFF", "POINT_CONFIDENCE")
+    thresholds = ("MASK_CONFIDENCE_THINGS", "MASK_CONFIDENCE_STUFF")
     for key, value, ok, expected in (
         ("CONFIDENCE_THRESHOLD", tau, 0 < tau <= 1, "a probability in (0, 1]"),
         ("CLASS_PERCENTILE.PERCENTILE", percentile.PERCENTILE, 0 <= percentile.PERCENTILE <= 100, "a number in 0..100"),
@@ -89,10 +86,7 @@ def _self_training_ranges(cfg) -> Iterator[str]:
         ("MASKED.BLOCK_SIZE", masked.BLOCK_SIZE, masked.BLOCK_SIZE > 0, "at least 1 pixel"),
         ("MASKED.WEIGHT", masked.WEIGHT, masked.WEIGHT >= 0, "at least 0"),
         ("FEATURE_DISTANCE.WEIGHT", distance.WEIGHT, distance.WEIGHT >= 0, "at least 0"),
-        *(
-            (f"SEGMENTS.{key}", segments[key], 0 <= segments[key] < 1, "a probability in [0, 1)")
-            for key in thresholds
-        ),
+        *((f"SEGMENTS.{x}", segments[x], 0 <= segments[x] < 1, "a probability in [0, 1)") for x in thresholds),
         ("SEGMENTS.MIN_AREA", segments.MIN_AREA, segments.MIN_AREA >= 0, "at least 0 pixels"),
         ("SEGMENTS.BURN_IN_ITERS", segments.BURN_IN_ITERS, segments.BURN_IN_ITERS >= 0, "at least 0"),
         ("FEATURE_DISTANCE.MIN_SHARE", share, 0.5 < share <= 1, "a share in (0.5, 1], which one class alone can have"),
@@ -128,37 +122,28 @@ def _self_training_switches(cfg) -> Iterator[str]:
             yield f"SELF_TRAINING.{key}: expected False with {why}, found True; set it to False."
 
 
-def _segments(cfg) -> Iterator[str]:
-    """Self-training of segments: keys of the one kind of model that the other has no use for."""
-    options, name = cfg.SELF_TRAINING.SEGMENTS, cfg.MODEL.META_ARCHITECTURE
-    burn_in, weights = options.BURN_IN_ITERS, options.TEACHER_WEIGHTS
-    if cfg.TRAINER.NAME != "SelfTrainingTrainer" or name != MASK_MODEL:
-        for key, value, empty in (("BURN_IN_ITERS", burn_in, 0), ("TEACHER_WEIGHTS", weights, "")):
-            if value != empty:
-                yield (
-                    f"SELF_TRAINING.SEGMENTS.{key}: expected {empty!r} but with SelfTrainingTrainer and {MASK_MODEL}, "
-                    f"found {value!r} with {cfg.TRAINER.NAME} and {name}; set it to {empty!r}."
-                )
-        return
-    for key, default in (("SELECTION", "quality"), ("INSTANCE_LOSSES", False)):
-        if cfg.SELF_TRAINING[key] != default:
-            yield (
-                f"SELF_TRAINING.{key}: expected {default} with {name}, whose pseudo labels are segments, found "
-                f"{cfg.SELF_TRAINING[key]}; set it to {default} (SELF_TRAINING.SEGMENTS says what is learnt from)."
-            )
-    if burn_in > cfg.SOLVER.MAX_ITER:
+def _burn_in(cfg) -> Iterator[str]:
+    """Of the self-training of segments."""
+    options = cfg.SELF_TRAINING.SEGMENTS
+    iterations, weights = options.BURN_IN_ITERS, options.TEACHER_WEIGHTS
+    if iterations and cfg.TRAINER.NAME != "SelfTrainingTrainer":
+        yield (
+            f"SELF_TRAINING.SEGMENTS.BURN_IN_ITERS: expected 0 with {cfg.TRAINER.NAME}, which has no teacher, found "
+            f"{iterations}; set it to 0."
+        )
+    if iterations > cfg.SOLVER.MAX_ITER:
         yield (
             f"SELF_TRAINING.SEGMENTS.BURN_IN_ITERS: expected at most SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}, found "
-            f"{burn_in}; set it to SOLVER.MAX_ITER for a teacher that stays fixed."
+            f"{iterations}; set it to SOLVER.MAX_ITER for a teacher that stays fixed."
         )
-    if weights and not burn_in:
+    if weights and not iterations:
         yield (
             "SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS: expected '' without a burn-in, where the teacher starts as the "
             f"student, found {weights!r}; set it to '', or BURN_IN_ITERS above 0."
         )
-    if burn_in and not os.path.isfile(weights):
+    if iterations and not os.path.isfile(weights):
         yield (
             "SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS: expected a local .pth file of a model trained on the source, the "
-            f"teacher of the first {burn_in} iterations, found {f'nothing at {weights}' if weights else 'none'}; train "
+            f"teacher of the first {iterations} iterations, found {f'nothing at {weights}' if weights else 'none'}; train "
             "one (source_only), or set BURN_IN_ITERS 0."
         )

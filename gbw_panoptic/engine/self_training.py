@@ -12,13 +12,13 @@ from ..adaptation.masking import BlockMasking
 from ..adaptation.mean_teacher_training import LossWeights, MeanTeacherTraining
 from ..adaptation.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.segment_labels import MaskScaling, SegmentLabeller
-from ..adaptation.validation import MASK_MODEL
+from ..modeling.validation import MASK2FORMER
 from .checkpoint import load_weights
 
 
 def build_self_training(cfg, model: nn.Module) -> MeanTeacherTraining:
     """Self-training of what the model predicts: segments or dense maps."""
-    if cfg.MODEL.META_ARCHITECTURE == MASK_MODEL:
+    if cfg.MODEL.META_ARCHITECTURE == MASK2FORMER:
         scaling = _build_mask_scaling(cfg)
         return SegmentSelfTraining(scaling=scaling, labeller=SegmentLabeller(scaling), **_build_parts(cfg, model))
     sigma = cfg.INPUT.GAUSSIAN_SIGMA

@@ -14,7 +14,7 @@ def mask2former_parts(cfg) -> dict:
     """Arguments of :class:`DomainAdaptiveMask2Former`."""
     taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
     backbone = build_backbone(cfg)
-    options = cfg.MODEL.MASK2FORMER
+    options, panoptic = cfg.MODEL.MASK2FORMER, cfg.MODEL.TASK == "panoptic"
     return {
         "backbone": backbone,
         "mask_head": MaskHead(
@@ -41,13 +41,13 @@ def mask2former_parts(cfg) -> dict:
         ),
         "weightings": {loss: build_class_weighting(cfg, loss) for loss in WEIGHTED},
         "post_processing": SegmentPostProcessing(
-            thing_ids=taxonomy.thing_ids,
+            thing_ids=taxonomy.thing_ids if panoptic else (),  # else a class is one segment
             label_divisor=taxonomy.label_divisor,
             object_threshold=options.OBJECT_THRESHOLD,
             overlap_threshold=options.OVERLAP_THRESHOLD,
             score_instances=cfg.TEST.INSTANCE_AP,
         ),
-        "panoptic": cfg.MODEL.TASK == "panoptic",
+        "panoptic": panoptic,
         "ignore_label": taxonomy.ignore_label,
         "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
         "pixel_std": tuple(cfg.MODEL.PIXEL_STD),

@@ -21,6 +21,11 @@ def architecture_problems(cfg) -> Iterator[str]:
                     f"WEIGHTING.{key}: expected none with {name}, which predicts no masks, found '{cfg.WEIGHTING[key]}'; weight "
                     "its heads by WEIGHTING.SEMANTIC, CENTER and OFFSET."
                 )
+        if cfg.SELF_TRAINING.SEGMENTS.BURN_IN_ITERS:
+            yield (
+                f"SELF_TRAINING.SEGMENTS.BURN_IN_ITERS: expected 0 with {name}, whose self-training is of pixels, found "
+                f"{cfg.SELF_TRAINING.SEGMENTS.BURN_IN_ITERS}; set it to 0, or MODEL.META_ARCHITECTURE {MASK2FORMER}."
+            )
 
 
 def _without_dense_heads(cfg) -> Iterator[str]:
@@ -39,6 +44,11 @@ def _without_dense_heads(cfg) -> Iterator[str]:
         yield (
             f"GBW.GRADIENT: expected logits or pixel with WEIGHTING.TARGET gbw and {MASK2FORMER}, whose semantic output is no "
             "convolution's, found 'last_layer'; choose one of them."
+        )
+    if cfg.TRAINER.NAME == "SelfTrainingTrainer" and cfg.SELF_TRAINING.SELECTION != "quality":
+        yield (
+            f"SELF_TRAINING.SELECTION: expected quality, the default, with {MASK2FORMER}, whose pseudo labels are segments, "
+            f"found '{cfg.SELF_TRAINING.SELECTION}'; set it to quality (SELF_TRAINING.SEGMENTS says what is learnt from)."
         )
     if cfg.TRAINER.NAME == "ActiveTrainer":
         yield (
