@@ -20,9 +20,14 @@ def choose_segments(number: int, generator: np.random.Generator) -> Tensor:
 
 
 def select_segments(targets: SegmentTargets, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Place [H, W] int64 of each pixel's segment among ``indices`` [P] (0 = none of them, else 1..P); classes [P]."""
-    places = torch.arange(1, len(indices) + 1).view(-1, 1, 1)
-    return (targets.masks[indices] * places).sum(dim=0), targets.classes[indices]
+    """Place [H, W] int64 of each pixel's segment among ``indices`` [P] (0 = none of them, else 1..P); classes [P].
+
+    All on the host.
+    """
+    places = torch.zeros(targets.masks.shape[1:], dtype=torch.int64)
+    for place, index in enumerate(indices.tolist(), start=1):
+        places.masked_fill_(targets.masks[index], place)
+    return places, targets.classes[indices]
 
 
 def paste_segments(pasted: Tensor, classes: Tensor, target: SegmentMap, *, thing_ids: Collection[int]) -> SegmentMap:

@@ -4,8 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from gbw_panoptic.adaptation.segment_labels import MaskScaling, SegmentLabeller, SegmentMap, areas_and_weights, segment_map
+from gbw_panoptic.adaptation.segment_mixing import paste_segments
 
 THINGS, NUM_CLASSES = (2, 3), 4
 
@@ -112,6 +114,15 @@ def test_ignored_borders_belong_to_no_segment_and_are_in_no_weight():
     taus = torch.full((NUM_CLASSES,), 0.95)
     for one, two in zip(areas_and_weights(cut, taus), areas_and_weights(top, taus)):
         assert torch.equal(one, two)
+
+
+def test_no_value_is_read_on_the_host_but_how_many_segments_are_kept():
+    """A fake tensor has no values: any .item(), bool() or nonzero() would raise."""
+    with FakeTensorMode():
+        segments = segment_map(found(random_map(0)), torch.ones(17, 23, dtype=torch.bool))
+        pasted = paste_segments(torch.ones(17, 23, dtype=torch.int64), torch.tensor([0]), segments, thing_ids=THINGS)
+        health = SegmentLabeller(scaling()).health([segments, pasted])
+        assert all(value.shape == () for value in health.values())
 
 
 class Teacher:
