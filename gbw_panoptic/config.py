@@ -260,6 +260,8 @@ def _add_active_keys(cfg: CN) -> None:
     cfg.ACTIVE.NEGATIVE_LOSS_WEIGHT = 1.0  # RIPU; negative learning on the target
     cfg.ACTIVE.NEGATIVE_THRESHOLD = 0.05  # RIPU; of the probabilities that are pushed to 0
     cfg.ACTIVE.CONSISTENCY_LOSS_WEIGHT = 0.1  # RIPU; consistency across class boundaries of the source
+    # A bought pixel of a thing tells its instance and that one's centre, too, at no cost; they train the instance heads (ours)
+    cfg.ACTIVE.PANOPTIC = False
     # A mean teacher's labels for what was not bought, in mixed (and masked) images, by SELF_TRAINING.*; bought labels stand
     # in their place there and count fully (ours)
     cfg.ACTIVE.SELF_TRAINING = False

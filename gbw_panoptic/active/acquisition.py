@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from .. import files
+from ..data.known_instances import KnownInstances
 from ..errors import UserError
 from . import scores
 from .budget import DynamicBudget, RegionShape, select_within_budget
@@ -106,6 +107,7 @@ class Acquisition:
         store: LabelStore,
         records: Sequence[dict],
         truth: Callable[[dict], np.ndarray],
+        instances: Callable[[dict], KnownInstances] | None = None,
         settings: Settings,
         budget: str,
         rounds: int,
@@ -115,12 +117,14 @@ class Acquisition:
         Args:
             records: of the target images, with ``file_name`` and a unique ``image_id``.
             truth: the annotator: record -> uint8 [H, W] of class ids, others void.
+            instances: the annotator of a store with instances: record -> all of the image.
             budget: of all rounds together, as :func:`parse_budget` reads it.
             progress: number of images and title -> progress bar.
         """
         self.store = store
         self.records = records
         self.truth = truth
+        self.instances = instances
         self.settings = settings
         self.rounds = rounds
         self.progress = progress
@@ -214,7 +218,9 @@ class Acquisition:
 
     def _buy(self, number: int, image: int) -> tuple[np.ndarray, int]:
         """Pixels by class, void last, and their cost."""
-        counts = self.store.buy(number, self._image_id(image), self.truth(self.records[image]))
+        record = self.records[image]
+        instances = self.instances(record) if self.instances else None
+        counts = self.store.buy(number, self._image_id(image), self.truth(record), instances)
         return counts, int(counts.sum() if self.settings.void_costs else counts[:-1].sum())
 
     def _class_weights(self, number: int, predict: Predict) -> Tensor:

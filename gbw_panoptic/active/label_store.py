@@ -1,6 +1,7 @@
 """The labels that were bought, on disk: one PNG per image, the picks of each round, and a manifest.
 
     <folder>/labels/<image_id>.png           uint8 [H, W]: class id, 254 = bought but void, 255 = not bought
+    <folder>/instances/<image_id>.npz        with instances: those that bought pixels belong to, and their centres
     <folder>/picks/<round>/<image_id>.npy    int32 [K, 2] (row, column), best first
     <folder>/manifest.json                   what every finished round asked for and got
 
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .. import files
+from ..data.known_instances import KnownInstances
 from ..errors import UserError
 from .budget import RegionShape
 
@@ -28,10 +30,13 @@ _VERSION = 1
 class LabelStore:
     """Labels of one target data set, bought in rounds 1, 2, ..."""
 
-    def __init__(self, folder: str | Path, class_names: tuple[str, ...], shape: RegionShape) -> None:
+    def __init__(
+        self, folder: str | Path, class_names: tuple[str, ...], shape: RegionShape, *, with_instances: bool = False
+    ) -> None:
         """
         Args:
             folder: made where there is none; what it holds is continued.
+            with_instances: whether a bought pixel of a thing tells its instance, too (ours).
 
         Raises:
             UserError: the folder holds labels of other classes, or of regions of another shape.
@@ -39,8 +44,9 @@ class LabelStore:
         self.folder = Path(folder)
         self.class_names = tuple(class_names)
         self.shape = shape
+        self.with_instances = with_instances
         self._header = {
-            "version": _VERSION, "class_names": list(class_names),
+            "version": _VERSION, "class_names": list(class_names), "with_instances": with_instances,
             "region": {"radius": shape.radius, "bar_radius": shape.bar_radius},
         }  # fmt: skip
         self.rounds: list[dict[str, Any]] = []
@@ -100,6 +106,22 @@ class LabelStore:
             )
         return labels
 
+    def read_instances(self, image_id: str, size: tuple[int, int]) -> KnownInstances:
+        """Those that bought pixels belong to, of ``size``; none where there is no file.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        path = self._instances_path(image_id)
+        if not path.exists():
+            return KnownInstances.none(size)
+        try:
+            return KnownInstances.from_bytes(path.read_bytes())
+        except ValueError as error:
+            raise UserError(
+                f"expected the instances that were bought, found {error} in {path}; take another folder for the labels"
+            ) from None
+
     def picks(self, number: int, image_id: str) -> Tensor | None:
         """int64 [K, 2] of an image in a round; None where it has not been decided on."""
         path = self._picks_path(number, image_id)
@@ -116,8 +138,14 @@ class LabelStore:
         """Drop the picks of a round of which nothing was bought."""
         shutil.rmtree(self.folder / "picks" / str(number), ignore_errors=True)
 
-    def buy(self, number: int, image_id: str, truth: np.ndarray) -> np.ndarray:
+    def buy(
+        self, number: int, image_id: str, truth: np.ndarray, instances: KnownInstances | None = None
+    ) -> np.ndarray:
         """Label the planned regions of an image with ``truth``, uint8 [H, W] of class ids and others for void.
+
+        Args:
+            instances: all of the image, where the store keeps those that were bought: a bought pixel tells the instance that
+                it belongs to, and that one's centre.
 
         Returns:
             int64 [C + 1]: pixels of each class in these regions, void last.
@@ -128,8 +156,7 @@ class LabelStore:
         if region.any():
             labels = self.read(image_id, truth.shape)
             labels[region] = np.where(truth[region] < void, truth[region], BOUGHT_VOID)
-            self._label_path(image_id).parent.mkdir(parents=True, exist_ok=True)
-            files.write_png(self._label_path(image_id), labels)
+            self._write(image_id, labels, instances)
         return counts
 
     def finish(self, number: int, counts: np.ndarray, *, cost: int, allowed: int, settings: dict[str, Any]) -> dict[str, Any]:
@@ -168,8 +195,17 @@ class LabelStore:
                 if label_path.exists():
                     labels = files.read_label(label_path)
                     labels[self.shape.bought(self.picks(number, path.stem), labels.shape).numpy()] = NOT_BOUGHT
-                    files.write_png(label_path, labels)
+                    instances = self.read_instances(path.stem, labels.shape) if self.with_instances else None
+                    self._write(path.stem, labels, instances)
             shutil.rmtree(folders[number])
+
+    def _write(self, image_id: str, labels: np.ndarray, instances: KnownInstances | None) -> None:
+        """Both files of an image; of ``instances``, what ``labels`` knows."""
+        if self.with_instances:
+            self._instances_path(image_id).parent.mkdir(parents=True, exist_ok=True)
+            files.atomic_write(self._instances_path(image_id), instances.restricted(labels != NOT_BOUGHT).to_bytes())
+        self._label_path(image_id).parent.mkdir(parents=True, exist_ok=True)
+        files.write_png(self._label_path(image_id), labels)
 
     def _write_manifest(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -177,6 +213,9 @@ class LabelStore:
 
     def _label_path(self, image_id: str) -> Path:
         return self.folder / "labels" / f"{_safe(image_id)}.png"
+
+    def _instances_path(self, image_id: str) -> Path:
+        return self.folder / "instances" / f"{_safe(image_id)}.npz"
 
     def _picks_path(self, number: int, image_id: str) -> Path:
         return self.folder / "picks" / str(number) / f"{_safe(image_id)}.npy"
@@ -194,6 +233,10 @@ class BoughtLabels:
         labels = self.store.read(image_id, size)
         labels[labels >= len(self.store.class_names)] = self.ignore_label
         return labels
+
+    def instances(self, image_id: str, size: tuple[int, int]) -> KnownInstances | None:
+        """Those of the bought pixels; None where the store keeps none."""
+        return self.store.read_instances(image_id, size) if self.store.with_instances else None
 
 
 def imbalance(counts: np.ndarray) -> float:

@@ -13,11 +13,6 @@ def active_problems(cfg) -> Iterator[str]:
     if cfg.TRAINER.NAME != "ActiveTrainer":
         return
     yield from acquisition_problems(cfg)
-    if cfg.MODEL.META_ARCHITECTURE == "DomainAdaptiveMask2Former":
-        yield (
-            "MODEL.META_ARCHITECTURE: expected DomainAdaptivePanopticDeepLab with ActiveTrainer, since single pixels are bought, "
-            "found DomainAdaptiveMask2Former, which learns whole segments; choose the former or another TRAINER.NAME."
-        )
     iterations = tuple(cfg.ACTIVE.ITERATIONS)
     if list(iterations) != sorted(set(iterations)) or not all(type(i) is int and i >= 0 for i in iterations):
         yield (
@@ -62,6 +57,16 @@ def acquisition_problems(cfg) -> Iterator[str]:
         if not ok:
             yield f"ACTIVE.{key}: expected {expected}, found {options[key]}; change it."
     name = options.ANNOTATOR
+    if options.PANOPTIC and cfg.MODEL.TASK != "panoptic":
+        yield (
+            f"ACTIVE.PANOPTIC: expected False with MODEL.TASK {cfg.MODEL.TASK}, which has no instance heads, found True; set it "
+            "to False or MODEL.TASK to panoptic."
+        )
+    if options.PANOPTIC and name in MetadataCatalog.list() and not hasattr(MetadataCatalog.get(name), "panoptic_json"):
+        yield (
+            f"ACTIVE.PANOPTIC: expected an ACTIVE.ANNOTATOR with instance labels, found '{name}', which has semantic labels "
+            "only; set it to False or name another."
+        )
     if name not in MetadataCatalog.list() or not MetadataCatalog.get(name).get("labelled_classes"):
         yield (
             f"ACTIVE.ANNOTATOR: expected a labelled data set of the target's images, found '{name}'; name one, e.g. "

@@ -26,9 +26,11 @@ class ActiveLossWeights:
 
 class ActiveTraining(Strategy):
     """Source losses with consistency across boundaries; then cross entropy on the bought pixels of the target and negative
-    learning on all of it. Class weights of bought pixels are those of the branch ``target``. The instance heads see the
-    source only. Without source samples (RIPU's source-free setting) the terms of the target are left. With self-training, what
-    was not bought has a mean teacher's labels in mixed images, whose class weights are those of the branch ``mixed`` (ours).
+    learning on all of it. Class weights of bought pixels are those of the branch ``target``.
+
+    The instance heads see the source and, if the samples hold them, the instances that bought pixels belong to. Without source
+    samples (RIPU's source-free setting) the terms of the target are left. With self-training, what was not bought has a mean
+    teacher's labels in mixed images, whose class weights are those of the branch ``mixed`` (ours).
     """
 
     def __init__(
@@ -64,7 +66,8 @@ class ActiveTraining(Strategy):
             self.health.update(self.self_training.health)
 
     def _target(self, model: nn.Module, batch: DomainBatch) -> dict[str, Tensor]:
-        losses, prediction = model(batch.target, branch="target", dense=True, instances=False)
+        with_instances = "center" in batch.target[0]
+        losses, prediction = model(batch.target, branch="target", dense=True, instances=with_instances)
         valid = self._stack(batch.target, "valid_mask", prediction.sem_seg.device)
         negative = negative_learning(prediction.sem_seg, valid, self.negative_threshold)
         with torch.no_grad():

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..taxonomy import Taxonomy
 from .. import files
+from .known_instances import KnownInstances
 from .label_maps import LabelMap, read_label_map
 from .samplers import Domain, Draw, Stream, random_generator
 from .targets import panoptic_deeplab_targets
@@ -134,11 +135,15 @@ class TargetLabels(Protocol):
     def __call__(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
         """uint8 [H, W] of the image's ``size``."""
 
+    def instances(self, image_id: str, size: tuple[int, int]) -> KnownInstances | None:
+        """Those that are known, of the same size; None where training does not learn instances of the target."""
+
 
 class TargetMapper:
     """Unlabelled images. No label can leak: only the keys below are emitted, and only the image file is opened.
 
-    With ``labels``, ``sem_seg`` and ``sem_seg_weights`` are emitted, too, and ``labels`` decides what they know.
+    With ``labels``, ``sem_seg`` and ``sem_seg_weights`` are emitted, too, and the instance keys of a source sample if they know
+    instances; ``labels`` decides what they know.
     """
 
     @configurable
@@ -154,11 +159,14 @@ class TargetMapper:
         ignore_right: int = 0,
         seed: int = 0,
         labels: TargetLabels | None = None,
+        thing_ids: Sequence[int] = (),
+        sigma: int = 8,
     ) -> None:
         """
         Args:
             pad_value: of pixels beyond the border, in the order of ``image_format``.
             ignore_top, ignore_bottom, ignore_left, ignore_right: rows and columns of the resized image that are not valid.
+            thing_ids, sigma: of the instance keys; contiguous ids, and of the centre heatmap in pixels.
         """
         self.views = views
         self.image_format = image_format
@@ -169,6 +177,8 @@ class TargetMapper:
         self.ignore_right = ignore_right
         self.seed = seed
         self.labels = labels
+        self.thing_ids = tuple(thing_ids)
+        self.sigma = sigma
 
     @classmethod
     def from_config(cls, cfg) -> dict[str, Any]:
@@ -182,6 +192,8 @@ class TargetMapper:
             "ignore_left": options.IGNORE_LEFT,
             "ignore_right": options.IGNORE_RIGHT,
             "seed": cfg.SEED,
+            "thing_ids": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.thing_ids,
+            "sigma": cfg.INPUT.GAUSSIAN_SIGMA,
         }
 
     def __call__(self, record: Mapping[str, Any], draw: Draw) -> dict[str, Any]:
@@ -206,10 +218,18 @@ class TargetMapper:
     def _labels(
         self, record: Mapping[str, Any], image: np.ndarray, size: tuple[int, int], window: Window, flip: bool
     ) -> dict[str, Tensor]:
+        ignored = self.labels.ignore_label
         labels = resize_ids(self.labels(record["image_id"], image.shape[:2]), size)
-        labels = cut(labels, window, fill=self.labels.ignore_label, flip=flip)
+        labels = cut(labels, window, fill=ignored, flip=flip)
         sem_seg = torch.from_numpy(labels.astype(np.int64))
-        return {"sem_seg": sem_seg, "sem_seg_weights": torch.ones(sem_seg.shape)}
+        targets = {"sem_seg": sem_seg, "sem_seg_weights": torch.ones(sem_seg.shape)}
+        instances = self.labels.instances(record["image_id"], image.shape[:2])
+        if instances is None:
+            return targets
+        instances = instances.view(size, window, flip=flip)
+        crowd = np.isin(labels, self.thing_ids) & (instances.numbers == 0)
+        known = (labels != ignored) & ~crowd
+        return {**targets, **instances.targets(known, sigma=self.sigma, ignore_label=ignored)}
 
 
 def _file_facts(record: Mapping[str, Any], image: np.ndarray) -> dict[str, Any]:

@@ -14,24 +14,29 @@ import torch
 from torch import Tensor
 
 
-def instance_targets(instance_ids: Tensor, num_instances: int, *, sigma: int) -> dict[str, Tensor]:
+def instance_targets(
+    instance_ids: Tensor, num_instances: int, *, sigma: int, centroids: Tensor | None = None
+) -> dict[str, Tensor]:
     """Centre and offset targets of a map of instances; on any device, without waiting for it.
 
     Args:
         instance_ids: H x W int64, 0 = no instance, else 1..K. Ids may be absent.
         num_instances: K, an upper bound of the ids.
         sigma: standard deviation of the Gaussian around a centre, in pixels.
+        centroids: K x 2 float64 where they are known better than from ``instance_ids``; all of them are on the heatmap.
 
     Returns:
-        ``centroids``: K x 2 float64, mean (y, x) of the instance's pixels; zeros if it has none.
+        ``centroids``: K x 2 float64, mean (y, x) of the instance's pixels (zeros if it has none), unless they were given.
         ``areas``: K int64, pixels of the instance.
         ``center``: H x W float32 in 0..1, the maximum over Gaussian patches of S x S pixels around rounded centroids.
         ``center_instances``: H x W int64, the instance whose Gaussian is largest (the lowest id among equals); 0 where
         ``center`` is 0.
         ``offset``: 2 x H x W float32, (dy, dx) = centroid - pixel; 0 outside of instances.
     """
-    areas, centroids = areas_and_centroids(instance_ids, num_instances)
-    center, center_instances = _center_heatmap(centroids, areas > 0, instance_ids.shape, sigma)
+    areas, means = areas_and_centroids(instance_ids, num_instances)
+    present = areas > 0 if centroids is None else torch.ones_like(areas, dtype=torch.bool)
+    centroids = means if centroids is None else centroids
+    center, center_instances = _center_heatmap(centroids, present, instance_ids.shape, sigma)
     return {
         "centroids": centroids,
         "areas": areas,

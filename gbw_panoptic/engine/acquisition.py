@@ -4,7 +4,6 @@ import logging
 import os
 from typing import Callable, Iterator, Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -15,7 +14,8 @@ from torch import Tensor, nn
 from .. import cli
 from ..active.acquisition import Acquisition, Predict, Settings
 from ..active.label_store import LabelStore
-from ..data.label_maps import read_label_map
+from ..data.known_instances import KnownInstances
+from ..data.label_maps import LabelMap, read_label_map
 from ..data.loader import build_image_loader
 from ..errors import UserError
 from ..files import read_image_size
@@ -41,20 +41,24 @@ def build_label_store(cfg) -> LabelStore:
     """The store in ACTIVE.LABELS; by default in OUTPUT_DIR."""
     folder = cfg.ACTIVE.LABELS or os.path.join(cfg.OUTPUT_DIR, "active")
     taxonomy = MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy
-    return LabelStore(folder, taxonomy.names, build_settings(cfg).shape)
+    return LabelStore(folder, taxonomy.names, build_settings(cfg).shape, with_instances=cfg.ACTIVE.PANOPTIC)
 
 
 def build_acquisition(cfg, store: LabelStore, rounds: int) -> Acquisition:
     """Buys the labels of ACTIVE.ANNOTATOR, within ACTIVE.BUDGET, in so many rounds."""
     taxonomy = MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy
 
-    def truth(record: dict) -> np.ndarray:
-        return read_label_map(record, read_image_size(record["file_name"]), taxonomy).semantic
+    def label(record: dict) -> LabelMap:
+        return read_label_map(record, read_image_size(record["file_name"]), taxonomy)
+
+    def instances(record: dict) -> KnownInstances:
+        return KnownInstances.of_label(label(record), taxonomy.thing_ids)
 
     return Acquisition(
         store=store,
         records=DatasetCatalog.get(cfg.ACTIVE.ANNOTATOR),
-        truth=truth,
+        truth=lambda record: label(record).semantic,
+        instances=instances if store.with_instances else None,
         settings=build_settings(cfg),
         budget=cfg.ACTIVE.BUDGET,
         rounds=rounds,

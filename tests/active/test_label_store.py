@@ -6,6 +6,7 @@ import torch
 
 from gbw_panoptic.active.budget import RegionShape
 from gbw_panoptic.active.label_store import BOUGHT_VOID, NOT_BOUGHT, BoughtLabels, LabelStore, imbalance
+from gbw_panoptic.data.known_instances import KnownInstances
 from gbw_panoptic.errors import UserError
 
 NAMES = ("road", "sky", "car")
@@ -18,11 +19,18 @@ def truth():
     return labels
 
 
-def bought_round(folder, number, picks):
-    store = LabelStore(folder, NAMES, SHAPE)
+def things():
+    """Two cars side by side in columns 4 to 7, of which the right one is that of the truth's other half."""
+    numbers = np.zeros((10, 12), np.int32)
+    numbers[:, 4:6], numbers[:, 6:8] = 1, 2
+    return KnownInstances(numbers, np.array([[4.5, 4.5], [4.5, 6.5]]), np.array([2, 2]))
+
+
+def bought_round(folder, number, picks, instances=None):
+    store = LabelStore(folder, NAMES, SHAPE, with_instances=instances is not None)
     store.check_round(number)
     store.plan(number, "a", torch.tensor(picks))
-    counts = store.buy(number, "a", truth())
+    counts = store.buy(number, "a", truth(), instances)
     store.finish(number, counts, cost=int(counts.sum()), allowed=100, settings={"method": "ripu"})
     return store
 
@@ -60,6 +68,27 @@ def test_rounds_are_taken_back_without_a_trace(tmp_path):
     store.take_back(1)
     after = {p.relative_to(tmp_path): p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
     assert after == before and store.spent == 4
+
+
+def test_a_bought_pixel_tells_its_instance_and_can_be_taken_back(tmp_path):
+    assert BoughtLabels(LabelStore(tmp_path / "without", NAMES, SHAPE), 255).instances("a", (10, 12)) is None
+    first = bought_round(tmp_path, 1, [[1, 8]], things())  # columns 7 to 9: the right car, and void
+    known = first.read_instances("a", (10, 12))
+    assert known.centers.tolist() == [[4.5, 6.5]] and known.classes.tolist() == [2]
+    assert np.argwhere(known.numbers).tolist() == [[0, 7], [1, 7], [2, 7]] and known.numbers.max() == 1
+    before = (tmp_path / "instances" / "a.npz").read_bytes()
+    store = bought_round(tmp_path, 2, [[7, 4]], things())
+    both = BoughtLabels(store, 255).instances("a", (10, 12))
+    assert both.centers.tolist() == things().centers.tolist() and (both.numbers[6:9, 4:6] == 1).all()
+    assert (both.numbers[:3, 7] == 2).all() and (both.numbers > 0).sum() == 9
+    store.take_back(1)
+    assert (tmp_path / "instances" / "a.npz").read_bytes() == before
+    assert store.read_instances("b", (3, 4)).numbers.shape == (3, 4)
+    (tmp_path / "instances" / "a.npz").write_bytes(before[:20])
+    with pytest.raises(UserError, match="expected the instances that were bought, found damaged"):
+        store.read_instances("a", (10, 12))
+    with pytest.raises(UserError, match="expected the with_instances False"):
+        LabelStore(tmp_path, NAMES, SHAPE)
 
 
 def test_accounts_are_exact(tmp_path):
