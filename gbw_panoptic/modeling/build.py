@@ -1,7 +1,7 @@
 """The one place where a model is put together from its configuration."""
 
 from detectron2.data import MetadataCatalog
-from detectron2.modeling import build_backbone, build_sem_seg_head
+from detectron2.modeling import Backbone, build_backbone, build_sem_seg_head
 from detectron2.projects.panoptic_deeplab import build_ins_embed_branch
 
 from ..errors import UserError
@@ -17,6 +17,7 @@ def panoptic_deeplab_parts(cfg) -> dict:
     backbone = build_backbone(cfg)
     shapes = backbone.output_shape()
     panoptic = cfg.MODEL.TASK == "panoptic"
+    _check_features(_build_features_read(cfg), backbone)
     options = cfg.MODEL.PANOPTIC_DEEPLAB
     divisibility = options.SIZE_DIVISIBILITY if options.SIZE_DIVISIBILITY > 0 else backbone.size_divisibility
     auxiliary_head = _build_auxiliary_head(cfg, shapes, taxonomy)
@@ -50,15 +51,41 @@ def panoptic_deeplab_parts(cfg) -> dict:
     }
 
 
+def _build_features_read(cfg) -> dict[str, tuple[str, ...]]:
+    """Key of the configuration -> names of the feature maps that its head reads."""
+    nodes = ("SEM_SEG_HEAD", *(("INS_EMBED_HEAD",) if cfg.MODEL.TASK == "panoptic" else ()))
+    read = {f"MODEL.{node}.IN_FEATURES": tuple(cfg.MODEL[node].IN_FEATURES) for node in nodes}
+    if cfg.MODEL.AUXILIARY_HEAD.ENABLED:
+        read["MODEL.AUXILIARY_HEAD.IN_FEATURE"] = (cfg.MODEL.AUXILIARY_HEAD.IN_FEATURE,)
+    return read
+
+
+def _check_features(read: dict[str, tuple[str, ...]], backbone: Backbone) -> None:
+    """
+    Raises:
+        UserError: a head reads a map that the backbone does not give, or none reads one that has a norm of its own,
+            whose parameters would get no gradient.
+    """
+    shapes = backbone.output_shape()
+    for key, names in read.items():
+        missing = [name for name in names if name not in shapes]
+        if missing:
+            raise UserError(
+                f"{key}: expected some of {', '.join(shapes)}, which the backbone gives, found '{missing[0]}'; choose "
+                "among them or add it to the backbone's OUT_FEATURES."
+            )
+    unread = [name for name in shapes if name not in sum(read.values(), ())]
+    if unread and getattr(backbone, "feature_norms", ()):
+        raise UserError(
+            f"OUT_FEATURES of the backbone: expected feature maps that a head reads, found {', '.join(unread)}, which "
+            "none does (each has a layer norm that would get no gradient); leave them out."
+        )
+
+
 def _build_auxiliary_head(cfg, shapes, taxonomy: Taxonomy) -> AuxiliaryHead | None:
     options = cfg.MODEL.AUXILIARY_HEAD
     if not options.ENABLED:
         return None
-    if options.IN_FEATURE not in shapes:
-        raise UserError(
-            f"MODEL.AUXILIARY_HEAD.IN_FEATURE: expected one of {', '.join(shapes)}, which the backbone gives, found "
-            f"'{options.IN_FEATURE}'; choose one of them or add it to the backbone's OUT_FEATURES."
-        )
     shape = shapes[options.IN_FEATURE]
     return AuxiliaryHead(
         in_feature=options.IN_FEATURE,

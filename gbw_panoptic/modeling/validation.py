@@ -2,19 +2,29 @@
 
 from typing import Iterator
 
+from detectron2.modeling import BACKBONE_REGISTRY
+
 PANOPTIC_DEEPLAB, MASK2FORMER = "DomainAdaptivePanopticDeepLab", "DomainAdaptiveMask2Former"
 ARCHITECTURES = (PANOPTIC_DEEPLAB, MASK2FORMER)
+SEM_SEG_HEADS = ("PerClassSemSegHead", "DAFormerSemSegHead")
+INS_EMBED_HEADS = ("PerClassInsEmbedHead", "DAFormerInsEmbedHead")
 
 
 def architecture_problems(cfg) -> Iterator[str]:
     """One sentence for each setting that contradicts MODEL.META_ARCHITECTURE."""
     name = cfg.MODEL.META_ARCHITECTURE
+    if cfg.MODEL.BACKBONE.NAME not in BACKBONE_REGISTRY:
+        known = ", ".join(known for known, _ in BACKBONE_REGISTRY if "fpn" not in known)
+        yield f"MODEL.BACKBONE.NAME: expected one of {known}, found '{cfg.MODEL.BACKBONE.NAME}'; set it to one of them."
     if name not in ARCHITECTURES:
         yield f"MODEL.META_ARCHITECTURE: expected one of {', '.join(ARCHITECTURES)}, found '{name}'; set it to one of them."
     elif name == MASK2FORMER:
         for check in (_without_dense_heads, _switches, _sizes, _shares):
             yield from check(cfg)
     else:
+        for node, known in (("SEM_SEG_HEAD", SEM_SEG_HEADS), ("INS_EMBED_HEAD", INS_EMBED_HEADS)):
+            if cfg.MODEL[node].NAME not in known:
+                yield f"MODEL.{node}.NAME: expected {' or '.join(known)}, found '{cfg.MODEL[node].NAME}'; set it to one of them."
         for key in ("CLASSIFICATION", "MASK"):
             if cfg.WEIGHTING[key] != "none":
                 yield (
