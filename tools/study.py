@@ -51,25 +51,37 @@ def main() -> None:
 
 
 def train(config: str, seed: int, output: Path, arguments: argparse.Namespace) -> str:
-    """One run in a process of its own; its output goes to ``stdout.txt`` in the run's folder."""
+    """One run; finished ones are kept."""
     folder = output / config / f"seed{seed}"
     if headline(folder, arguments.model):
         return "kept"
+    options = ["SEED", str(seed), *arguments.opts]
+    run_training(folder, f"{arguments.folder}/{config}.yaml", options, root=arguments.root, jobs=arguments.jobs)
+    return "trained"
+
+
+def run_training(folder: Path, config_file: str, options: list[str], *, root: str, jobs: int) -> None:
+    """``tools/train_net.py`` in a process of its own, resumed where it can be; its output goes to ``stdout.txt`` in ``folder``.
+
+    Args:
+        options: KEY VALUE overrides.
+        root: of the data sets.
+        jobs: runs at a time, each with its share of the cores.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--config-file", arguments.folder + f"/{config}.yaml"]
+    command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--config-file", config_file]
     if (folder / "last_checkpoint").is_file():
         command.append("--resume")
-    command += ["OUTPUT_DIR", str(folder), "SEED", str(seed), *arguments.opts]
-    threads = str(max((os.cpu_count() or 1) // arguments.jobs, 1))
-    environment = {**os.environ, "DETECTRON2_DATASETS": os.path.abspath(arguments.root), "OMP_NUM_THREADS": threads}
+    command += ["OUTPUT_DIR", str(folder), *options]
+    threads = str(max((os.cpu_count() or 1) // jobs, 1))
+    environment = {**os.environ, "DETECTRON2_DATASETS": os.path.abspath(root), "OMP_NUM_THREADS": threads}
     with open(folder / "stdout.txt", "a") as log:
         status = subprocess.call(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     if status:
         raise UserError(
-            f"Expected the run {config} seed {seed} to end well, found exit status {status}; see {log.name}, mend the cause "
-            "and run this command again: finished runs are kept."
+            f"Expected the run in {folder} to end well, found exit status {status}; see {log.name}, mend the cause and run this "
+            "command again: finished runs are kept."
         )
-    return "trained"
 
 
 def headline(folder: Path, model: str) -> Mapping | None:

@@ -1,0 +1,121 @@
+"""The study of active learning: mIoU, worst class and imbalance of what was bought, by budget and method, over seeds.
+
+Results are plain values, so that a JSON file of them gives the table and the plot again:
+``{"setting": str, "protocol": str, "iterations": int, "runs": [{"method", "budget" (percent of the target's pixels, None
+for references), "seed", "mIoU", "IoU": {class: percent}, "imbalance" (None without bought labels), "bought": {class: pixels}}]}``.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .. import files
+from ..visualization.budgets import BudgetPanel, budget_curves
+from .gains import Gain, gain, spread
+from .page import table
+from .results import averaged_classes
+from .run_folder import RunFolder
+
+#: Title of a column -> value of a run.
+COLUMNS = {
+    "mIoU": lambda run: run["mIoU"],
+    "worst class": lambda run: min(run["IoU"].values()),
+    "five worst": lambda run: sum(sorted(run["IoU"].values())[:5]) / min(5, len(run["IoU"])),
+    "imbalance": lambda run: run["imbalance"],
+}
+_DECIMALS = {"imbalance": 3}
+
+
+def run_result(folder: Path, *, method: str, budget: float | None, seed: int, protocol: str) -> dict | None:
+    """What the study keeps of a run; None where it has not ended.
+
+    Args:
+        folder: OUTPUT_DIR; bought labels in its ``active/``.
+    """
+    run = RunFolder.read(folder)
+    if not run.is_finished:
+        return None
+    scores = run.headline()["scores"]["semantic"][protocol]
+    manifest = folder / "active" / "manifest.json"
+    rounds = files.read_json(manifest)["rounds"] if manifest.is_file() else []
+    names = list(rounds[0]["classes"]) if rounds else []
+    return {
+        "method": method, "budget": budget, "seed": seed, "mIoU": scores["mIoU"],
+        "IoU": {name: scores["per_class"][name]["IoU"] for name in averaged_classes(scores)[0]},
+        "imbalance": rounds[-1]["imbalance"] if rounds else None,
+        "bought": {name: sum(entry["classes"][name] for entry in rounds) for name in names},
+    }  # fmt: skip
+
+
+def study_table(results: Mapping, *, reference: str) -> str:
+    """Markdown: a row for each budget and method; mean ± standard deviation over seeds, and differences to ``reference``.
+
+    Differences are to ``reference`` at the same budget, paired by seed, mean ± standard error; worst classes are those of
+    each run.
+    """
+    groups = _groups(results["runs"])
+    rows = []
+    for (budget, method), runs in groups.items():
+        base = groups.get((budget, reference), {})
+        cells = ["-" if budget is None else f"{budget:g} %", method, str(len(runs))]
+        for name in COLUMNS:
+            values, others = _values(runs, name), _values(base, name)
+            cells.append(_mean(values, _DECIMALS.get(name, 1)))
+            if name in ("mIoU", "worst class", "imbalance"):
+                compared = values and others and method != reference
+                cells.append(_difference(gain(values, others), _DECIMALS.get(name, 1)) if compared else "")
+        rows.append(cells)
+    header = ["budget", "method", "seeds", "mIoU", "difference", "worst class", "difference", "five worst", "imbalance"]
+    return table(rows, [*header, "difference"])
+
+
+def study_plot(results: Mapping) -> bytes:
+    """PNG: mIoU, worst class and imbalance over the budget, a line for each method; references are dashed."""
+    groups = _groups(results["runs"])
+    methods = list(dict.fromkeys(method for budget, method in groups if budget is not None))
+    references = [method for budget, method in groups if budget is None]
+    panels = []
+    for name, label in (("mIoU", "mIoU (%)"), ("worst class", "IoU of the worst class (%)"), ("imbalance", "imbalance")):
+        lines = {
+            method: [
+                (budget, spread(values).mean, _deviation(values))
+                for (budget, other), runs in groups.items()
+                if other == method and budget is not None and (values := list(_values(runs, name).values()))
+            ]
+            for method in methods
+        }
+        levels = {m: spread(v.values()).mean for m in references if (v := _values(groups[None, m], name))}
+        title = "class imbalance of the bought labels" if name == "imbalance" else label
+        panels.append(BudgetPanel(title, label, lines, levels if name != "imbalance" else {}))
+    return budget_curves(panels)
+
+
+def _groups(runs: Sequence[Mapping]) -> dict[tuple[float | None, str], dict[int, Mapping]]:
+    """(budget, method) -> seed -> run, as they first come; references first."""
+    groups: dict[tuple[float | None, str], dict[int, Mapping]] = {}
+    for run in sorted(runs, key=lambda run: (run["budget"] is not None, run["budget"] or 0)):
+        groups.setdefault((run["budget"], run["method"]), {})[run["seed"]] = run
+    return groups
+
+
+def _values(runs: Mapping[int, Mapping], name: str) -> dict[int, float]:
+    """Seed -> value, where a run has it."""
+    found = {seed: COLUMNS[name](run) for seed, run in sorted(runs.items())}
+    return {seed: value for seed, value in found.items() if value is not None}
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Sample standard deviation; 0 for a single value."""
+    summary = spread(values)
+    return 0.0 if summary.error is None else summary.error * summary.count**0.5
+
+
+def _mean(values: Mapping[int, float], decimals: int) -> str:
+    if not values:
+        return "-"
+    mean = f"{spread(values.values()).mean:.{decimals}f}"
+    return mean if len(values) < 2 else f"{mean} ± {_deviation(list(values.values())):.{decimals}f}"
+
+
+def _difference(difference: Gain, decimals: int) -> str:
+    mean = f"{round(difference.mean, decimals) + 0.0:+.{decimals}f}"
+    return mean if difference.error is None else f"{mean} ± {difference.error:.{decimals}f}"
