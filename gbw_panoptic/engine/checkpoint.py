@@ -10,7 +10,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 
 from ..errors import UserError
 from ..modeling.optional import import_optional
-from .public_weights import fit_to_model
+from .public_masks import fit_published
 
 
 class SafeCheckpointer(DetectionCheckpointer):
@@ -60,7 +60,7 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> dict:
         data = read_checkpoint(filename)
-        data["model"] = fit_to_model(data["model"], self.model, filename)
+        data["model"] = fit_published(data["model"], self.model, filename)
         self.contents = frozenset(data)
         return data
 
@@ -75,6 +75,13 @@ def read_checkpoint(filename: str) -> dict:
     """
     if not os.path.isfile(filename):
         raise UserError(f"Expected a weights file at {filename}, found none; give a local .pth file.")
+    if filename.endswith(".pkl"):
+        raise UserError(
+            f"Expected a .pth or .safetensors file, found the pickle {filename}, which could run code and was not read; if you "
+            "trust its source, convert it once: python -c \"import pickle, torch; weights = pickle.load(open('"
+            f"{filename}', 'rb'), encoding='latin1')['model']; torch.save({{k: torch.as_tensor(v) for k, v in "
+            "weights.items()}, 'weights.pth')\"."
+        )
     try:
         data = _read(filename)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
