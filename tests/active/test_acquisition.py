@@ -2,6 +2,9 @@
 
 import contextlib
 import hashlib
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -130,6 +133,40 @@ def test_a_killed_round_ends_as_if_it_had_not_been(tmp_path, settings, where):
         whole.run(number, predict)
         acquisition(tmp_path / "cut", settings).run(number, predict)
     assert digest(tmp_path / "whole") == digest(tmp_path / "cut")
+
+
+def _killed_at_write(folder, settings, write):
+    """The process ends by SIGKILL where it would put its file number ``write`` in place."""
+    torch.set_num_threads(1)
+    replace_file, calls = os.replace, []
+
+    def replacing(*arguments):
+        calls.append(arguments)
+        if len(calls) == write:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace_file(*arguments)
+
+    acq = acquisition(folder, settings)
+    os.replace = replacing
+    acq.run(1, predict)
+
+
+@pytest.mark.parametrize("settings", [Settings(), BOTH], ids=["each", "together"])
+def test_a_process_killed_at_any_write_is_continued(tmp_path, settings):
+    """Four plans, four labels and a manifest: nine writes, each of them the last."""
+    whole = acquisition(tmp_path / "whole", settings)
+    whole.run(1, predict)
+    for write in range(1, 10):
+        folder = tmp_path / str(write) / "store"
+        folder.parent.mkdir()
+        process = multiprocessing.get_context("fork").Process(target=_killed_at_write, args=(folder, settings, write))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        acquisition(folder, settings).run(1, predict)
+        for rest in folder.rglob("*.tmp"):  # what the dead process was writing
+            rest.unlink()
+        assert digest(folder) == digest(tmp_path / "whole")
 
 
 def _on_a_rank(rank, folder, settings):

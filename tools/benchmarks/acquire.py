@@ -1,4 +1,5 @@
-"""Selection of regions for active learning: one partial sort and a sweep, against loops of maxima over the whole map."""
+"""Active learning: selection by one partial sort and a sweep, against loops of maxima over the whole map; scores by running
+sums, against convolutions."""
 
 import argparse
 import math
@@ -8,7 +9,7 @@ import numpy as np
 import torch
 
 from gbw_panoptic.active import select_regions
-from gbw_panoptic.active.scores import ripu_region_score
+from gbw_panoptic.active.scores import region_impurity, ripu_region_score
 
 from .timing import Comparison, compare
 
@@ -36,6 +37,30 @@ def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
             same=_same_scores(score, exact=loop is _argmax),
             goal=goal,
         )
+    for radius, reduction in ((arguments.radius, 1), (32, 4)):
+        size = (height // reduction, width // reduction)
+        yield _compare_impurity(size, radius, arguments)
+
+
+def _compare_impurity(size: tuple[int, int], radius: int, arguments: argparse.Namespace) -> Comparison:
+    probabilities = _probabilities(*size, arguments.seed)
+    return compare(
+        f"Impurity of windows of radius {radius} at {size[0]}x{size[1]}",
+        reference=("convolutions", lambda: _convolved_impurity(probabilities, radius)),
+        ours=lambda: region_impurity(probabilities, radius),
+        arguments=arguments,
+        same=lambda reference, ours: torch.allclose(reference, ours, atol=1e-5, rtol=0),
+    )
+
+
+def _convolved_impurity(probabilities: torch.Tensor, radius: int) -> torch.Tensor:
+    """As defined: the classes' shares of each window by a convolution with ones for each class, zeros beyond the border."""
+    classes, height, width = probabilities.shape
+    one_hot = torch.nn.functional.one_hot(probabilities.argmax(0), classes).permute(2, 0, 1).float()
+    kernel = torch.ones(1, 1, 2 * radius + 1, 2 * radius + 1)
+    counts = torch.nn.functional.conv2d(one_hot[:, None], kernel, padding=radius)[:, 0]
+    shares = counts / torch.nn.functional.conv2d(torch.ones(1, 1, height, width), kernel, padding=radius)[0]
+    return -torch.xlogy(shares, shares).sum(0) / math.log(classes)
 
 
 def _probabilities(height: int, width: int, seed: int, classes: int = 19, coarse: int = 32) -> torch.Tensor:
