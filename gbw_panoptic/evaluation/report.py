@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import UserError
 from ..visualization import plots
 from ..visualization.curves import curves
+from .bought_labels import bought_labels_section
 from .oracle import METRICS, oracle_best, oracle_section
 from .page import Page, class_colors, plain, table, title
 from .results import CURVES, averaged_classes, class_table, headline_task
@@ -50,6 +51,7 @@ def write_report(output_dir: str | Path, *, destination: str | Path | None = Non
         report.confusion,
         report.curves,
         report.weights,
+        report.bought,
         report.oracle,
         report.panels,
     )
@@ -185,6 +187,9 @@ class _Report:
             plot = plots.class_heat_maps([[plots.HeatMap(place, "weight", iterations, names, values)]])
             yield f"### {place}"
             yield self.page.picture(f"weights_{place.replace('/', '_')}.png", plot, f"class weights of {place}")
+
+    def bought(self) -> Iterator[str]:
+        yield from bought_labels_section(self.run, self.page)
 
     def oracle(self) -> Iterator[str]:
         if self.evaluation is None:

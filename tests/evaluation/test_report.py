@@ -160,3 +160,21 @@ def test_absent_classes_have_no_weight_and_the_order_is_the_taxonomys():
     np.testing.assert_array_equal(values, [[2, np.nan, 2], [np.nan, 2, 2]])
     assert class_scalars(lines, "share")["mixed/sem_seg"][1:] == (["building"], [[0.5]])
     assert class_scalars(lines, "gradient") == {} and class_scalars([], "weight") == {}
+
+
+def test_bought_labels_have_a_section(run, no_drawing):
+    assert "Bought labels" not in Path(write_report(run)).read_text()
+    folder = run / "active"
+    (folder / "overlays" / "2").mkdir(parents=True)
+    for name in ("classes.png", "overlays/2/a b.png"):
+        Image.new("RGB", (8, 8)).save(folder / name)
+    entry = {"cost": 30, "pixels": 31, "allowed": 40, "void": 1, "classes": {"road": 30, "rider": 0}, "imbalance": 0.25}
+    rounds = [{"round": number, **entry} for number in (1, 2)]
+    (folder / "manifest.json").write_text(json.dumps({"rounds": rounds}))
+    report = Path(write_report(run))
+    section = report.read_text().split("## Bought labels")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| 2")]
+    assert rows == [["2", "31", "60", "40", "1", "1", "0.250"]]
+    assert {path.name for path in links(report)} >= {"classes.png", "a b.png"}
+    (folder / "manifest.json").write_text("{")
+    assert "Bought labels" not in Path(write_report(run)).read_text()
