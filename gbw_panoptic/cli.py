@@ -6,22 +6,32 @@ from typing import Callable
 
 from tqdm import tqdm
 
-from .errors import EXIT_CODE, UserError
+from .errors import EXIT_CODE, Stopped, explained
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call ``main`` and exit with its status; a :class:`UserError` becomes one sentence on stderr and exit code 2."""
+    """Call ``main`` and exit with its status.
+
+    What :func:`~gbw_panoptic.errors.explained` has a sentence for becomes that sentence on stderr and exit code 2. A command
+    that is asked to stop exits with 128 + the signal's number.
+    """
     try:
         status = main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = EXIT_CODE
+    except Stopped as stop:
+        print(stop, file=sys.stderr)
+        status = stop.status
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         status = 130
+    except Exception as error:
+        sentence = explained(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        status = EXIT_CODE
     sys.exit(status or 0)
 
 

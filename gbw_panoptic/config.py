@@ -31,6 +31,7 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0  # factor of the backbone's learning rate
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # of embeddings and relative position tables (Mask2Former)
+    cfg.SOLVER.CHECKPOINTS_KEPT = 3  # the last so many of every CHECKPOINT_PERIOD iterations, beside the final one; 0 = all
     cfg.SEED = 0  # a run without a seed cannot be repeated
     _add_mask2former_keys(cfg)
     _add_data_keys(cfg)

@@ -1,11 +1,44 @@
-"""The one exception for input that the user can mend."""
+"""Exceptions that end a command with one sentence, and the sentences for failures of the machine."""
+
+import errno
+import re
+
+EXIT_CODE = 2
+#: What a system call answers when a disk, a folder or a device refuses: nothing that a change of our code would mend.
+_MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
+}  # fmt: skip
+_DEAD_WORKER = re.compile(r"DataLoader worker \(pid[^)]*\) ([^.]*)")  # torch's words
 
 
 class UserError(Exception):
     """Bad input: one sentence with what was expected, what was found and what to do.
 
-    Command-line tools print it without a traceback and exit with :data:`EXIT_CODE` (see :func:`gbw_panoptic.cli.main`).
+    Command-line tools print it without a traceback and exit with :data:`EXIT_CODE` (see :func:`gbw_panoptic.cli.run`).
     """
 
 
-EXIT_CODE = 2
+class Stopped(Exception):
+    """The end of a command that was asked to stop: a sentence, and the exit status to end with."""
+
+    def __init__(self, sentence: str, status: int) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def explained(error: BaseException) -> UserError | None:
+    """The sentence for an error whose cause is the user's input or the machine; None for a fault of the program."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        return UserError(
+            f"expected to read and write {error.filename or 'the files of this command'}, found: {error.strerror}; free disk "
+            "space, mend the permissions or choose another folder, then run the command again (a training: with --resume)"
+        )
+    worker = _DEAD_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
+    if worker:
+        return UserError(
+            f"expected the worker processes of the data loader to live, found one that {worker[1].strip()}; look for a lack of "
+            "memory or of space in /dev/shm, lower DATALOADER.NUM_WORKERS, then --resume"
+        )
+    return None

@@ -104,6 +104,8 @@ def _ranges(cfg) -> Iterator[str]:
         ("ADVERSARIAL.LEARNING_RATE", rate, rate > 0, "a number above 0"),
         ("ENTROPY.IMAGE_WISE_RATIO", ratio, 0 <= ratio <= 1, "a share in 0..1"),
         ("SEED", cfg.SEED, cfg.SEED >= 0, "an integer of at least 0 (runs must be repeatable)"),
+        ("SOLVER.CHECKPOINT_PERIOD", cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINT_PERIOD > 0, "at least 1"),
+        ("SOLVER.CHECKPOINTS_KEPT", cfg.SOLVER.CHECKPOINTS_KEPT, cfg.SOLVER.CHECKPOINTS_KEPT >= 0, "at least 0 (all)"),
         ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, cfg.SOLVER.MAX_ITER > 0, "at least 1"),
         ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.IMS_PER_BATCH > 0, "at least 1"),
     ):

@@ -8,7 +8,6 @@ checkpoint these are the first steps of a run, where the teacher knows nothing y
 """
 
 import argparse
-import logging
 import tempfile
 import warnings
 from pathlib import Path
@@ -28,9 +27,10 @@ from gbw_panoptic.data.samplers import RareClassSampler
 from gbw_panoptic.data.segment_targets import SegmentTargets
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.engine.build import build_trainer, resume_or_load
+from gbw_panoptic.engine.logs import quiet_explained_errors
 from gbw_panoptic.engine.recording import RecordedStep, record_steps
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
-from gbw_panoptic.engine.trainer import DomainAdaptationTrainer, QuietUserErrors
+from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.inference.weights import find_run
 from gbw_panoptic.taxonomy import Taxonomy
@@ -42,7 +42,7 @@ from gbw_panoptic.visualization.samples import make_page, sample_cells
 def main() -> None:
     arguments = parse()
     setup_logger(name="gbw_panoptic")
-    logging.getLogger("detectron2.engine.train_loop").addFilter(QuietUserErrors())
+    quiet_explained_errors()
     output = Path(arguments.output)
     if arguments.run:
         arguments.config_file, last = find_run(arguments.run)

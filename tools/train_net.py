@@ -30,9 +30,11 @@ from gbw_panoptic.engine.build import (
     resume_or_load,
 )
 from gbw_panoptic.engine.evaluation import evaluate
+from gbw_panoptic.engine.logs import guarded_log_file, quiet_explained_errors
 from gbw_panoptic.engine.setup import prepare_config
-from gbw_panoptic.engine.trainer import QuietUserErrors
+from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.report import write_report
+from gbw_panoptic.evaluation.run_folder import RunFolder
 from gbw_panoptic.validation import validate
 
 DRY_RUN_ITERATIONS = 2
@@ -41,7 +43,7 @@ DRY_RUN_IMAGES = 2
 
 def main(args: argparse.Namespace) -> None:
     setup_logger(name="gbw_panoptic", distributed_rank=comm.get_rank())
-    logging.getLogger("detectron2.engine.train_loop").addFilter(QuietUserErrors())
+    quiet_explained_errors()
     cfg = prepare_config(args)
     if args.dry_run:
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "dry_run")
@@ -51,7 +53,8 @@ def main(args: argparse.Namespace) -> None:
     if args.resume and not args.eval_only:
         check_resumable(cfg.OUTPUT_DIR)
     cfg.freeze()
-    default_setup(cfg, args)
+    with guarded_log_file():
+        default_setup(cfg, args)
     if args.eval_only:
         models = build_models(cfg)
         load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=args.resume)
@@ -61,12 +64,28 @@ def main(args: argparse.Namespace) -> None:
         resume_or_load(trainer, cfg.MODEL.WEIGHTS, resume=args.resume)
         if args.dry_run:
             return dry_run(cfg, trainer)
-        if trainer.start_iter < cfg.SOLVER.MAX_ITER:
-            trainer.train(trainer.start_iter, cfg.SOLVER.MAX_ITER)
-        else:  # killed after its last step: only the evaluation may be missing
-            evaluate(cfg, models_of(trainer), iteration=trainer.start_iter)
+        train(cfg, trainer)
     if comm.is_main_process():
         print(f"Report: {write_report(cfg.OUTPUT_DIR)}")
+
+
+def train(cfg, trainer) -> None:
+    """Up to SOLVER.MAX_ITER, from wherever the trainer stands."""
+    start, end = trainer.start_iter, cfg.SOLVER.MAX_ITER
+    if start < end:
+        trainer.train(start, end)
+    elif start > end:
+        raise UserError(
+            f"--resume: expected SOLVER.MAX_ITER of at least {start}, the iterations of the checkpoint in {cfg.OUTPUT_DIR}, found "
+            f"{end}; raise it, or take another OUTPUT_DIR."
+        )
+    elif RunFolder.read(cfg.OUTPUT_DIR).is_finished:
+        logging.getLogger("gbw_panoptic").info(
+            "The run in %s has had its %d iterations and their evaluation: only the report is written again. To go on "
+            "training, raise SOLVER.MAX_ITER.", cfg.OUTPUT_DIR, end,
+        )  # fmt: skip
+    else:  # killed after its last step: only the evaluation is missing
+        evaluate(cfg, models_of(trainer), iteration=start)
 
 
 def models_of(trainer) -> dict:

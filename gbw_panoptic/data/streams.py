@@ -1,5 +1,6 @@
 """The samples of one domain by position, and the worker processes that make them."""
 
+import signal
 from typing import Any, Callable, Iterable, NamedTuple, Sequence
 
 import cv2
@@ -9,6 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import UserError
 from .samplers import Draw, Sampler
+
+
+_GRACE_SECONDS = 20  # for which a worker outlives SIGTERM
 
 
 class BadFile(NamedTuple):
@@ -67,3 +71,7 @@ def _start_worker(worker_id: int) -> None:
     # One thread per worker: more would fight for cores, and OpenCV's pool does not survive a fork.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    # Ctrl-C and job schedulers signal all processes of a job, but it is for the main process to end its step and then its
+    # workers. Those that it forgets end on their own, too.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))

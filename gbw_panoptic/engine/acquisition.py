@@ -112,7 +112,7 @@ class AcquisitionHook(HookBase):
         store, start = self.acquisition.store, self.trainer.start_iter
         done = sum(iteration <= start for iteration in self.iterations) if start else 0
         found = len(store.rounds)
-        if found < done or (start == 0 and found):
+        if found < done or (start == 0 and found and not self.trainer.resumed):
             remedy = "resume the run that bought them" if found else "resume with the labels of that run"
             raise UserError(
                 f"expected {done} rounds of bought labels at iteration {start}, found {found} in {store.folder}; {remedy}, or "

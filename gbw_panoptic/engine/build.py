@@ -24,12 +24,13 @@ from .acquisition import AcquisitionHook, build_acquisition, build_label_store, 
 from .acquisition_pictures import build_round_pictures
 from .checkpoint import SafeCheckpointer
 from .evaluation import evaluate
-from .hooks import ClassWeightLogger, DiscriminatorMonitor
+from .hooks import ClassWeightLogger, DiscriminatorMonitor, LearningRate
+from .saving import CheckpointSaver, StopSignals, StopTraining
 from .self_training import build_self_training
 from .solver import build_optimizer
 from .strategies import build_active_training, build_adversarial_alignment, build_entropy_minimization
 from .trainer import DomainAdaptationTrainer
-from .writers import build_writers
+from .writers import Writers, build_writers
 
 #: Columns that a class-weight heat map can show; longer runs log their class weights less often.
 _WEIGHT_RECORDS = 200
@@ -157,11 +158,11 @@ def load_for_evaluation(models: dict[str, nn.Module], weights: str, output_dir: 
     others = {name: model for name, model in models.items() if name != "student"}
     checkpointer = SafeCheckpointer(models["student"], output_dir, **others)
     if resume:
-        check_resumable(output_dir)
         weights = checkpointer.get_checkpoint_file()
     if not weights:
         raise UserError(
-            "--eval-only: expected a checkpoint in MODEL.WEIGHTS, found none; name one, or give --resume for OUTPUT_DIR's last."
+            "--eval-only: expected a checkpoint in MODEL.WEIGHTS (with --resume: in OUTPUT_DIR), found none; name one, or give "
+            "--resume for OUTPUT_DIR's last."
         )
     checkpointer.load(weights)
     for name in set(models) - {"student"} - checkpointer.contents:
@@ -174,47 +175,73 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
     period = max(_LOG_PERIOD, cfg.SOLVER.MAX_ITER // _WEIGHT_RECORDS)
     result = [
         hooks.IterationTimer(),
-        hooks.LRScheduler(optimizer, build_lr_scheduler(cfg, optimizer)),
+        LearningRate(optimizer, build_lr_scheduler(cfg, optimizer)),
         ClassWeightLogger(trainer.model, trainer.strategy, names, period=period),
     ]
     if isinstance(trainer.strategy, AdversarialAlignment):
         result.append(DiscriminatorMonitor(period=_MONITOR_WINDOW, window=_MONITOR_WINDOW))
+    saver = None
     if comm.is_main_process():
         # before evaluation: a crash there costs no training
-        result.append(hooks.PeriodicCheckpointer(trainer.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, max_to_keep=3))
-    result.append(hooks.EvalHook(cfg.TEST.EVAL_PERIOD, lambda: evaluate(cfg, models, iteration=trainer.iter)))
+        saver = CheckpointSaver(
+            trainer.checkpointer, period=cfg.SOLVER.CHECKPOINT_PERIOD, keep=cfg.SOLVER.CHECKPOINTS_KEPT
+        )
+        result.append(saver)
+    stop = StopSignals(saver)
+
+    def evaluate_models() -> dict:
+        return {} if stop.agreed else evaluate(cfg, models, iteration=trainer.iter)
+
+    result += [stop, hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate_models)]
     if comm.is_main_process():
         writers = build_writers(cfg)
         result += [writer for writer in writers if isinstance(writer, HookBase)]
-        result.append(hooks.PeriodicWriter(writers, period=_LOG_PERIOD))
-    return result
+        result.append(Writers(writers, period=_LOG_PERIOD))
+    return [*result, StopTraining(stop)]
 
 
 def check_resumable(output_dir: str) -> None:
-    """
+    """A run can be resumed from the moment on when it has a metrics.json: before its first checkpoint, from the beginning.
+
     Raises:
-        UserError: there is nothing to resume.
+        UserError: no run has begun there.
     """
-    if not os.path.isfile(os.path.join(output_dir, "last_checkpoint")):
+    if not any(os.path.isfile(os.path.join(output_dir, name)) for name in ("last_checkpoint", "metrics.json")):
         raise UserError(
-            f"--resume: expected a checkpoint in {output_dir}, found none; drop --resume or give the OUTPUT_DIR of the run to "
-            "be continued."
+            f"--resume: expected a checkpoint in {output_dir}, found none, nor a run that has begun; drop --resume or give the "
+            "OUTPUT_DIR of the run to be continued."
         )
 
 
 def resume_or_load(trainer: DomainAdaptationTrainer, weights: str, *, resume: bool) -> None:
-    """Resume from OUTPUT_DIR's last checkpoint, or start from ``weights`` (empty: from random initialisation)."""
+    """Resume from OUTPUT_DIR's last checkpoint, or start from ``weights`` (empty: from random initialisation).
+
+    Raises:
+        UserError: the checkpoint does not fit to the configuration. Whether there is a run to be resumed is for
+            :func:`check_resumable` to say, before a trainer is built.
+    """
     checkpointer, logger = trainer.checkpointer, logging.getLogger("gbw_panoptic")
     if not resume:
         checkpointer.resume_or_load(weights, resume=False)
         return
-    check_resumable(checkpointer.save_dir)
+    trainer.resumed = True
+    if not checkpointer.has_checkpoint():
+        logger.warning("The run in %s has no checkpoint yet: it begins again.", checkpointer.save_dir)
+        checkpointer.resume_or_load(weights, resume=False)
+        return
     if weights:
         logger.warning("Resuming from %s: MODEL.WEIGHTS %s is ignored.", checkpointer.get_checkpoint_file(), weights)
-    checkpointer.resume_or_load("", resume=True)
-    missing = sorted(set(checkpointer.checkpointables) - checkpointer.contents)
-    if missing:
+    try:
+        checkpointer.resume_or_load("", resume=True)
+        missing = sorted(set(checkpointer.checkpointables) - checkpointer.contents)
+        expected, found = ", ".join(missing), "none" if missing else ""
+    except (RuntimeError, ValueError, KeyError) as error:  # states of other shapes or names
+        expected, found = "the states of this configuration", " ".join(str(error).split("\n\t")[:2]).rstrip(".")
+    if not found and checkpointer.misfits:
+        count = len(checkpointer.misfits)
+        expected, found = "the model of this configuration", f"another {checkpointer.misfits[0]} ({count} in all)"
+    if found:
         raise UserError(
-            f"--resume: expected a checkpoint with {', '.join(missing)}, found none in {checkpointer.get_checkpoint_file()}, of "
-            "a run with other settings; resume with that run's, or start anew with it as MODEL.WEIGHTS."
+            f"--resume: expected a checkpoint with {expected}, found {found} in {checkpointer.get_checkpoint_file()}, of a run "
+            "with other settings or of an older version; resume with that run's, or start anew with it as MODEL.WEIGHTS."
         )

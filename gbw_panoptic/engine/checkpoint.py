@@ -18,9 +18,11 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     Attributes:
         contents: top-level keys of the file that was loaded last.
+        misfits: names of the model's tensors that it lacked, had beside them, or had in another shape.
     """
 
     contents: frozenset[str] = frozenset()
+    misfits: tuple[str, ...] = ()
 
     def save(self, name: str, **kwargs) -> None:
         if not self.save_dir or not self.save_to_disk:
@@ -45,11 +47,12 @@ class SafeCheckpointer(DetectionCheckpointer):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            _sync_folder(self.save_dir)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
             if os.path.exists(temporary):
                 os.remove(temporary)
             raise UserError(
-                f"Expected to write {path}, found: {str(error).splitlines()[0]}; free disk space or mend the folder's "
+                f"Expected to write {path}, found: {_reason(error)}; free disk space or mend the folder's "
                 "permissions, then --resume (earlier checkpoints are whole)."
             ) from error
 
@@ -63,6 +66,29 @@ class SafeCheckpointer(DetectionCheckpointer):
         data["model"] = fit_published(data["model"], self.model, filename)
         self.contents = frozenset(data)
         return data
+
+    def _load_model(self, checkpoint: dict):
+        result = super()._load_model(checkpoint)
+        shapes = [name for name, *_ in result.incorrect_shapes]
+        self.misfits = (*result.missing_keys, *result.unexpected_keys, *shapes)
+        return result
+
+
+def _reason(error: BaseException) -> str:
+    """torch's own words say nothing of the disk, but what it failed at is behind them."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__context__
+    return str(error).splitlines()[0] if cause is None else cause.strerror or str(cause)
+
+
+def _sync_folder(path: str) -> None:
+    """A new name is on the disk only when its folder is."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def read_checkpoint(filename: str) -> dict:

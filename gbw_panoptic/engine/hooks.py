@@ -6,11 +6,28 @@ import os
 
 from torch import nn
 
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 
 from ..adaptation import Strategy
 from ..adaptation.teacher import unwrapped
 from ..weighting import BRANCHES, ClassWeighting, GradientBasedWeighting
+
+
+class LearningRate(hooks.LRScheduler):
+    """The learning rate as a function of the iteration and the configuration alone.
+
+    Detectron2 keeps the scheduler's state in the checkpoint, and with it the old end of the schedule: a resumed run with
+    another SOLVER.MAX_ITER would leave its domain.
+    """
+
+    def before_train(self) -> None:
+        super().before_train()
+        self.scheduler.last_epoch = self.trainer.start_iter  # "epochs" of these schedulers are iterations
+        for group, rate in zip(self._optimizer.param_groups, self.scheduler.get_lr(), strict=True):
+            group["lr"] = rate
+
+    def state_dict(self) -> dict:
+        return {}
 
 
 class ClassWeightLogger(HookBase):

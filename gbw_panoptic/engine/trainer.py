@@ -1,7 +1,6 @@
 """One short step; everything else is a hook."""
 
 import json
-import logging
 import os
 import time
 from typing import Callable
@@ -54,6 +53,7 @@ class DomainAdaptationTrainer(TrainerBase):
         self.amp = amp
         self.output_dir = output_dir
         self.source_style = source_style
+        self.resumed = False  # whether it continues what OUTPUT_DIR holds, be it from the beginning
         self._batches = None
 
     def run_step(self) -> None:
@@ -76,20 +76,27 @@ class DomainAdaptationTrainer(TrainerBase):
         self.strategy.after_step(self.iter)
 
     def before_train(self) -> None:
-        if self.start_iter > 0 and comm.is_main_process():  # what came after the checkpoint is written again
+        if self.resumed and comm.is_main_process():  # what came after the checkpoint is written again
             truncate_metrics(os.path.join(self.output_dir, "metrics.json"), self.start_iter - 1)
         self.restart_loader()
         super().before_train()
+
+    def after_train(self) -> None:
+        if self._batches is not None:
+            self._batches.close()  # left to the garbage collector, every worker takes five seconds to end
+        super().after_train()
 
     def restart_loader(self) -> None:
         """Forget what was prefetched: the next batch is made anew, with what files say by then."""
         self._batches = iter(self.loader)
 
     def _check_and_log(self, losses: dict[str, Tensor], batch: DomainBatch, data_time: float) -> None:
-        """Stop before the update when a loss is not finite. The one host synchronisation of the step."""
-        named = {**losses, **self.strategy.health}
+        """Stop before the update when a loss or a gradient is not finite. The one host synchronisation of the step."""
+        named = {**losses, **self.strategy.health, "gradient_norm": gradient_norm(self.model)}
         values = dict(zip(named, torch.stack([value.float() for value in named.values()]).tolist()))
+        gradients = [name for name in values if name.endswith("gradient_norm")]
         bad = [name for name in losses if not np.isfinite(values[name])]
+        bad = bad or [name for name in gradients if not np.isfinite(values[name])]  # the latter follow from the former
         gathered = comm.gather((values, bad, data_time))
         if any(rank_bad for rank_bad in comm.all_gather(bad)):
             self._stop(bad, values, batch)
@@ -112,7 +119,7 @@ class DomainAdaptationTrainer(TrainerBase):
         with open(path, "w") as file:
             json.dump(report, file, indent=2)
         raise UserError(
-            f"Expected finite losses, found a non-finite value in {', '.join(bad) or 'another rank'} at iteration "
+            f"Expected finite losses and gradients, found a non-finite value in {', '.join(bad) or 'another rank'} at iteration "
             f"{self.iter}; nothing was updated: see {path}, lower SOLVER.BASE_LR, or resume from the last checkpoint."
         )
 
@@ -142,8 +149,7 @@ def seed_step(seed: int, iteration: int) -> None:
     torch.manual_seed(int(state >> np.uint64(1)))
 
 
-class QuietUserErrors(logging.Filter):
-    """Detectron2's training loop logs every exception with its traceback; a user's error needs its sentence only."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and record.exc_info[0] and issubclass(record.exc_info[0], UserError))
+def gradient_norm(model: nn.Module) -> Tensor:
+    """Euclidean norm of all gradients, not finite if one of them is not."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    return torch.stack(torch._foreach_norm(gradients)).float().norm()

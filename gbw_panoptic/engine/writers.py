@@ -1,11 +1,13 @@
 """Where a run's numbers go: terminal, metrics.json and TensorBoard always, Weights & Biases where it is asked for."""
 
 import os
+import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import yaml
 
-from detectron2.engine import HookBase
+from detectron2.engine import HookBase, hooks
 from detectron2.engine.defaults import default_writers
 from detectron2.utils.events import EventWriter, get_event_storage
 
@@ -21,6 +23,16 @@ def build_writers(cfg) -> list[EventWriter]:
         config = yaml.safe_load(cfg.dump())
         writers.append(WandbWriter(project=cfg.TRACKING.PROJECT, output_dir=cfg.OUTPUT_DIR, config=config))
     return writers
+
+
+class Writers(hooks.PeriodicWriter):
+    """Detectron2's hook; at the end of a training that failed it writes what it can and does not hide the failure."""
+
+    def after_train(self) -> None:
+        failed = sys.exc_info()[0] is not None
+        for action in [action for writer in self._writers for action in (writer.write, writer.close)]:
+            with suppress(Exception) if failed else nullcontext():
+                action()
 
 
 class WandbWriter(HookBase, EventWriter):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from test_training import FAST, metrics, states, train
+from tiny_runs import TINY
 
 from gbw_panoptic.active.label_store import NOT_BOUGHT
 from gbw_panoptic.data import loader
@@ -12,7 +13,8 @@ from gbw_panoptic.engine.build import build_models
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.validation import validate
 
-SHORT = (*FAST, "ACTIVE.NUM_OVERLAYS", 1, "SOLVER.MAX_ITER", 4, "ACTIVE.ITERATIONS", "(1, 3)", "SOLVER.CHECKPOINT_PERIOD", 2,
+SHORT = (*FAST, *TINY, "INPUT.CROP.SIZE", "(64, 128)", "ACTIVE.NUM_OVERLAYS", 1, "SOLVER.MAX_ITER", 4,
+         "ACTIVE.ITERATIONS", "(1, 3)", "SOLVER.CHECKPOINT_PERIOD", 2,
          "INPUT.MIN_SIZE_TEST", 32, "INPUT.MAX_SIZE_TEST", 64)  # fmt: skip
 GBW = ("WEIGHTING.SEMANTIC", "gbw", "WEIGHTING.CENTER", "gbw", "WEIGHTING.OFFSET", "gbw")
 SELF_TRAINING = ("ACTIVE.SELF_TRAINING", True, "SELF_TRAINING.MASKED.ENABLED", True, "SELF_TRAINING.MASKED.BLOCK_SIZE", 16,
@@ -37,7 +39,7 @@ def labels_of(cfg):
     "name, switches",
     [
         ("active_ripu", ()),
-        pytest.param("active_cbda", (), marks=pytest.mark.slow),
+        ("active_cbda", ()),
         pytest.param("active_ripu", SELF_TRAINING, marks=pytest.mark.slow),
         pytest.param("active_cbda", (*SELF_TRAINING, *PANOPTIC), marks=pytest.mark.slow),
     ],

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from test_training import FAST, metrics, train
+from tiny_runs import TINY, flat
 
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.hooks import DiscriminatorMonitor, discriminator_state
@@ -16,18 +17,9 @@ ALL = ("MODEL.AUXILIARY_HEAD.ENABLED", True, "MODEL.AUXILIARY_HEAD.IN_FEATURE", 
        "ADVERSARIAL.ALIGN_INSTANCES", True)  # fmt: skip
 
 
-def flat(value, name=""):
-    """Every tensor and number of a nested state."""
-    if isinstance(value, dict):
-        return {k: v for key, part in value.items() for k, v in flat(part, f"{name}.{key}").items()}
-    if isinstance(value, (list, tuple)):
-        return flat(dict(enumerate(value)), name)
-    return {name: torch.as_tensor(value)} if isinstance(value, (int, float, torch.Tensor)) else {}
-
-
 @pytest.mark.parametrize("name", ["adversarial_gbw", "entropy_gbw"])
 def test_resume_is_exact(make_cfg, tmp_path, name):
-    options = (*FAST, *ALL, "SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 3)
+    options = (*FAST, *TINY, *ALL, "SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 3)
     whole = train(make_cfg(f"quick/{name}.yaml", *options, "OUTPUT_DIR", tmp_path / "whole"))
     cut = make_cfg(f"quick/{name}.yaml", *options, "OUTPUT_DIR", tmp_path / "cut")
     train(cut, stop_at=3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torchvision
 
-from gbw_panoptic.engine.build import build_models, build_trainer, load_for_evaluation, resume_or_load
+from gbw_panoptic.engine.build import build_models, build_trainer, check_resumable, load_for_evaluation, resume_or_load
 from gbw_panoptic.engine.checkpoint import SafeCheckpointer
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.modeling.backbones.public_names import detectron2_resnet_state
@@ -54,10 +54,13 @@ def test_a_failed_write_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model_a.pth"]
 
 
-def test_resume_with_nothing_to_resume_is_an_error(make_cfg):
+def test_a_run_can_be_resumed_from_its_first_moment_on(make_cfg, tmp_path):
+    with pytest.raises(UserError, match="--resume: expected a checkpoint.*found none, nor a run that has begun"):
+        check_resumable(str(tmp_path / "run"))
     trainer = build_trainer(make_cfg("quick/source_only.yaml", "DATASETS.TEST", "()"))
-    with pytest.raises(UserError, match="--resume: expected a checkpoint.*found none"):
-        resume_or_load(trainer, "", resume=True)
+    check_resumable(str(tmp_path / "run"))
+    resume_or_load(trainer, "", resume=True)
+    assert trainer.resumed and trainer.start_iter == 0
 
 
 def test_torchvision_names_fit_detectron2(make_cfg, tmp_path):

@@ -6,6 +6,8 @@ import shutil
 import pytest
 import torch
 
+from tiny_runs import TINY
+
 from gbw_panoptic.data import register_all
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.build import resume_or_load
@@ -54,7 +56,7 @@ def states(trainer):
     ids=["source", "gbw", "all"],
 )
 def test_ten_iterations_equal_five_and_resume_five(make_cfg, tmp_path, name, switches, workers):
-    options = (*FAST, "DATALOADER.NUM_WORKERS", workers, *switches)
+    options = (*FAST, *TINY, "INPUT.CROP.SIZE", "(64, 128)", "DATALOADER.NUM_WORKERS", workers, *switches)
     whole = train(make_cfg(f"quick/{name}.yaml", *options, "OUTPUT_DIR", tmp_path / "whole"))
     cut = make_cfg(f"quick/{name}.yaml", *options, "OUTPUT_DIR", tmp_path / "cut")
     train(cut, stop_at=5)
@@ -92,8 +94,8 @@ def test_training_reads_no_target_label(own_streets, make_cfg, tmp_path):
 
 
 def test_instance_losses_on_the_target_change_the_instance_heads_only_through_their_losses(make_cfg):
-    off = train(make_cfg("quick/self_training.yaml", *FAST, "SOLVER.MAX_ITER", 2))
-    on = make_cfg("quick/self_training.yaml", *FAST, "SOLVER.MAX_ITER", 2, "SELF_TRAINING.INSTANCE_LOSSES", True,
+    off = train(make_cfg("quick/self_training.yaml", *FAST, *TINY, "SOLVER.MAX_ITER", 2))
+    on = make_cfg("quick/self_training.yaml", *FAST, *TINY, "SOLVER.MAX_ITER", 2, "SELF_TRAINING.INSTANCE_LOSSES", True,
                   "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", -1.0)  # fmt: skip
     first, second = states(off), states(train(on))
     assert any(not torch.equal(first[k], second[k]) for k in first if "ins_embed_head" in k)
@@ -140,7 +142,7 @@ def trainer_folder(trainer):
 
 @pytest.mark.parametrize("bad", ["mixed/loss_center", "masked/loss_sem_seg", "source/loss_feature_distance"])
 def test_a_nan_stops_before_the_update_and_is_reported(make_cfg, tmp_path, bad):
-    trainer = build_trainer(make_cfg("quick/self_training_gbw.yaml", *FAST, *ALL, "SOLVER.MAX_ITER", 4))
+    trainer = build_trainer(make_cfg("quick/self_training_gbw.yaml", *FAST, *TINY, *ALL, "SOLVER.MAX_ITER", 4))
     before = {}
     terms = trainer.strategy.terms
 
@@ -157,6 +159,19 @@ def test_a_nan_stops_before_the_update_and_is_reported(make_cfg, tmp_path, bad):
     assert len(report["source_files"]) == len(report["target_files"]) == 1
     parameters = dict(trainer.model.named_parameters())
     assert all(torch.equal(before[name], parameters[name]) for name in parameters)
+
+
+@pytest.mark.parametrize("name, part", [("source_only", "gradient_norm"), ("adversarial_gbw", "discriminator/gradient_norm")])
+def test_a_gradient_that_is_not_finite_stops_before_the_update(make_cfg, name, part):
+    """Where all losses are finite: of the model, and of the discriminators beside it."""
+    trainer = build_trainer(make_cfg(f"quick/{name}.yaml", *FAST, *TINY, "SOLVER.MAX_ITER", 2))
+    module = trainer.strategy.modules["discriminators"] if "discriminator" in part else trainer.model
+    parameter = next(p for p in module.parameters() if p.requires_grad)
+    parameter.register_hook(lambda gradient: gradient * float("inf"))
+    before = parameter.detach().clone()
+    with pytest.raises(UserError, match=f"found a non-finite value in {part} at iteration 0; nothing was updated"):
+        trainer.train(0, 2)
+    assert torch.equal(parameter, before)
 
 
 def test_weights_are_in_the_log_for_every_class_branch_and_head(make_cfg, tmp_path):
