@@ -8,7 +8,7 @@ EXIT_CODE = 2
 _MACHINE = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
 }  # fmt: skip
-_DEAD_WORKER = re.compile(r"DataLoader worker \(pid[^)]*\) ([^.]*)")  # torch's words
+_DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) ([^.]*)")  # torch's words
 
 
 class UserError(Exception):
@@ -36,9 +36,12 @@ def explained(error: BaseException) -> UserError | None:
             "space, mend the permissions or choose another folder, then run the command again (a training: with --resume)"
         )
     worker = _DEAD_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
-    if worker:
-        return UserError(
-            f"expected the worker processes of the data loader to live, found one that {worker[1].strip()}; look for a lack of "
-            "memory or of space in /dev/shm, lower DATALOADER.NUM_WORKERS, then --resume"
-        )
-    return None
+    return dead_worker(worker[1].strip()) if worker else None
+
+
+def dead_worker(found: str) -> UserError:
+    """The sentence for a process of the data loader that has ended; ``found``: what it did or does."""
+    return UserError(
+        f"expected the worker processes of the data loader to live, found one that {found}; look for a lack of memory or of "
+        "space in /dev/shm, lower DATALOADER.NUM_WORKERS, then --resume"
+    )

@@ -57,6 +57,11 @@ def train(config: str, seed: int, output: Path, arguments: argparse.Namespace) -
         return "kept"
     options = ["SEED", str(seed), *arguments.opts]
     run_training(folder, f"{arguments.folder}/{config}.yaml", options, root=arguments.root, jobs=arguments.jobs)
+    if not headline(folder, arguments.model):
+        raise UserError(
+            f"Expected the run in {folder} to leave an evaluation of its last iteration, found none; see DATASETS.TEST and TEST.* "
+            "of its configuration."
+        )
     return "trained"
 
 

@@ -123,9 +123,28 @@ class LabelStore:
             ) from None
 
     def picks(self, number: int, image_id: str) -> Tensor | None:
-        """int64 [K, 2] of an image in a round; None where it has not been decided on."""
+        """int64 [K, 2] of an image in a round; None where it has not been decided on.
+
+        Raises:
+            UserError: the file is damaged, or would have to be executed to be read.
+        """
         path = self._picks_path(number, image_id)
-        return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.int64)) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            picks = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            found = " ".join(str(error).split())
+            raise UserError(
+                f"expected the picks of a round in {path}, found a file that cannot be read ({found}); nothing was executed: "
+                "restore it, or take another folder for the labels"
+            ) from None
+        if not isinstance(picks, np.ndarray) or picks.dtype != np.int32 or picks.shape[1:] != (2,):
+            raise UserError(
+                f"expected int32 rows and columns in {path}, found something else; restore it, or take another folder for "
+                "the labels"
+            )
+        return torch.from_numpy(picks.astype(np.int64))
 
     def plan(self, number: int, image_id: str, picks: Tensor) -> None:
         """Write down what is to be bought."""

@@ -1,14 +1,14 @@
 """The samples of one domain by position, and the worker processes that make them."""
 
 import signal
-from typing import Any, Callable, Iterable, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
 import cv2
 import torch
 from detectron2.data.common import DatasetFromList
 from torch.utils.data import DataLoader, Dataset
 
-from ..errors import UserError
+from ..errors import UserError, dead_worker
 from .samplers import Draw, Sampler
 
 
@@ -49,9 +49,13 @@ class SampleStream:
         return None, bad
 
 
-def data_loader(dataset: Dataset, indices: Iterable[int], num_workers: int) -> DataLoader:
-    """Items of ``dataset`` as they are, in the order of ``indices``, by ``num_workers`` processes (0: this one)."""
-    return DataLoader(
+def data_loader(dataset: Dataset, indices: Iterable[int], num_workers: int) -> Iterator[Any]:
+    """Items of ``dataset`` as they are, in the order of ``indices``, by ``num_workers`` processes (0: this one).
+
+    Raises:
+        UserError: a worker died while it handed an item over (torch's RuntimeError says so at other times).
+    """
+    loader = DataLoader(
         dataset,
         batch_size=None,
         sampler=indices,
@@ -61,6 +65,10 @@ def data_loader(dataset: Dataset, indices: Iterable[int], num_workers: int) -> D
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else the seeds of the workers, which nothing uses, cost a global random number
     )
+    try:
+        yield from loader
+    except (ConnectionError, EOFError) as error:
+        raise dead_worker(f"hung up ({type(error).__name__})") from error
 
 
 def _unchanged(item: Any) -> Any:

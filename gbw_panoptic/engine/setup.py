@@ -12,7 +12,9 @@ import yaml
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils import comm
+from fvcore.common.config import BASE_KEY
 
+from .. import files
 from ..config import add_gbw_panoptic_config
 from ..data import register_all
 from ..errors import UserError
@@ -30,6 +32,7 @@ def load_config(config_file: str, opts: list[str]) -> CfgNode:
     if config_file:
         if not os.path.isfile(config_file):
             raise UserError(f"--config-file: expected a YAML file, found nothing at {config_file}; see {_known_configs()}.")
+        _check_file(config_file)
         _explain(config_file, cfg, lambda: cfg.merge_from_file(config_file, allow_unsafe=False))
     _explain("the command line", cfg, lambda: cfg.merge_from_list(opts))
     return cfg
@@ -73,6 +76,20 @@ def _check_options(opts: list[str]) -> None:
         )
 
 
+def _check_file(path: str, derived: tuple[str, ...] = ()) -> None:
+    """The file and its ``_BASE_`` files are local YAML of plain values: nothing is executed, nothing is downloaded."""
+    if path in derived:
+        raise UserError(f"expected _BASE_ files that end, found a circle at {path}; correct one of {', '.join(derived)}")
+    content = files.read_yaml(path)
+    if not isinstance(content, dict):
+        raise UserError(f"expected sections and keys in {path}, found {type(content).__name__}; give a configuration file")
+    bases = content.get(BASE_KEY, [])
+    for base in bases if isinstance(bases, list) else [bases]:
+        if not isinstance(base, str) or "://" in base:
+            raise UserError(f"expected a local file as {BASE_KEY} of {path}, found {base!r}; name a file beside it")
+        _check_file(os.path.join(os.path.dirname(path), os.path.expanduser(base)), (*derived, path))
+
+
 def _explain(where: str, cfg: CfgNode, merge) -> None:
     try:
         merge()
@@ -84,7 +101,7 @@ def _explain(where: str, cfg: CfgNode, merge) -> None:
         close = difflib.get_close_matches(unknown[1], list(_keys(cfg)), n=1, cutoff=0.5)
         remedy = f"did you mean {close[0]}?" if close else "see gbw_panoptic/config.py for ours and Detectron2's defaults."
         raise UserError(f"Expected known configuration keys in {where}, found '{unknown[1]}'; {remedy}") from error
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, TypeError, AttributeError, IndexError, RecursionError, yaml.YAMLError) as error:
         first = " ".join(str(error).split())
         raise UserError(f"Expected values of each key's own type in {where}, found: {first}; correct the value.") from error
 

@@ -13,8 +13,7 @@ from gbw_panoptic.engine.build import build_models
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.validation import validate
 
-SHORT = (*FAST, *TINY, "INPUT.CROP.SIZE", "(64, 128)", "ACTIVE.NUM_OVERLAYS", 1, "SOLVER.MAX_ITER", 4,
-         "ACTIVE.ITERATIONS", "(1, 3)", "SOLVER.CHECKPOINT_PERIOD", 2,
+SHORT = (*FAST, "ACTIVE.NUM_OVERLAYS", 1, "SOLVER.MAX_ITER", 4, "ACTIVE.ITERATIONS", "(1, 3)", "SOLVER.CHECKPOINT_PERIOD", 2,
          "INPUT.MIN_SIZE_TEST", 32, "INPUT.MAX_SIZE_TEST", 64)  # fmt: skip
 GBW = ("WEIGHTING.SEMANTIC", "gbw", "WEIGHTING.CENTER", "gbw", "WEIGHTING.OFFSET", "gbw")
 SELF_TRAINING = ("ACTIVE.SELF_TRAINING", True, "SELF_TRAINING.MASKED.ENABLED", True, "SELF_TRAINING.MASKED.BLOCK_SIZE", 16,
@@ -47,7 +46,7 @@ def labels_of(cfg):
 )
 def test_resume_is_exact_also_from_before_a_round(make_cfg, tmp_path, name, switches):
     """Resumed from the checkpoint of 2 after round 2, which came after 3: it is taken back and bought again."""
-    opts = (*SHORT, *GBW, *switches)
+    opts = (*SHORT, *TINY, "INPUT.CROP.SIZE", "(64, 128)", *GBW, *switches)
     whole = make_cfg(f"quick/{name}.yaml", *opts, "OUTPUT_DIR", tmp_path / "whole")
     cut = make_cfg(f"quick/{name}.yaml", *opts, "OUTPUT_DIR", tmp_path / "cut")
     expected = train(whole)

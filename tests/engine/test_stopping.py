@@ -1,0 +1,133 @@
+"""A training that is stopped, resumed, extended or finished: by signals, other settings, other ends."""
+
+import json
+import signal
+from types import SimpleNamespace
+
+import pytest
+import torch
+import train_net
+from detectron2.engine import HookBase
+from detectron2.projects.deeplab import build_lr_scheduler
+from tiny_runs import TINY, assert_same_state
+
+from gbw_panoptic import cli
+from gbw_panoptic.engine import build_trainer
+from gbw_panoptic.engine.build import resume_or_load
+from gbw_panoptic.engine.checkpoint import SafeCheckpointer, read_checkpoint
+from gbw_panoptic.engine.saving import CheckpointSaver
+from gbw_panoptic.errors import Stopped, UserError
+
+OPTIONS = (*TINY, "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 100)
+
+
+class Signal(HookBase):
+    """Sends this process a signal within a step."""
+
+    def __init__(self, number: int, iteration: int) -> None:
+        self.number, self.iteration = number, iteration
+
+    def after_step(self) -> None:
+        if self.trainer.iter == self.iteration:
+            signal.raise_signal(self.number)
+
+
+def train(cfg, *first_hooks, resume=False):
+    trainer = build_trainer(cfg)
+    resume_or_load(trainer, "", resume=resume)
+    trainer.register_hooks(first_hooks)
+    trainer._hooks = [*first_hooks, *[hook for hook in trainer._hooks if hook not in first_hooks]]
+    train_net.train(cfg, trainer)
+    return trainer
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_the_step_and_a_resume_goes_on_from_it(make_cfg, tmp_path, capsys, number, status):
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    train(make_cfg("quick/source_only.yaml", *OPTIONS, "OUTPUT_DIR", tmp_path / "whole"))
+    cut = make_cfg("quick/source_only.yaml", *OPTIONS, "OUTPUT_DIR", tmp_path / "cut")
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: train(cut, Signal(number, 1)) and None)
+    assert stop.value.code == status
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"stopped by {number.name} after iteration 1, with a checkpoint of it; run the same command with")
+    assert (tmp_path / "cut" / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+    train(cut, resume=True)
+    assert_same_state(*(read_checkpoint(str(tmp_path / run / "model_final.pth")) for run in ("whole", "cut")))
+
+
+def test_a_signal_in_the_last_step_leaves_the_evaluation_to_the_resume(make_cfg, tmp_path, monkeypatch):
+    cfg, evaluated = make_cfg("quick/source_only.yaml", *OPTIONS), []
+    monkeypatch.setattr("gbw_panoptic.engine.build.evaluate", lambda *a, **k: evaluated.append("in training"))
+    monkeypatch.setattr(train_net, "evaluate", lambda *a, **k: evaluated.append("after it"))
+    with pytest.raises(Stopped):
+        train(cfg, Signal(signal.SIGTERM, 3))
+    assert not evaluated and (tmp_path / "run" / "model_final.pth").is_file()
+    assert train(cfg, resume=True).start_iter == 4 and evaluated == ["after it"]
+
+
+def test_a_second_signal_is_obeyed_at_once(make_cfg):
+    with pytest.raises(KeyboardInterrupt):
+        train(make_cfg("quick/source_only.yaml", *OPTIONS), Signal(signal.SIGINT, 1), Signal(signal.SIGINT, 1))
+
+
+def test_a_resume_with_another_end_follows_that_schedule(make_cfg, tmp_path, caplog):
+    options = [*OPTIONS, "SOLVER.WARMUP_ITERS", 0]
+    train(make_cfg("quick/source_only.yaml", *options))
+    longer = make_cfg("quick/source_only.yaml", *options, "SOLVER.MAX_ITER", 6)
+    trainer = train(longer, resume=True)
+    assert trainer.start_iter == 4 and trainer.iter == 6
+    schedule = build_lr_scheduler(longer, torch.optim.SGD([torch.zeros(1)], lr=longer.SOLVER.BASE_LR))
+    schedule.last_epoch = 5
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.json").read_text().splitlines()]
+    logged = {line["iteration"]: line["lr"] for line in lines if "lr" in line}
+    assert logged[5] == schedule.get_lr()[0] > 0
+    with pytest.raises(UserError, match="expected SOLVER.MAX_ITER of at least 6, the iterations .*found 5"):
+        train(make_cfg("quick/source_only.yaml", *options, "SOLVER.MAX_ITER", 5), resume=True)
+
+
+def test_a_finished_run_says_so(make_cfg, caplog, monkeypatch):
+    cfg = make_cfg("quick/source_only.yaml", *OPTIONS)
+    monkeypatch.setattr(train_net.RunFolder, "read", lambda folder: SimpleNamespace(is_finished=True))
+    monkeypatch.setattr(train_net.logging.getLogger("gbw_panoptic"), "propagate", True)
+    trainer = SimpleNamespace(start_iter=4)
+    with caplog.at_level("INFO", logger="gbw_panoptic"):
+        train_net.train(cfg, trainer)
+    assert "has had its 4 iterations and their evaluation" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "config, switch, words",
+    [
+        ("source_only", ("WEIGHTING.SEMANTIC", "gbw"), "expected a checkpoint with the model of this configuration, found another"),
+        ("source_only", ("MODEL.SEM_SEG_HEAD.HEAD_CHANNELS", 16), "expected a checkpoint with the model of this configuration, found another"),
+        ("source_only", ("SOLVER.OPTIMIZER", "SGD"), None),  # states of parameters are by position: torch takes them
+        ("adversarial_gbw", ("WEIGHTING.TARGET", "none"), "expected a checkpoint with the states of this configuration, found"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_one_sentence(make_cfg, config, switch, words):
+    build_trainer(make_cfg(f"quick/{config}.yaml", *OPTIONS)).checkpointer.save("model_0000001")
+    other = build_trainer(make_cfg(f"quick/{config}.yaml", *OPTIONS, *switch))
+    if words is None:
+        resume_or_load(other, "", resume=True)
+        assert other.start_iter == 1
+        return
+    with pytest.raises(UserError, match=f"--resume: {words}.*start anew with it as MODEL.WEIGHTS") as error:
+        resume_or_load(other, "", resume=True)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("keep, left", [(2, [5, 7]), (0, [1, 3, 5, 7])])
+def test_the_last_checkpoints_stay_over_resumes(tmp_path, keep, left):
+    torch.save({}, tmp_path / "model_0000099.pth")  # of a run that was taken back
+    (tmp_path / "model_0000003.pth.tmp").write_bytes(b"half")
+    for start, end in ((0, 4), (4, 8)):
+        saver = CheckpointSaver(SafeCheckpointer(torch.nn.Linear(1, 1), str(tmp_path)), period=2, keep=keep)
+        saver.trainer = SimpleNamespace(max_iter=100)
+        saver.before_train()
+        for saver.trainer.iter in range(start, end):
+            saver.after_step()
+    names = sorted(path.name for path in tmp_path.glob("*.pth*"))
+    assert names == [f"model_{number:07d}.pth" for number in [*left, 99]]
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000007.pth"
