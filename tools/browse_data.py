@@ -24,7 +24,7 @@ from torch import Tensor
 from gbw_panoptic import cli, files
 from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.data.samplers import RareClassSampler
-from gbw_panoptic.data.segment_targets import SegmentTargets
+from gbw_panoptic.data.segment_targets import SegmentTargets, segment_targets
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.engine.build import build_trainer, resume_or_load
 from gbw_panoptic.engine.logs import quiet_explained_errors
@@ -33,6 +33,7 @@ from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.inference.weights import find_run
+from gbw_panoptic.modeling.validation import MASK2FORMER
 from gbw_panoptic.taxonomy import Taxonomy
 from gbw_panoptic.validation import validate
 from gbw_panoptic.visualization.plots import class_bars
@@ -61,7 +62,13 @@ def main() -> None:
         trainer = build_trainer(cfg)
         origin = load(trainer, arguments.weights, cfg.MODEL.WEIGHTS)
         sampling = write_sampling(trainer, cfg.DATASETS.TRAIN, output / "sampling.png")
-        pages = Pages(output, taxonomy_of(cfg.DATASETS.TRAIN), bgr=cfg.INPUT.FORMAT == "BGR", origin=origin)
+        pages = Pages(
+            output,
+            taxonomy_of(cfg.DATASETS.TRAIN),
+            bgr=cfg.INPUT.FORMAT == "BGR",
+            as_segments=cfg.MODEL.META_ARCHITECTURE == MASK2FORMER,
+            origin=origin,
+        )
         with cli.progress(arguments.num, "Pages", unit="step") as bar:
 
             def on_step(step: RecordedStep) -> None:
@@ -81,6 +88,8 @@ def load(trainer: DomainAdaptationTrainer, checkpoint: str | None, initial_weigh
         trainer.checkpointer.load(checkpoint)
         missing = sorted(set(trainer.checkpointer.checkpointables) - trainer.checkpointer.contents)
         found = f"none of {', '.join(missing)}" if missing else ""
+    except UserError:  # not even weights of another source
+        found = "weights that do not fit"
     except (RuntimeError, ValueError, KeyError) as error:  # states of other shapes
         found = " ".join(str(error).split("\n\t")[:2])
     if found:
@@ -116,15 +125,17 @@ def write_sampling(trainer: DomainAdaptationTrainer, sources: tuple[str, ...], p
 class Pages:
     """Writes ``<iteration>.png``: for each place in the batch, source, target and what is made of both, a row each."""
 
-    def __init__(self, output: Path, taxonomy: Taxonomy, *, bgr: bool, origin: str) -> None:
+    def __init__(self, output: Path, taxonomy: Taxonomy, *, bgr: bool, as_segments: bool = False, origin: str) -> None:
         """
         Args:
             bgr: whether the samples' images are in that channel order.
+            as_segments: whether the model makes segments of labels.
             origin: of the first step, for the title.
         """
         self.output = output
         self.taxonomy = taxonomy
         self.bgr = bgr
+        self.as_segments = as_segments
         self.origin = origin
 
     def write(self, step: RecordedStep, sampling: dict[int, float]) -> None:
@@ -157,6 +168,9 @@ class Pages:
         return rows
 
     def _arrays(self, sample: dict) -> dict[str, np.ndarray]:
+        if self.as_segments and "sem_seg" in sample:
+            options = {"thing_ids": self.taxonomy.thing_ids, "ignore_label": self.taxonomy.ignore_label}
+            sample = {"image": sample["image"], "segments": segment_targets(sample, **options)}
         values = {**_segment_keys(sample["segments"]), **sample} if "segments" in sample else sample
         arrays = {key: value.detach().cpu().numpy() for key, value in values.items() if isinstance(value, Tensor)}
         image = np.clip(np.rint(arrays["image"].transpose(1, 2, 0)), 0, 255).astype(np.uint8)

@@ -136,7 +136,7 @@ def _scales() -> list[tuple[str, np.ndarray]]:
     heat = np.repeat(np.linspace(0, 1, 2 * side)[None], side, axis=0)
     heat = draw_heatmap(np.full((*heat.shape, 3), 120, np.uint8), heat)
     return [
-        ("label weight, 0 to 1 (or to the largest above)", ramp),
+        ("weight or confidence, 0 to 1 (or to the largest above)", ramp),
         ("centre heatmap, 0 to 1", heat),
         ("offset: direction to the centre, as from the middle of this square; the paler, the nearer", wheel),
     ]

@@ -65,3 +65,12 @@ def test_contradicting_flags(browse, words, capsys):
     with pytest.raises(SystemExit) as stop:
         browse(*words)
     assert stop.value.code == 2 and "give" in capsys.readouterr().err
+
+
+def test_pages_of_a_mask_model_show_segments_of_the_teacher_and_of_the_mix(browse):
+    config = CONFIGS.parent / "streets" / "mask2former_self_training.yaml"
+    small = ("MODEL.MASK2FORMER.ENCODER_LAYERS", 1, "MODEL.MASK2FORMER.DECODER_LAYERS", 1, "SOLVER.IMS_PER_BATCH", 1,
+             "MODEL.MASK2FORMER.OBJECT_THRESHOLD", 0.0, "MODEL.MASK2FORMER.OVERLAP_THRESHOLD", 0.0)  # fmt: skip
+    page = browse("--config-file", config, "--num", 1, opts=small)["0000000.png"]
+    other = browse("--config-file", config, "--num", 1, opts=(*small, "SELF_TRAINING.CLASS_MIX", False))["0000000.png"]
+    assert page.shape == other.shape and not np.array_equal(page, other)
