@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from test_segment_matching import SIZE, WEIGHTS, random_output, random_targets, targets_of
+from two_ranks import on_two_ranks
 
 from gbw_panoptic.losses.masks import dice, dice_slopes, mask_cross_entropy, mask_cross_entropy_slopes
 from gbw_panoptic.modeling import segment_criterion, segment_matching
@@ -233,3 +234,51 @@ def test_segments_of_factor_zero_teach_no_mask_and_few_sure_ones_teach_little(fi
         torch.testing.assert_close(once[name], doubled[name])  # a mean over the factors
         torch.testing.assert_close(little[name], once[name] / 4)  # which sum to 1/4 there: less than one whole segment
     torch.testing.assert_close(once["classification"], little["classification"])
+
+
+def _ranks_output(seed=6):
+    """Four images of one batch, and their targets; the two halves differ in the number and classes of segments."""
+    output, tensors = leaves(seed, batch=4)
+    targets = [random_targets(0), random_targets(1, segments=2), *doubtful_targets()]
+    return output, tensors, targets
+
+
+def _fix_points():
+    """:func:`fixed_points` in a process of its own."""
+    from gbw_panoptic.modeling import segment_points
+
+    def draw(num_masks, num_points, device):
+        return torch.rand(1, num_points, 2, generator=torch.Generator().manual_seed(num_points)).expand(num_masks, -1, -1)
+
+    segment_points.random_points = segment_matching.random_points = draw
+
+
+def _losses_and_gradients(share):
+    output, tensors, targets = _ranks_output()
+    part = MaskHeadOutput(
+        tuple(x[share] for x in output.class_logits), tuple(x[share] for x in output.mask_logits), output.hidden[share]
+    )
+    weightings = {x: GradientBasedWeighting(num_classes=4, lam=0.1, gradient=PIXEL[x], normalize=True) for x in WEIGHTED}
+    parts = per_class(part, targets[share], PIXEL)
+    found = {name: weightings[name](loss, branch="source") for name, loss in parts.items()}
+    sum(found.values()).backward()
+    weights = torch.stack([x.statistics["source"]["weight"] for x in weightings.values()])
+    return {k: v.detach() for k, v in found.items()}, weights, [x.grad[share] for x in tensors]
+
+
+def _on_a_rank(rank):
+    _fix_points()
+    return _losses_and_gradients(slice(2 * rank, 2 * rank + 2))
+
+
+def test_two_ranks_equal_one_rank_of_double_batch(tmp_path, fixed_points):
+    """The mean of the ranks' losses and gradients, as data-parallel training takes it, with the same weights on both."""
+    (losses_a, weights_a, gradients_a), (losses_b, weights_b, gradients_b) = on_two_ranks(_on_a_rank, tmp_path)
+    whole, weights, gradients = _losses_and_gradients(slice(None))
+    assert torch.equal(weights_a, weights_b)
+    torch.testing.assert_close(weights_a, weights)
+    assert (weights.std(dim=1) > 0).all()
+    for name, value in whole.items():
+        torch.testing.assert_close((losses_a[name] + losses_b[name]) / 2, value)
+    for one, two, both in zip(gradients_a, gradients_b, gradients):
+        torch.testing.assert_close(torch.cat((one, two)) / 2, both)
