@@ -64,8 +64,9 @@ def study_table(results: Mapping, *, reference: str) -> str:
                 compared = values and others and method != reference
                 cells.append(_difference(gain(values, others), _DECIMALS.get(name, 1)) if compared else "")
         rows.append(cells)
-    header = ["budget", "method", "seeds", "mIoU", "difference", "worst class", "difference", "five worst", "imbalance"]
-    return table(rows, [*header, "difference"])
+    minus = f"- {reference}"
+    header = ["budget", "method", "seeds", "mIoU", minus, "worst class", minus, "five worst", "imbalance", minus]
+    return table(rows, header)
 
 
 def study_plot(results: Mapping) -> bytes:

@@ -44,6 +44,7 @@ def budget_curves(panels: Sequence[BudgetPanel]) -> bytes:
         axes.set_title(panel.title, fontsize=10)
         axes.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
         axes.set_xticks([], minor=True)
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], 0))  # none of the quantities can be negative
         axes.grid(color="#e5e5e5", linewidth=0.6)
         without_box(axes)
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
