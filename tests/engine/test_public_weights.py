@@ -14,6 +14,7 @@ from gbw_panoptic.engine.checkpoint import SafeCheckpointer, read_checkpoint
 from gbw_panoptic.engine.public_weights import fit_to_model
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.modeling.backbones import MixTransformer, Swin, TimmBackbone
+from gbw_panoptic.modeling.backbones.public_names import timm_state
 from gbw_panoptic.validation import validate
 
 ALL = ("res2", "res3", "res4", "res5")
@@ -172,6 +173,14 @@ def test_timms_files(tmp_path, name):
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(backbone.model(image)[-1], network.forward_features(image))
+
+
+def test_the_three_conventions_of_timms_feature_models():
+    own = {"model.conv1.weight", "model.stages_0.conv.weight", "model.features_conv0.weight", "model.model.norm.weight"}
+    names = ("conv1.weight", "stages.0.conv.weight", "features.conv0.weight", "norm.weight", "head.fc.weight")
+    state = timm_state({name: torch.tensor(float(i)) for i, name in enumerate(names)}, own)
+    assert state.keys() - own == {"head.fc.weight"} and len(state) == 5
+    assert state["model.features_conv0.weight"] == 2 and state["model.model.norm.weight"] == 3
 
 
 def test_convnexts_own_files(tmp_path):

@@ -182,6 +182,8 @@ def test_parameter_counts_are_the_published_ones(opts, millions):
         ((*TIMM, "convnext_tinny"), "expected a model of timm \\(convnext_tiny.*found 'convnext_tinny'"),
         ((*TIMM, "swin_tiny_patch4_window7_224"), "found 'swin_tiny.*set MODEL.BACKBONE.NAME build_swin_backbone"),
         ((*TIMM, "vit_tiny_patch16_224"), "strides 4, 8, 16 and 32, found 'vit_tiny_patch16_224' with 16, 16"),
+        ((*TIMM, "coat_tiny"), "takes images of any size and gives channels first, found 'coat_tiny'"),
+        ((*TIMM, "mambaout_femto"), "takes images of any size and gives channels first, found 'mambaout_femto'"),
         ((*TIMM, "mobilenetv3_small_050", "MODEL.TIMM.OUT_FEATURES", []), "OUT_FEATURES: expected some of"),
         ((*TIMM, "vgg11", "MODEL.TIMM.DROP_PATH_RATE", 0.1), "vgg11"),
     ],

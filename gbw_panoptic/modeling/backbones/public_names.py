@@ -35,12 +35,13 @@ def timm_state(state: Mapping[str, Tensor], own: Collection[str]) -> State:
     """For ``TimmBackbone``, from timm's files, torchvision's ResNets (whose names are timm's) or ConvNeXt's authors'.
 
     Args:
-        own: names of the backbone, some of which join the name of a sequence and the number behind it.
+        own: names of the backbone; a ``features_only`` model joins the first two parts of some, or wraps the whole.
     """
     renamed = {}
     for name, tensor in _renamed(state, _CONVNEXT if "downsample_layers.0.0.weight" in state else (), {}).items():
-        joined = "model." + re.sub(r"^(\w+)\.(\d+)\.", r"\1_\2.", name)
-        renamed[joined if joined in own else f"model.{name}"] = tensor
+        joined = re.sub(r"^(\w+)\.(\w+)\.", r"\1_\2.", name)
+        candidates = (f"model.{name}", f"model.{joined}", f"model.model.{name}")
+        renamed[next((candidate for candidate in candidates if candidate in own), name)] = tensor
     return renamed
 
 

@@ -75,7 +75,8 @@ def _pyramid(timm: ModuleType, name: str) -> tuple[list[int], list[int]]:
         close = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3)) or "e.g. convnext_tiny, pvt_v2_b2"
         raise UserError(f"{_KEY}.NAME: expected a model of timm ({close}), found '{name}'; correct the name.")
     with torch.device("meta"):
-        info = _create(timm, name, out_indices=None, drop_path_rate=0.0).feature_info
+        model = _create(timm, name, out_indices=None, drop_path_rate=0.0)
+    info = model.feature_info
     reductions = info.reduction()
     if not set(STRIDES.values()) <= set(reductions):
         raise UserError(
@@ -83,7 +84,25 @@ def _pyramid(timm: ModuleType, name: str) -> tuple[list[int], list[int]]:
             f"{', '.join(map(str, reductions))}; take a pyramid, e.g. convnext_tiny or pvt_v2_b2."
         )
     places = [reductions.index(stride) for stride in STRIDES.values()]
-    return [info.out_indices[place] for place in places], [info.channels()[place] for place in places]
+    indices, channels = [info.out_indices[place] for place in places], [info.channels()[place] for place in places]
+    if not _takes_any_size(model, places, channels):
+        raise UserError(
+            f"{_KEY}.NAME: expected a model that takes images of any size and gives channels first, found '{name}', "
+            "which does not; take another pyramid, e.g. convnext_tiny or pvt_v2_b2."
+        )
+    return indices, channels
+
+
+def _takes_any_size(model: nn.Module, places: list[int], channels: list[int]) -> bool:
+    """Whether a model without memory (on the meta device) gives maps of the right shapes for an unusual size."""
+    height, width = 3 * 32, 5 * 32
+    try:
+        with torch.no_grad():
+            maps = model.eval()(torch.empty(1, 3, height, width, device="meta"))
+    except (AssertionError, RuntimeError):  # what timm and torch raise for shapes
+        return False
+    expected = [(1, count, height // s, width // s) for count, s in zip(channels, STRIDES.values())]
+    return [tuple(maps[place].shape) for place in places] == expected
 
 
 def _create(timm: ModuleType, name: str, *, out_indices: list[int] | None, drop_path_rate: float) -> nn.Module:
