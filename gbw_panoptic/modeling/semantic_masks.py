@@ -40,8 +40,9 @@ def semantic_probabilities(class_logits: Tensor, mask_logits: Tensor) -> Tensor:
     Returns:
         [B, C, ...] float32 > 0, sums of 1.
     """
-    probabilities = class_logits.float().softmax(dim=-1)[..., :-1]
-    return normalized(torch.einsum("bqc,bq...->bc...", probabilities, mask_logits.float().sigmoid()))
+    with torch.autocast(mask_logits.device.type, enabled=False):  # logarithms of half precision are too coarse
+        probabilities = class_logits.float().softmax(dim=-1)[..., :-1]
+        return normalized(torch.einsum("bqc,bq...->bc...", probabilities, mask_logits.float().sigmoid()))
 
 
 def normalized(scores: Tensor) -> Tensor:
@@ -74,5 +75,6 @@ def semantic_logits(
     for image, (p, masks) in enumerate(zip(probabilities, mask_logits)):
         for some, some_masks in zip(p.split(QUERIES_AT_A_TIME), masks.split(QUERIES_AT_A_TIME)):
             claims = upsampled_masks(some_masks, stride=stride, image_size=image_size, size=size).sigmoid()
-            scores[image] += torch.einsum("qc,qyx->cyx", some, claims)
+            with torch.autocast(claims.device.type, enabled=False):
+                scores[image] += torch.einsum("qc,qyx->cyx", some, claims)
     return normalized(scores).log()

@@ -101,7 +101,9 @@ def test_weights_of_one_change_no_bit_of_the_losses(build):
 def test_losses_are_float32_under_autocast(build):
     model, samples = build()
     with torch.autocast("cpu", torch.bfloat16):
-        losses = total(model, samples)
+        losses, dense = total(model, samples, dense=True)
+    sums = dense.sem_seg.exp().sum(dim=1)
+    torch.testing.assert_close(sums, torch.ones_like(sums))
     expected = total(model, samples)
     for name, value in losses.items():
         assert value.dtype == torch.float32

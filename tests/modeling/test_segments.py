@@ -57,6 +57,13 @@ def test_semantic_output_is_the_log_of_normalized_sums_over_queries(queries):
     torch.testing.assert_close(prediction.semantic(), (scores / scores.sum(1, keepdim=True)).log(), atol=1e-5, rtol=1e-5)
 
 
+def test_semantic_output_is_the_same_under_autocast():
+    prediction = SegmentPrediction(torch.randn(1, 9, 4), torch.randn(1, 9, 3, 4), stride=4, image_size=(12, 16))
+    expected = prediction.semantic()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(prediction.semantic(), expected)
+
+
 def test_semantic_output_is_finite_where_no_query_claims_a_pixel():
     prediction = SegmentPrediction(torch.zeros(1, 2, 4), torch.full((1, 2, 2, 2), -1e4), stride=4, image_size=(8, 8))
     torch.testing.assert_close(prediction.semantic().exp(), torch.full((1, 3, 8, 8), 1 / 3))
