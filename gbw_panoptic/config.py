@@ -29,6 +29,9 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     cfg.MODEL.PIXEL_MEAN = [123.675, 116.28, 103.53]
     cfg.MODEL.PIXEL_STD = [58.395, 57.12, 57.375]
     cfg.MODEL.RESNETS.STRIDE_IN_1X1 = False
+    cfg.MODEL.COMPACT = CN()  # build_compact_backbone (ours)
+    cfg.MODEL.COMPACT.WIDTHS = (32, 64, 96, 128)  # channels of res2 to res5
+    cfg.MODEL.COMPACT.BLOCKS = 1  # residual blocks in each of them
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0  # factor of the backbone's learning rate
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # of embeddings and relative position tables (Mask2Former)
     cfg.SOLVER.CHECKPOINTS_KEPT = 3  # the last so many of every CHECKPOINT_PERIOD iterations, beside the final one; 0 = all

@@ -250,3 +250,29 @@ def test_official_pixel_evaluator_gives_full_marks(streets, tmp_path, capsys, mo
     capsys.readouterr()
     assert result["averageScoreClasses"] == pytest.approx(1.0)
     assert all(result["classScores"][name] == pytest.approx(1.0) for name in CITYSCAPES.names)
+
+
+def test_gap_moves_the_look_of_the_target_alone(tmp_path):
+    def image(name, gap):
+        return make_image(Job(name, "train", 3), size=SIZE, seed=3, gap=gap)
+
+    (same, labels), (near, near_labels), (far, far_labels) = (image("cityscapes", gap) for gap in (0, 0.5, 1))
+    assert labels == near_labels == far_labels
+    distance = [np.abs(x.astype(float) - same).mean() for x in (near, far)]
+    assert 5 < distance[0] < distance[1]
+    assert np.array_equal(far, make_image(Job("cityscapes", "train", 3), size=SIZE, seed=3)[0])  # 1 is the default
+    assert np.array_equal(image("synthia", 0)[0], image("synthia", 1)[0])
+
+
+def test_gap_is_one_of_the_settings(tmp_path):
+    counts = {"source": 0, "target_train": 1, "target_val": 0, "formats": ["cityscapes"], "size": SIZE}
+    generate(tmp_path, **counts)
+    manifest = tmp_path / "streets.json"
+    old = json.loads(manifest.read_text())
+    del old["settings"]["gap"]  # as written before there was one
+    manifest.write_text(json.dumps(old))
+    generate(tmp_path, **counts)
+    with pytest.raises(UserError, match="choose another root"):
+        generate(tmp_path, gap=0.5, **counts)
+    with pytest.raises(UserError, match="gap is 1.5 but must be in 0..1"):
+        generate(tmp_path / "other", gap=1.5, **counts)

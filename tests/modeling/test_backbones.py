@@ -205,3 +205,22 @@ def test_the_optional_packages_are_not_imported_with_ours():
     folder = Path(gbw_panoptic.modeling.__file__).parent / "backbones"
     for path in folder.glob("*.py"):
         assert not re.search(r"^(import|from) (timm|transformers)", path.read_text(), re.M), path.name
+
+
+def test_compact_sees_at_half_the_strides_and_every_parameter_learns():
+    names = ["res2", "res3", "res5"]
+    backbone = build("MODEL.BACKBONE.NAME", "build_compact_backbone", "MODEL.RESNETS.OUT_FEATURES", names)
+    shapes = backbone.output_shape()
+    assert {name: (shape.stride, shape.channels) for name, shape in shapes.items()} == {
+        "res2": (2, 32), "res3": (4, 64), "res5": (16, 128),
+    }  # fmt: skip
+    features = backbone(torch.rand(2, 3, 50, 70))
+    assert [tuple(features[name].shape[1:]) for name in shapes] == [(32, 25, 35), (64, 13, 18), (128, 4, 5)]
+    sum(x.sum() for x in features.values()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("widths", ["(16, 32, 32, 64)", "(16, 32, 64)"])
+def test_compact_needs_four_rising_widths(widths):
+    with pytest.raises(UserError, match="expected four rising numbers"):
+        build("MODEL.BACKBONE.NAME", "build_compact_backbone", "MODEL.COMPACT.WIDTHS", widths)

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from ...errors import UserError
 from ...taxonomy import CITYSCAPES
-from .domains import DOMAINS
+from .domains import DOMAINS, SYNTHIA
+from .look import between
 from .render import render
 from .scene import compose
 from .write import FORMATS, read_contiguous, write_bytes, write_image
@@ -44,6 +45,7 @@ def generate(
     source: int = 40,
     target_train: int = 40,
     target_val: int = 20,
+    gap: float = 1.0,
     seed: int = 0,
     formats: Sequence[str] = ("synthia", "gta5", "cityscapes"),
     workers: int = 1,
@@ -59,6 +61,7 @@ def generate(
         size: (height, width) of every image in pixels.
         source: images of each source data set.
         target_train, target_val: images of the target's two splits.
+        gap: how far the target's look is from the SYNTHIA-format source's, 0 (the same) to 1 (a grey camera's).
         seed: any integer of at least 0.
         formats: which of ``synthia``, ``gta5`` and ``cityscapes`` to write.
         workers: processes; the files do not depend on it.
@@ -70,13 +73,13 @@ def generate(
     """
     root = Path(root)
     counts = {"source": source, "target_train": target_train, "target_val": target_val}
-    settings = {"seed": seed, "size": list(size), **counts, "formats": list(formats)}
+    settings = {"seed": seed, "size": list(size), **counts, "formats": list(formats), "gap": float(gap)}
     _check(settings)
     _claim_root(root, settings, overwrite)
     manifest = {"generator": "streets", "version": GENERATOR_VERSION, "settings": settings, "complete": False}
     _write_manifest(root, manifest)
     jobs = list(_plan(settings))
-    work = partial(_finish, root, tuple(size), seed)
+    work = partial(_finish, root, tuple(size), seed, gap)
     with _mapper(workers) as run:
         results = tqdm(run(work, jobs), total=len(jobs), desc="Streets", unit="image", disable=not progress)
         manifest["datasets"] = _summarise(jobs, results)
@@ -85,19 +88,20 @@ def generate(
     return manifest
 
 
-def make_image(job: Job, *, size: tuple[int, int], seed: int) -> tuple[np.ndarray, list[bytes]]:
+def make_image(job: Job, *, size: tuple[int, int], seed: int, gap: float = 1.0) -> tuple[np.ndarray, list[bytes]]:
     """One image (uint8 [H, W, 3], RGB) and the contents of its label files, in the format's order."""
     domain = DOMAINS[job.name]
     rng = np.random.default_rng([seed, domain.number, _SPLITS.index(job.split), job.index])
     canvas = compose(rng, domain.layout, size, job.index)
-    return render(canvas, domain.look, rng), FORMATS[job.name].encode_labels(canvas)
+    look = between(SYNTHIA.look, domain.look, gap) if job.name == "cityscapes" else domain.look
+    return render(canvas, look, rng), FORMATS[job.name].encode_labels(canvas)
 
 
-def _finish(root: Path, size: tuple[int, int], seed: int, job: Job) -> list[int]:
+def _finish(root: Path, size: tuple[int, int], seed: int, gap: float, job: Job) -> list[int]:
     """Make one image unless it is there; return its pixels per contiguous class, void last."""
     files = FORMATS[job.name].files(job.split, job.index)
     if not all((root / path).is_file() for path in files.all):
-        image, labels = make_image(job, size=size, seed=seed)
+        image, labels = make_image(job, size=size, seed=seed, gap=gap)
         for path, content in zip(files.labels, labels):
             write_bytes(root / path, content)
         write_image(root / files.image, image)
@@ -150,6 +154,8 @@ def _check(settings: dict) -> None:
     unknown = sorted(set(settings["formats"]) - set(FORMATS))
     if unknown or not settings["formats"]:
         raise UserError(f"formats must be some of {', '.join(FORMATS)}, found {', '.join(unknown) or 'none'}")
+    if not 0 <= settings["gap"] <= 1:
+        raise UserError(f"gap is {settings['gap']} but must be in 0..1: give 0 for the source's look, 1 for a camera's")
     for key in ("seed", "source", "target_train", "target_val"):
         if settings[key] < 0:
             raise UserError(f"{key} is {settings[key]} but must not be negative: give 0 or more")
@@ -167,7 +173,7 @@ def _claim_root(root: Path, settings: dict, overwrite: bool) -> None:
             )
         return
     found = _read_manifest(path)
-    if found["settings"] == settings and found["version"] == GENERATOR_VERSION:
+    if {"gap": 1.0, **found["settings"]} == settings and found["version"] == GENERATOR_VERSION:
         return
     if not overwrite:
         raise UserError(

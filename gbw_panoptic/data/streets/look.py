@@ -1,6 +1,6 @@
 """How a domain looks: one palette and the strengths of every visual effect. The domain gap is set here alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Mapping
 
@@ -67,6 +67,29 @@ class Look:
         for i, name in enumerate(MATERIALS):
             table[i, : counts[i]] = np.array(self.palette[name], dtype=np.float32) / 255.0
         return table, counts
+
+
+def between(first: Look, second: Look, share: float) -> Look:
+    """The look a ``share`` (0..1) of the way from the first to the second: numbers and colours lie on the line between.
+
+    Colours of a material are the second's, each moved towards one of the first's; texture, whose scales and levels have
+    no middle, is the second's as soon as the share is above 0.
+    """
+    if share <= 0:
+        return first
+
+    def blend(a, b):
+        if isinstance(b, tuple):
+            return tuple(blend(x, y) for x, y in zip(a, b, strict=True))
+        return a + share * (b - a) if share < 1 else b
+
+    palette = {
+        name: tuple(blend(first.palette[name][i % len(first.palette[name])], color) for i, color in enumerate(colors))
+        for name, colors in second.palette.items()
+    }
+    kept = {"palette": palette, "texture_scales": second.texture_scales, "texture_levels": second.texture_levels}
+    names = [field.name for field in fields(Look) if field.name not in kept]
+    return Look(**kept, **{name: blend(getattr(first, name), getattr(second, name)) for name in names})
 
 
 _GAME: dict[str, tuple[RGB, ...]] = {

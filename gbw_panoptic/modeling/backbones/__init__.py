@@ -1,6 +1,7 @@
 """Backbones beside Detectron2's ResNets, under names that ``MODEL.BACKBONE.NAME`` selects. Their libraries are imported
 when one of them is built."""
 
+from .compact import build_compact_backbone
 from .mit import MixTransformer, build_mit_backbone
 from .pyramid import PyramidBackbone
 from .swin import Swin, build_swin_backbone
@@ -11,6 +12,7 @@ __all__ = [
     "PyramidBackbone",
     "Swin",
     "TimmBackbone",
+    "build_compact_backbone",
     "build_mit_backbone",
     "build_swin_backbone",
     "build_timm_backbone",
