@@ -213,7 +213,7 @@ def _add_segment_keys(node: CN) -> None:
     # 15000 from SYNTHIA, 20000 from Cityscapes; its student starts from ImageNet's weights); then the teacher starts
     # again as the student's copy. 0: none, the teacher averages from the start, with the ramp.
     node.SEGMENTS.BURN_IN_ITERS = 0
-    node.SEGMENTS.TEACHER_WEIGHTS = ""  # local .pth of such a run; needed with BURN_IN_ITERS
+    node.SEGMENTS.TEACHER_WEIGHTS = ""  # local .pth of such a run, or published; needed with BURN_IN_ITERS
     # Mask-wide loss scaling: a segment counts by the share of its pixels above this confidence; 0: all count fully
     node.SEGMENTS.MASK_CONFIDENCE_THINGS = 0.99  # MC-PanDA
     node.SEGMENTS.MASK_CONFIDENCE_STUFF = 0.99  # MC-PanDA

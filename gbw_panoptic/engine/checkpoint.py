@@ -136,7 +136,8 @@ def _read(filename: str) -> dict:
 
 
 def load_weights(model: nn.Module, path: str, *, key: str) -> None:
-    """Load another run's student into ``model``; buffers that it lacks (of class weightings) stay as they are.
+    """Load another run's student, or published weights of the whole model, into ``model``; buffers that it lacks (of class
+    weightings) stay as they are.
 
     Args:
         key: of the configuration, which names ``path``.
@@ -144,11 +145,15 @@ def load_weights(model: nn.Module, path: str, *, key: str) -> None:
     Raises:
         UserError: the file cannot be read, or lacks a parameter of the model or has it in another shape.
     """
-    state, own = read_checkpoint(path)["model"], model.state_dict()
+    try:
+        state = fit_published(read_checkpoint(path)["model"], model, path)
+    except UserError as error:
+        raise UserError(str(error).replace("MODEL.WEIGHTS", key, 1)) from error
+    own = model.state_dict()
     wrong = [name for name, _ in model.named_parameters() if getattr(state.get(name), "shape", None) != own[name].shape]
     if wrong:
         raise UserError(
-            f"{key}: expected a checkpoint of the same model, found {len(wrong)} parameters missing or of another "
+            f"{key}: expected weights of the same model, found {len(wrong)} parameters missing or of another "
             f"shape in {path}, {wrong[0]} among them; give a checkpoint of a run with this MODEL configuration."
         )
     same = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}

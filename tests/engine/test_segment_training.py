@@ -20,7 +20,8 @@ SMALL = (
     "SOLVER.CHECKPOINT_PERIOD", 100, "INPUT.CROP.SIZE", "(64, 96)", "MODEL.MASK2FORMER.NUM_QUERIES", 6,
     "MODEL.MASK2FORMER.HIDDEN_DIM", 32, "MODEL.MASK2FORMER.NUM_HEADS", 2, "MODEL.MASK2FORMER.ENCODER_LAYERS", 1,
     "MODEL.MASK2FORMER.DECODER_LAYERS", 1, "MODEL.MASK2FORMER.NUM_POINTS", 64,
-    "MODEL.MASK2FORMER.OBJECT_THRESHOLD", 0.0, "MODEL.MASK2FORMER.OVERLAP_THRESHOLD", 0.0, "SELF_TRAINING.SEGMENTS.MIN_AREA", 3,
+    "MODEL.MASK2FORMER.OBJECT_THRESHOLD", 0.0, "MODEL.MASK2FORMER.OVERLAP_THRESHOLD", 0.0,
+    "SELF_TRAINING.SEGMENTS.MIN_AREA", 3,
     "SELF_TRAINING.SEGMENTS.MASK_CONFIDENCE_THINGS", 0.05, "SELF_TRAINING.SEGMENTS.MASK_CONFIDENCE_STUFF", 0.05,
     "SELF_TRAINING.SEGMENTS.POINT_CONFIDENCE", 0.05,
 )  # fmt: skip
@@ -146,10 +147,13 @@ def test_selections_of_pixels_are_refused(make_cfg):
 
 def test_weights_of_another_model_are_refused(make_cfg, tmp_path, teacher_weights):
     state = torch.load(teacher_weights, weights_only=True)
-    del state["mask_head.class_predictor.bias"]
-    torch.save(state, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="TEACHER_WEIGHTS: expected a checkpoint of the same model, found 1 parameters"):
-        build_trainer(make_cfg(CONFIG, *SMALL, *burn_in(tmp_path / "other.pth")))
+    headless = {name.removeprefix("backbone."): x for name, x in state.items() if name.startswith("backbone.")}
+    del state["mask_head.class_predictor.bias"], headless["stem.conv1.weight"]
+    cases = ((state, "weights of the same model, found 1 "), (headless, "every tensor of the configured backbone"))
+    for given, words in cases:
+        torch.save(given, tmp_path / "other.pth")
+        with pytest.raises(UserError, match=f"TEACHER_WEIGHTS: expected {words}"):
+            build_trainer(make_cfg(CONFIG, *SMALL, *burn_in(tmp_path / "other.pth")))
 
 
 def test_points_without_a_confident_segment_get_no_mask_gradient(make_cfg):
