@@ -1,7 +1,7 @@
 """The study of active learning on Streets: RIPU and CBDA's switches over budgets and seeds, against both ends.
 
-    python tools/active_study.py --root output/study/datasets --output output/active_study --seeds 0 1 2 --budgets 5 10 20
-    python tools/active_study.py --output output/active_study --rebuild docs/results/active_study.json
+    python tools/active_study.py --root output/active_study/datasets --output output/active_study/runs --seeds 0 1 2 --budgets 5 10 20 --jobs 2
+    python tools/active_study.py --output output/active_study/again --rebuild docs/results/active_study.json
 
 For every seed, a model is trained on the source; all other runs of the seed start from it and take equally many more
 iterations: on the source alone, with all target labels, or with labels bought by each method within each budget, the first
@@ -129,11 +129,11 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--root", help="prepared data sets")
-    parser.add_argument("--output", default="output/active_study")
-    parser.add_argument("--config-file", default=str(study.ROOT / "configs" / "streets" / "Base-ActiveStudy.yaml"))
+    parser.add_argument("--output", default="output/active_study/runs")
+    parser.add_argument("--config-file", default=str(study.ROOT / "configs" / "study" / "Base-ActiveStudy.yaml"))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--budgets", nargs="+", type=float, default=[5, 10, 20], help="percent of the target's pixels")
-    parser.add_argument("--start-iterations", type=int, default=300, help="of the models of the source")
+    parser.add_argument("--start-iterations", type=int, default=600, help="of the models of the source")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument("--protocol", default="16")
     parser.add_argument("--rebuild", metavar="FILE", help="a results.json, of which table and plot are made")

@@ -22,6 +22,7 @@ from detectron2.utils.logger import setup_logger
 
 from gbw_panoptic import cli
 from gbw_panoptic.data.register import check_datasets
+from gbw_panoptic.engine.acquisition import AcquisitionHook
 from gbw_panoptic.engine.build import (
     build_models,
     build_trainer,
@@ -48,8 +49,7 @@ def main(args: argparse.Namespace) -> None:
     if args.dry_run:
         cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "dry_run")
     validate(cfg)
-    sources = () if args.eval_only else (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TARGET)
-    check_datasets((*sources, *cfg.DATASETS.TEST))
+    check_datasets((*(() if args.eval_only else read_in_training(cfg)), *cfg.DATASETS.TEST))
     if args.resume and not args.eval_only:
         check_resumable(cfg.OUTPUT_DIR)
     cfg.freeze()
@@ -67,6 +67,14 @@ def main(args: argparse.Namespace) -> None:
         train(cfg, trainer)
     if comm.is_main_process():
         print(f"Report: {write_report(cfg.OUTPUT_DIR)}")
+
+
+def read_in_training(cfg) -> tuple[str, ...]:
+    """The data sets whose files a training opens."""
+    active = cfg.TRAINER.NAME == "ActiveTrainer"
+    sources = () if active and cfg.ACTIVE.SOURCE_FREE else cfg.DATASETS.TRAIN
+    annotators = (cfg.ACTIVE.ANNOTATOR,) if active and cfg.ACTIVE.ITERATIONS else ()
+    return (*sources, *cfg.DATASETS.TARGET, *annotators)
 
 
 def train(cfg, trainer) -> None:
@@ -95,8 +103,8 @@ def models_of(trainer) -> dict:
 
 
 def dry_run(cfg, trainer) -> None:
-    """Two iterations, one evaluation and one save with the very configuration, in OUTPUT_DIR/dry_run."""
-    trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, hooks.EvalHook)]
+    """Two iterations, one evaluation and one save with the very configuration, in OUTPUT_DIR/dry_run; no label is bought."""
+    trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, (hooks.EvalHook, AcquisitionHook))]
     trainer.train(0, DRY_RUN_ITERATIONS)
     evaluate(cfg, models_of(trainer), iteration=DRY_RUN_ITERATIONS, max_images=DRY_RUN_IMAGES)
     logging.getLogger("gbw_panoptic").info("Dry run passed: training, evaluation and checkpoint in %s.", cfg.OUTPUT_DIR)

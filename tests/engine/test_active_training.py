@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import train_net
 from test_training import FAST, metrics, states, train
 from tiny_runs import TINY
 
@@ -133,6 +134,17 @@ def test_a_round_before_the_first_iteration_and_no_source_at_all(make_cfg, tmp_p
     last = metrics(tmp_path / "whole")[-1]
     assert last["target/loss_sem_seg"] > 0 and not any(name.startswith("source/") for name in last)
     assert last["active/pixels/road"] == build_label_store(whole).class_counts()[0]
+
+
+def test_what_a_training_must_find_on_this_machine(make_cfg):
+    target, annotator = "cityscapes_uda_images_train", "cityscapes_uda_panoptic_train"
+    for opts, expected in (
+        ((), ("synthia_panoptic_train", target, annotator)),
+        (("ACTIVE.SOURCE_FREE", True), (target, annotator)),
+        (("ACTIVE.ITERATIONS", "()"), ("synthia_panoptic_train", target)),
+        (("TRAINER.NAME", "SelfTrainingTrainer"), ("synthia_panoptic_train", target)),
+    ):
+        assert train_net.read_in_training(make_cfg("quick/active_ripu.yaml", *opts)) == expected
 
 
 @pytest.mark.parametrize(
