@@ -18,7 +18,7 @@ OPTIONS = ("SOLVER.MAX_ITER", 12, "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.CHECKPO
 def processes():
     """A server with everything imported: its forks are processes of their own that start at once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["conftest", "gbw_panoptic.engine.build", "gbw_panoptic.data.register"])
+    context.set_forkserver_preload(["gbw_panoptic.engine.build", "gbw_panoptic.data.register"])
     return context
 
 

@@ -1,8 +1,10 @@
 """Training runs of a model so small that a process can be started, killed and resumed within a second or two."""
 
+import multiprocessing
 import os
 from pathlib import Path
 
+ROOT = Path(__file__).parents[2]
 #: Nothing here changes what is trained and how, only how large it is.
 TINY = (
     "MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16,
@@ -17,26 +19,29 @@ TINY = (
 def run(config: str, output: Path, *opts, resume: bool = False) -> None:
     """What tools/train_net.py does, in this process; the data sets are those of $DETECTRON2_DATASETS."""
     import torch
-    from conftest import configuration
 
     from gbw_panoptic.data import register_all
     from gbw_panoptic.engine.build import build_trainer, resume_or_load
+    from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 
     torch.set_num_threads(1)
     register_all()
-    cfg = configuration(config, Path(output), *TINY, "TRAINER.DETERMINISTIC", True, *opts)
+    settings = ("OUTPUT_DIR", output, *TINY, "TRAINER.DETERMINISTIC", True, *opts)
+    cfg = load_config(str(ROOT / "configs" / config), [str(word) for word in settings])
+    adapt_to_machine(cfg)
     trainer = build_trainer(cfg)
     resume_or_load(trainer, "", resume=resume)
     if trainer.start_iter < cfg.SOLVER.MAX_ITER:
         trainer.train(trainer.start_iter, cfg.SOLVER.MAX_ITER)
 
 
-def quiet_run(root: str, *arguments, **options) -> None:
-    """:func:`run` as the target of a process."""
+def quiet_run(root: str, config: str, output: Path, *arguments, **options) -> None:
+    """:func:`run` as the target of a process; what it prints goes to a file beside the output."""
     os.environ["DETECTRON2_DATASETS"] = root
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1), os.dup2(null, 2)
-    run(*arguments, **options)
+    log = os.open(f"{output}.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1), os.dup2(log, 2)
+    multiprocessing.set_start_method("fork", force=True)  # of its loader's workers, as where no server started it
+    run(config, output, *arguments, **options)
 
 
 def flat(value, name: str = "") -> dict:
