@@ -1,6 +1,7 @@
 """The mask head: initialisation, shapes, precision, and what it refuses."""
 
 import math
+import socket
 import sys
 
 import pytest
@@ -79,6 +80,15 @@ def test_the_pixel_decoder_stays_in_float32(head):
         output = head({name: x.bfloat16() for name, x in features(64, 64).items()})
     handle.remove()
     assert seen == [torch.float32] and output.class_logits[0].dtype == torch.bfloat16
+
+
+def test_nothing_is_asked_of_a_network(monkeypatch):
+    def refuse(*args):
+        raise AssertionError("a connection was attempted")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    assert MaskHead(SHAPES, **OPTIONS).in_features == ("res2", "res3", "res4", "res5")
 
 
 def test_a_backbone_without_a_stride_is_refused():
