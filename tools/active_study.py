@@ -6,7 +6,8 @@
 For every seed, a model is trained on the source; all other runs of the seed start from it and take equally many more
 iterations: on the source alone, with all target labels, or with labels bought by each method within each budget, the first
 round by the common model. Finished runs are kept, a run that was stopped is repeated: stop and repeat the command at any
-time. It writes results.json, study.md (the table) and study.png; --rebuild makes the latter two of a results.json.
+time. It writes results.json, study.md (the table) and study.png; --collect does so of the runs that are finished by now,
+--rebuild makes the latter two of a results.json.
 """
 
 import argparse
@@ -57,14 +58,20 @@ def main() -> None:
     output = Path(arguments.output).resolve()
     if arguments.rebuild:
         return write(files.read_json(arguments.rebuild), output)
+    runs = list(plan(arguments, output))
+    if not arguments.collect:
+        train_all(runs, output, arguments)
+    write(collect(runs, output, arguments), output)
+
+
+def train_all(runs: list[Run], output: Path, arguments: argparse.Namespace) -> None:
+    """The common models first, then ``runs``; finished ones are kept."""
     with ThreadPoolExecutor(arguments.jobs) as pool:
         starts = list(plan_starts(arguments))
         for run, status in zip(starts, pool.map(lambda run: train(run, output, arguments), starts)):
             print(f"{run.folder}: {status}", flush=True)
-        runs = list(plan(arguments, output))
         for done, (run, status) in enumerate(zip(runs, pool.map(lambda run: train(run, output, arguments), runs)), 1):
             print(f"[{done}/{len(runs)}] {run.folder}: {status}", flush=True)
-    write(collect(runs, output, arguments), output)
 
 
 def plan_starts(arguments: argparse.Namespace) -> Iterator[Run]:
@@ -101,15 +108,18 @@ def train(run: Run, output: Path, arguments: argparse.Namespace) -> str:
 
 
 def collect(runs: list[Run], output: Path, arguments: argparse.Namespace) -> dict:
-    """The results of all runs as plain values."""
-    rows = [
-        run_result(output / run.folder, method=run.method, budget=run.budget, seed=run.seed, protocol=arguments.protocol)
+    """The results of all finished runs as plain values."""
+    found = {
+        run: run_result(output / run.folder, method=run.method, budget=run.budget, seed=run.seed, protocol=arguments.protocol)
         for run in runs
-    ]
-    config = RunFolder.read(output / runs[0].folder)
+    }
+    finished = [run for run, result in found.items() if result]
+    if not finished:
+        raise UserError(f"expected finished runs in {output}, found none; run the study without --collect first.")
+    iterations = RunFolder.read(output / finished[0].folder).value("SOLVER.MAX_ITER")
     return {
         "setting": Path(arguments.config_file).name, "protocol": arguments.protocol,
-        "start_iterations": arguments.start_iterations, "iterations": config.value("SOLVER.MAX_ITER"), "runs": rows,
+        "start_iterations": arguments.start_iterations, "iterations": iterations, "runs": [found[run] for run in finished],
     }  # fmt: skip
 
 
@@ -136,10 +146,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--start-iterations", type=int, default=600, help="of the models of the source")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument("--protocol", default="16")
+    parser.add_argument("--collect", action="store_true", help="train nothing: table and plot of the finished runs")
     parser.add_argument("--rebuild", metavar="FILE", help="a results.json, of which table and plot are made")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of all runs, last")
     arguments = parser.parse_args()
-    if not arguments.rebuild and not arguments.root:
+    if not arguments.rebuild and not arguments.collect and not arguments.root:
         raise UserError("expected --root with prepared data sets, found none; see docs/streets.md for the commands.")
     return arguments
 

@@ -84,8 +84,11 @@ def call(tmp_path, monkeypatch):
 def test_a_study_goes_on_where_it_was_stopped_and_keeps_no_weights_but_the_starts(call, tmp_path):
     trained, run = call
     arguments = ("--root", "data", "--seeds", 0, 1, "--budgets", 5, 20)
+    with pytest.raises(UserError, match="expected finished runs in .*, found none"):
+        run(*arguments, "--collect")
     with pytest.raises(UserError, match="stopped"):
         run(*arguments)
+    assert 0 < len(run(*arguments, "--collect")["runs"]) < 20
     results = run(*arguments)
     assert len(results["runs"]) == 2 * (2 + 2 * 4) and len({str(folder) for folder, _ in trained}) == 2 + 20
     assert len(trained) == 2 + 20 + 1  # the one that was stopped is the only one that ran twice
