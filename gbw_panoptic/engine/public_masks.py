@@ -37,10 +37,13 @@ def _check(fitted: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str)
     wrong = [name for name, tensor in needed.items() if name not in fitted or fitted[name].shape != tensor.shape]
     if wrong:
         name = wrong[0]
-        found = f"of shape {tuple(fitted[name].shape)} instead of {tuple(own[name].shape)}" if name in fitted else "absent"
+        found = "absent"
+        if name in fitted:
+            found = f"of shape {tuple(fitted[name].shape)} instead of {tuple(own[name].shape)}"
         raise UserError(
-            f"MODEL.WEIGHTS: expected every tensor of the configured mask head in {origin}, found {len(wrong)} of {len(needed)} "
-            f"absent or of another shape, first {name} ({found}); set MODEL.MASK2FORMER to what the weights were trained with."
+            f"MODEL.WEIGHTS: expected every tensor of the configured mask head in {origin}, found {len(wrong)} of "
+            f"{len(needed)} absent or of another shape, first {name} ({found}); set MODEL.MASK2FORMER to what the weights "
+            "were trained with."
         )
 
 

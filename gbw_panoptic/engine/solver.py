@@ -12,7 +12,7 @@ _NORMS = (
     nn.GroupNorm,
     nn.LayerNorm,
 )
-#: Last part of the names of parameters that are decayed as embeddings are: Swin's tables, Mask2Former's level embedding.
+#: Last part of the names of parameters that decay as embeddings do: Swin's tables, Mask2Former's level embedding.
 _EMBEDDINGS = ("relative_position_bias_table", "absolute_pos_embed", "level_embed")
 #: SOLVER.CLIP_GRADIENTS.CLIP_TYPE of ours: one norm over all parameters (Detectron2's "norm" is of each).
 FULL_MODEL = "full_model"
@@ -73,7 +73,7 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def clip_full_model(optimizer: torch.optim.Optimizer, max_norm: float, *, norm_type: float) -> None:
-    """From now on, every step of ``optimizer`` first scales the gradients of all parameters to a joint norm of at most this."""
+    """Every step of ``optimizer`` first scales the gradients of all parameters to a joint norm of at most this."""
 
     def clip(stepped: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         parameters = [parameter for group in stepped.param_groups for parameter in group["params"]]

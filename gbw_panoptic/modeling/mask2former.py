@@ -1,4 +1,4 @@
-"""Domain-adaptive Mask2Former (Cheng et al., arXiv 2112.01527): a backbone, a mask head, and losses with class weightings.
+"""Domain-adaptive Mask2Former (Cheng et al., arXiv 2112.01527): backbone, mask head, and losses with class weightings.
 
 Shape legend: B images, C classes, Q queries, H x W pixels of the input, h x w cells of the masks.
 """
@@ -85,17 +85,18 @@ class DomainAdaptiveMask2Former(nn.Module):
             instances: of no effect: there are no instance heads to leave out.
 
         Returns:
-            Training: ``{"loss_class", "loss_mask", "loss_dice"}`` scalars, each the sum over the prediction sets (none for
-            samples without labels); with ``dense`` a pair of these and the :class:`DensePrediction`. Evaluation: per image
-            ``sem_seg`` [C, H, W] logits and, for the panoptic task, ``panoptic_seg`` (map, None), at the record's
-            ``height`` x ``width``.
+            Training: ``{"loss_class", "loss_mask", "loss_dice"}`` scalars, each the sum over the prediction sets (none
+            for samples without labels); with ``dense`` a pair of these and the :class:`DensePrediction`. Evaluation:
+            per image ``sem_seg`` [C, H, W] logits and, for the panoptic task, ``panoptic_seg`` (map, None), at the
+            record's ``height`` x ``width``.
         """
         if not self.training:
             return self.inference(batched_inputs)
         images = self._images(batched_inputs)
         output = self.mask_head(self.backbone(images.tensor))
-        labelled = "segments" in batched_inputs[0] or "sem_seg" in batched_inputs[0]
-        losses = self.losses(output, self._targets(batched_inputs), tuple(images.tensor.shape[-2:]), branch) if labelled else {}
+        losses = {}
+        if "segments" in batched_inputs[0] or "sem_seg" in batched_inputs[0]:
+            losses = self.losses(output, self._targets(batched_inputs), tuple(images.tensor.shape[-2:]), branch)
         return (losses, _dense(output, images.image_sizes[0])) if dense else losses
 
     def losses(
@@ -164,7 +165,7 @@ class DomainAdaptiveMask2Former(nn.Module):
 
 
 def _dense(output: MaskHeadOutput, image_size: tuple[int, int]) -> DensePrediction:
-    """The semantic output with its graph: probabilities at the masks' size, upsampled, so that memory does not grow with Q."""
+    """The semantic output with its graph: made at the masks' size and upsampled, so that memory does not grow with Q."""
     height, width = image_size
     probabilities = semantic_probabilities(output.class_logits[-1], output.mask_logits[-1])
     probabilities = F.interpolate(probabilities, scale_factor=_STRIDE, mode="bilinear", align_corners=False)

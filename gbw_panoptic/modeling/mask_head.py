@@ -1,4 +1,4 @@
-"""Mask2Former's pixel and transformer decoders (Cheng et al., arXiv 2112.01527), from transformers; the only file that imports them.
+"""Mask2Former's pixel and transformer decoders (Cheng et al., arXiv 2112.01527); only this file imports transformers'.
 
 Initialisation is the original's; transformers' own differs, and bare modules hold uninitialised memory.
 
@@ -100,7 +100,7 @@ def _features_by_stride(input_shape: dict[str, ShapeSpec]) -> tuple[str, ...]:
     if missing:
         raise UserError(
             f"MODEL.BACKBONE.NAME: expected feature maps of strides 4, 8, 16 and 32 for Mask2Former, found "
-            f"{', '.join(map(str, sorted(by_stride)))}; set MODEL.RESNETS.OUT_FEATURES to res2 to res5, without dilation."
+            f"{', '.join(map(str, sorted(by_stride)))}; set MODEL.RESNETS.OUT_FEATURES to res2 to res5, undilated."
         )
     return tuple(by_stride[stride] for stride in STRIDES)
 
@@ -130,7 +130,8 @@ def initialize(pixel_decoder: nn.Module, transformer: nn.Module) -> None:
     for projection in pixel_decoder.input_projections:
         nn.init.xavier_uniform_(projection[0].weight)
         nn.init.zeros_(projection[0].bias)
-    convolutions = [pixel_decoder.mask_projection, *(x for x in transformer.input_projections if isinstance(x, nn.Conv2d))]
+    projections = [x for x in transformer.input_projections if isinstance(x, nn.Conv2d)]
+    convolutions = [pixel_decoder.mask_projection, *projections]
     for name, block in pixel_decoder.named_children():
         if name.startswith(("adapter_", "layer_")):  # the feature pyramid's lateral and output convolutions
             convolutions.append(block[0])
@@ -151,7 +152,7 @@ def _xavier(module: nn.Module) -> None:
 
 
 def _initialize_deformable_attention(attention: nn.Module) -> None:
-    """Deformable DETR's: each head looks in a direction of its own, its points 1, 2, ... cells away; all weigh alike."""
+    """Deformable DETR's: a direction for each head, its points 1, 2, ... cells away; all weigh alike."""
     angles = torch.arange(attention.n_heads) * (2 * math.pi / attention.n_heads)
     directions = torch.stack((angles.cos(), angles.sin()), dim=1)
     directions /= directions.abs().amax(dim=1, keepdim=True)

@@ -5,7 +5,8 @@ from typing import Mapping
 
 from torch import Tensor
 
-_ORIGINAL, _TRANSFORMERS = "sem_seg_head.", ("model.pixel_level_module.decoder.", "model.transformer_module.", "class_predictor.")
+_ORIGINAL = "sem_seg_head."
+_TRANSFORMERS = ("model.pixel_level_module.decoder.", "model.transformer_module.", "class_predictor.")
 _PIXEL, _QUERY = r"^pixel_decoder\.", r"^predictor\."
 _LAYERS = r"^predictor\.transformer_"
 _ORIGINAL_LAYOUT = (
@@ -42,7 +43,8 @@ _JOINT = re.compile(r"^(transformer\.decoder\.layers\.\d+\.self_attn\.)in_proj_(
 def split_head(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor] | None, dict[str, Tensor]]:
     """The mask head under our names, or None if the state is of neither published layout; and what is not of the head.
 
-    Layouts: the authors' (Detectron2's names, ``sem_seg_head.predictor...``) and transformers' ``Mask2FormerForUniversalSegmentation``.
+    Layouts: the authors' (Detectron2's names, ``sem_seg_head.predictor...``) and that of transformers'
+    ``Mask2FormerForUniversalSegmentation``.
     """
     if any(name.startswith(f"{_ORIGINAL}predictor.") for name in state):
         prefixes, layout, cut = (_ORIGINAL,), _ORIGINAL_LAYOUT, _ORIGINAL

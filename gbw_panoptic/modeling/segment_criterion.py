@@ -52,7 +52,7 @@ class SegmentCriterion:
         gradients: dict[str, str | None],
         class_parameters: tuple[Tensor, ...],
     ) -> dict[str, PerClassLoss]:
-        """Losses of :data:`WEIGHTED`, summed over the prediction sets; counts and class gradients are those of the last set.
+        """Losses of :data:`WEIGHTED`, summed over the prediction sets; counts and class gradients are the last set's.
 
         Args:
             padded_size: of the input, which the predicted masks cover.

@@ -49,7 +49,7 @@ def match(
     num_points: int,
     weights: CostWeights,
 ) -> list[Matches]:
-    """Matches of every prediction set. All costs are copied to the host at once; each image's points serve all sets (ours).
+    """Matches of every prediction set. One copy of all costs to the host; each image's points serve all sets (ours).
 
     Args:
         class_logits: L tensors [B, Q, C + 1]; mask_logits: L tensors [B, Q, h, w].
@@ -66,8 +66,8 @@ def match(
         targets = masks_at_points(maps.ids, image_of_each, segments, points.expand(len(segments), -1, -1))
         counts = nearest_at_points(maps.counts, image_of_each[:1], points)[0].float()
         for set_classes, set_masks in zip(class_logits, mask_logits):
-            sampled = F.grid_sample(set_masks[image][None].float(), 2 * points[:, None] - 1, align_corners=False)[0, :, 0]
-            costs.append(pair_costs(set_classes[image].float(), sampled, of_image, targets, counts, weights))
+            logits = F.grid_sample(set_masks[image][None].float(), 2 * points[:, None] - 1, align_corners=False)[0, :, 0]
+            costs.append(pair_costs(set_classes[image].float(), logits, of_image, targets, counts, weights))
     pairs = _assign(costs)
     device = mask_logits[0].device
     result, num_sets = [], len(class_logits)
@@ -83,7 +83,7 @@ def match(
 def pair_costs(
     class_logits: Tensor, mask_logits: Tensor, classes: Tensor, targets: Tensor, counts: Tensor, weights: CostWeights
 ) -> Tensor:
-    """[Q, N] costs of one image in float32: -probability of the class, mean binary cross entropy and dice over the points.
+    """[Q, N] costs of one image in float32: -probability of the class, mean cross entropy and dice over the points.
 
     Args:
         class_logits: [Q, C + 1]; mask_logits: [Q, P] at the points.

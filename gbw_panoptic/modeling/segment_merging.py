@@ -1,4 +1,4 @@
-"""From masks that overlap to segments that do not: the panoptic inference of Mask2Former (arXiv 2112.01527, as released).
+"""From masks that overlap to segments that do not: panoptic inference of Mask2Former (arXiv 2112.01527, as released).
 
 Memory is that of a few full-resolution maps, however many queries there are.
 
@@ -40,7 +40,7 @@ class Segments:
         return torch.cat((self.classes.new_tensor([-1]), self._values(thing_ids, label_divisor)))[self.ids]
 
     def instance_scores(self, *, thing_ids: Collection[int], label_divisor: int) -> tuple[Tensor, Tensor]:
-        """Values [K] int64 of the things in :meth:`panoptic`, ascending, and confidence [K] float32: mean P over the region.
+        """Values [K] int64 of the things in :meth:`panoptic`, ascending, and confidence [K] float32: mean P in the region.
 
         That is the released instance score, class probability times mean mask probability.
         """
@@ -73,9 +73,9 @@ def merge_segments(
     """Segments of one image.
 
     A query is kept if its likeliest class is an object's, of a probability above ``object_threshold``. A pixel goes to
-    the kept query of the largest P; its region is what it wins and gives a mask probability of 0.5 at least. It becomes a
-    segment if that is not empty, and if it wins ``overlap_threshold`` of the pixels that it gives so much. Queries of one
-    stuff class become one segment.
+    the kept query of the largest P; its region is what it wins and gives a mask probability of 0.5 at least. It becomes
+    a segment if that is not empty, and if it wins ``overlap_threshold`` of the pixels that it gives so much. Queries of
+    one stuff class become one segment.
 
     Args:
         class_logits: [Q, C + 1], the last for "no object"; mask_logits: [Q, h, w].
@@ -100,11 +100,12 @@ def merge_segments(
     confidence = contest.best
     if not accepted.all():  # pixels that a rejected query won
         confidence = _contest(masks(kept[accepted]), scores[accepted], size).best
+    none = torch.zeros(len(class_logits), dtype=torch.int64, device=ids.device)
     return Segments(
         ids=ids,
         classes=labels[first.argmax(dim=0)] if num_segments else labels[:0],
         scores=(first * scores[:, None]).amax(dim=0) if num_segments else scores[:0],
-        query_segments=torch.zeros(len(class_logits), dtype=torch.int64, device=ids.device).index_copy(0, kept, numbers),
+        query_segments=none.index_copy(0, kept, numbers),
         region_confidence=torch.where(ids > 0, contest.best, 0),
         confidence=confidence,
     )
@@ -150,7 +151,7 @@ def _contest(masks: Iterator[Tensor], scores: Tensor, size: tuple[int, int]) -> 
 
 
 def _segment_numbers(labels: Tensor, accepted: Tensor, thing_ids: Collection[int]) -> Tensor:
-    """[K] int64, the segment 1..S of each query in the order of queries, 0 for those rejected; stuff shares by class."""
+    """[K] int64, the segment 1..S of each query, in their order, 0 for those rejected; stuff shares by class."""
     index = torch.arange(len(labels), device=labels.device)
     merges = (labels[:, None] == labels) & accepted & ~_is_in(labels, thing_ids)[:, None]
     merges |= torch.diag(accepted)
@@ -172,7 +173,7 @@ def _counts(ids: Tensor, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class SegmentPostProcessing:
-    """How predictions become segments; ``score_instances`` says whether a model's output has ``instance_scores``, too."""
+    """How predictions become segments; ``score_instances``: whether a model's output has ``instance_scores``, too."""
 
     thing_ids: tuple[int, ...]
     label_divisor: int

@@ -1,7 +1,7 @@
-"""Points at which masks are compared (PointRend, arXiv 1912.08193): drawn, read from masks, and left out where nothing is known.
+"""Points at which masks are compared (PointRend, arXiv 1912.08193); those where nothing is known count nothing.
 
-Coordinates are (x, y) in 0..1 of the padded input. All draws are from torch's global generator, which the trainer seeds in
-every step.
+Coordinates are (x, y) in 0..1 of the padded input. All draws are from torch's global generator, which the trainer seeds
+in every step.
 
 Shape legend: B images, M masks, P points, H x W pixels of the padded input, h x w cells of predicted masks.
 """
@@ -66,7 +66,7 @@ def nearest_at_points(maps: Tensor, images: Tensor, points: Tensor) -> Tensor:
 
 
 def masks_at_points(ids: Tensor, images: Tensor, segments: Tensor, points: Tensor) -> Tensor:
-    """Bilinear values [M, P] in 0..1 of the masks of ``segments`` [M] in the ``images`` [M], read from their maps of ids.
+    """Bilinear values [M, P] in 0..1 of the masks of ``segments`` [M] in the ``images`` [M], from their maps of ids.
 
     Equal to sampling the masks themselves, without making them: each of the four pixels around a point belongs to the
     segment or not.

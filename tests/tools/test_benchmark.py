@@ -37,6 +37,14 @@ def run_tool(monkeypatch, *options) -> None:
     benchmark.main()
 
 
+@pytest.mark.slow
+def test_masks_at_a_small_size():
+    options = ["masks", "--size", "64", "128", "--batch", "1", "--points", "64", "--repeats", "1"]
+    comparisons = list(benchmark.load("masks").main(benchmark.parse(options)))
+    assert [c.reference for c in comparisons] == ["transformers", "unweighted"] * 2
+    assert all(c.ratio > 0 and c.note.count(" MB") == 2 for c in comparisons)
+
+
 def test_command_prints_and_writes_all_numbers(tmp_path, monkeypatch, capsys):
     small = ("--size", 64, 128, "--instances", 2, "--repeats", 1)
     run_tool(monkeypatch, "targets", *small, "--json", tmp_path / "out.json")
