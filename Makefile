@@ -1,5 +1,6 @@
 # make demo       Streets, preparation, self-training with GBW, evaluation, report
 # make test       the tests, without the slow ones      make test-slow   the slow ones
+# make study      the study of class weighting (hours; resumable)      make study-quick   its machinery in minutes
 # make doctor     what is installed, which data sets are there
 # make setup      only the environment, .venv           make clean       remove .venv and caches
 #
@@ -14,7 +15,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 export GOMP_SPINCOUNT ?= 0
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo test test-slow doctor setup clean
+.PHONY: demo test test-slow study study-quick doctor setup clean
 
 demo: setup
 	$(PY) tools/demo.py
@@ -24,6 +25,13 @@ test: setup
 
 test-slow: setup
 	$(PY) -m pytest -m slow
+
+study: setup
+	$(PY) tools/weighting_study.py --jobs 2
+
+study-quick: setup
+	$(PY) tools/weighting_study.py --tiers 1 --seeds 0 1 --output output/study_quick --results output/study_quick/results \
+	  --data source 24 --data target-train 24 --data target-val 8 --opts SOLVER.MAX_ITER 4 SOLVER.WARMUP_ITERS 1
 
 doctor: setup
 	@$(PY) tools/doctor.py
