@@ -10,6 +10,8 @@ _MACHINE = {
 }  # fmt: skip
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) ([^.]*)")  # torch's words
 
+_DEAD_RANK = re.compile(r"Connection closed by peer|Connection reset by peer|remote process exited|Broken pipe")  # gloo's, NCCL's
+
 
 class UserError(Exception):
     """Bad input: one sentence with what was expected, what was found and what to do.
@@ -35,7 +37,11 @@ def explained(error: BaseException) -> UserError | None:
             f"expected to read and write {error.filename or 'the files of this command'}, found: {error.strerror}; free disk "
             "space, mend the permissions or choose another folder, then run the command again (a training: with --resume)"
         )
-    worker = _DEAD_WORKER.search(str(error)) if isinstance(error, RuntimeError) else None
+    if not isinstance(error, RuntimeError):
+        return None
+    if _DEAD_RANK.search(str(error)):
+        return UserError("expected all processes of this job to go on, found that one has ended; what it said is the cause")
+    worker = _DEAD_WORKER.search(str(error))
     return dead_worker(worker[1].strip()) if worker else None
 
 

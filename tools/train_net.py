@@ -5,6 +5,8 @@
     python tools/train_net.py --config-file FILE --eval-only MODEL.WEIGHTS output/model_final.pth
     python tools/train_net.py --config-file FILE --dry-run
     python tools/train_net.py --list
+
+On many GPUs (docs/getting_started.md): torchrun --nproc-per-node 4 tools/train_net.py ..., or --num-gpus 4.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import warnings
 # fvcore and Detectron2 script functions at import; a user can do nothing about it
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
-from detectron2.engine import default_argument_parser, default_setup, hooks, launch
+from detectron2.engine import default_argument_parser, default_setup, hooks
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -31,8 +33,9 @@ from gbw_panoptic.engine.build import (
     resume_or_load,
 )
 from gbw_panoptic.engine.evaluation import evaluate
+from gbw_panoptic.engine.launch import launch
 from gbw_panoptic.engine.logs import guarded_log_file, quiet_explained_errors
-from gbw_panoptic.engine.setup import prepare_config
+from gbw_panoptic.engine.setup import load_config, prepare_config
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.report import write_report
 from gbw_panoptic.evaluation.run_folder import RunFolder
@@ -131,14 +134,7 @@ def entry() -> None:
     args = parse()
     if args.list:
         return list_configs()
-    launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    launch(main, args, device=load_config(args.config_file, args.opts).MODEL.DEVICE)
 
 
 if __name__ == "__main__":

@@ -127,8 +127,7 @@ def _build(
 ) -> DomainAdaptationTrainer:
     optimizer = build_optimizer(cfg, model)
     trainer = cls(
-        # terms on unlabelled images leave the instance heads out
-        model=create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=cls is not SourceOnlyTrainer),
+        model=_data_parallel(model, every_parameter=cls is SourceOnlyTrainer),
         optimizer=optimizer,
         loader=loader or build_train_loader(cfg),
         strategy=strategy,
@@ -143,6 +142,17 @@ def _build(
     trainer.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, **strategy.modules, trainer=trainer)
     trainer.register_hooks([*first_hooks, *_build_hooks(cfg, trainer, optimizer, models)])
     return trainer
+
+
+def _data_parallel(model: nn.Module, *, every_parameter: bool) -> nn.Module:
+    """The wrapper where there are several ranks.
+
+    Args:
+        every_parameter: every backward pass reaches all of them; terms on unlabelled images leave the instance heads out.
+    """
+    device = next(model.parameters()).device
+    options = {"device_ids": [device.index] if device.type == "cuda" else None}
+    return create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=not every_parameter, **options)
 
 
 def _build_source_style(cfg, device: torch.device) -> FourierStyle | None:

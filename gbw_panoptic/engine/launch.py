@@ -1,0 +1,109 @@
+"""One process or many: by torchrun, by Detectron2's ``--num-gpus`` and ``--num-machines``, on GPUs (NCCL) or CPUs (gloo)."""
+
+import argparse
+import os
+import socket
+import sys
+from datetime import timedelta
+from typing import Callable
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from detectron2.utils import comm
+
+from .. import cli
+from ..errors import UserError
+
+Main = Callable[[argparse.Namespace], None]
+
+_TIMEOUT = timedelta(minutes=30)  # Detectron2's; one rank may evaluate or write for long
+#: What torchrun (and any scheduler that follows it) tells a process.
+_ENVIRONMENT = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def launch(main: Main, args: argparse.Namespace, *, device: str) -> None:
+    """Call ``main(args)`` on every rank.
+
+    Under torchrun this process is one rank of those that it has started; else ``args.num_gpus`` processes are started on
+    each of ``args.num_machines`` machines (on CPUs, too). A rank that ends with an error ends the others and the job.
+
+    Args:
+        device: MODEL.DEVICE, which decides between NCCL and gloo.
+
+    Raises:
+        UserError: the two ways are mixed, or this machine has fewer GPUs than ranks.
+    """
+    on_gpus = device.startswith("cuda") and torch.cuda.is_available()
+    world_size = args.num_gpus * args.num_machines
+    if all(name in os.environ for name in _ENVIRONMENT):
+        if world_size > 1:
+            raise UserError(
+                "expected either torchrun or --num-gpus and --num-machines, found both; let torchrun alone say how many "
+                "processes there are"
+            )
+        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        _check_devices(local_size, on_gpus)
+        _join("env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), local_size, on_gpus)
+        main(args)
+        _leave()
+    elif world_size > 1:
+        _check_devices(args.num_gpus, on_gpus)
+        _spawn(main, args, on_gpus)
+    else:
+        main(args)
+
+
+def _spawn(main: Main, args: argparse.Namespace, on_gpus: bool) -> None:
+    url = args.dist_url
+    if args.num_machines == 1:  # Detectron2's default is one port for all jobs of a user: two of them would meet
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    try:
+        mp.start_processes(_spawned, (main, args, url, on_gpus), nprocs=args.num_gpus)
+    except mp.ProcessExitedException as error:  # the rank itself has said why
+        sys.exit(error.exit_code if error.exit_code > 0 else 128 - error.exit_code)
+
+
+def _spawned(local_rank: int, main: Main, args: argparse.Namespace, url: str, on_gpus: bool) -> None:
+    rank = args.machine_rank * args.num_gpus + local_rank
+
+    def run() -> None:
+        _join(url, rank, args.num_gpus * args.num_machines, args.num_gpus, on_gpus)
+        main(args)
+        _leave()
+
+    cli.run(run)
+
+
+def _check_devices(local_size: int, on_gpus: bool) -> None:
+    if on_gpus and local_size > torch.cuda.device_count():
+        raise UserError(
+            f"expected a GPU for each of the {local_size} processes on this machine, found {torch.cuda.device_count()}; start "
+            "fewer, or set MODEL.DEVICE cpu"
+        )
+
+
+def _join(url: str, rank: int, world_size: int, local_size: int, on_gpus: bool) -> None:
+    """Become one rank of many; ranks of one machine have numbers in a row."""
+    if on_gpus:
+        torch.cuda.set_device(rank % local_size)
+    if world_size == 1:
+        return
+    dist.init_process_group(
+        "nccl" if on_gpus else "gloo", init_method=url, rank=rank, world_size=world_size, timeout=_TIMEOUT
+    )
+    for first in range(0, world_size, local_size):  # every rank makes every group: it is a collective
+        group = dist.new_group(list(range(first, first + local_size)))
+        if first <= rank < first + local_size:
+            comm._LOCAL_PROCESS_GROUP = group
+    comm.synchronize()
+
+
+def _leave() -> None:
+    """After success alone: a rank that failed must not wait for the others."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+        comm._LOCAL_PROCESS_GROUP = None
