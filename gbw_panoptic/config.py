@@ -32,6 +32,13 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
     cfg.MODEL.COMPACT = CN()  # build_compact_backbone (ours)
     cfg.MODEL.COMPACT.WIDTHS = (32, 64, 96, 128)  # channels of res2 to res5
     cfg.MODEL.COMPACT.BLOCKS = 1  # residual blocks in each of them
+    # SOLVER.IMS_PER_BATCH is what one update sees, over all processes and micro-batches. GBW's class weights and the losses'
+    # denominators are those of each micro-batch; its losses count one part in so many (ours).
+    cfg.SOLVER.ACCUMULATION_STEPS = 1
+    cfg.SOLVER.REFERENCE_BATCH = 0  # BASE_LR is for so many images: it is scaled by IMS_PER_BATCH / this; 0 = as it is
+    cfg.SOLVER.AMP.PRECISION = "bfloat16"  # of SOLVER.AMP.ENABLED; or float16, with loss scaling (GPUs without bfloat16)
+    cfg.MODEL.CHANNELS_LAST = False  # memory format of the network: faster convolutions on GPUs with tensor cores
+    cfg.MODEL.COMPILE = False  # torch.compile of the backbone: minutes at the start, and at every new image size
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0  # factor of the backbone's learning rate
     cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0  # of embeddings and relative position tables (Mask2Former)
     cfg.SOLVER.CHECKPOINTS_KEPT = 3  # the last so many of every CHECKPOINT_PERIOD iterations, beside the final one; 0 = all

@@ -33,7 +33,7 @@ def validate(cfg) -> None:
     Raises:
         UserError: naming the key, what was expected, what was found and what to do.
     """
-    checks = (_comparators, _choices, _ranges, _data_sets, _task, _class_statistics, _manual_weights)
+    checks = (_comparators, _choices, _ranges, _execution, _data_sets, _task, _class_statistics, _manual_weights)
     for check in (*checks, architecture_problems, adaptation_problems, active_problems, _protocols, _tracking, _files):
         for problem in check(cfg):
             raise UserError(problem)
@@ -61,6 +61,7 @@ def _choices(cfg) -> Iterator[str]:
         ("MODEL.TASK", cfg.MODEL.TASK, TASKS),
         ("TRAINER.NAME", cfg.TRAINER.NAME, TRAINER_NAMES),
         ("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, OPTIMIZERS),
+        ("SOLVER.AMP.PRECISION", cfg.SOLVER.AMP.PRECISION, ("bfloat16", "float16")),
         ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE, LOSS_TYPES),
         *((f"WEIGHTING.{head}", cfg.WEIGHTING[head], WEIGHTINGS) for head in WEIGHTED),
         ("WEIGHTING.LOSS_DENOMINATOR", cfg.WEIGHTING.LOSS_DENOMINATOR, DENOMINATORS),
@@ -108,9 +109,24 @@ def _ranges(cfg) -> Iterator[str]:
         ("SOLVER.CHECKPOINTS_KEPT", cfg.SOLVER.CHECKPOINTS_KEPT, cfg.SOLVER.CHECKPOINTS_KEPT >= 0, "at least 0 (all)"),
         ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, cfg.SOLVER.MAX_ITER > 0, "at least 1"),
         ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.IMS_PER_BATCH > 0, "at least 1"),
+        ("SOLVER.ACCUMULATION_STEPS", cfg.SOLVER.ACCUMULATION_STEPS, cfg.SOLVER.ACCUMULATION_STEPS > 0, "at least 1"),
+        ("SOLVER.REFERENCE_BATCH", cfg.SOLVER.REFERENCE_BATCH, cfg.SOLVER.REFERENCE_BATCH >= 0, "at least 0 (no scaling)"),
     ):
         if not ok:
             yield f"{key}: expected {expected}, found {value}; change it."
+
+
+def _execution(cfg) -> Iterator[str]:
+    if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.PRECISION == "float16" and cfg.MODEL.DEVICE == "cpu":
+        yield (
+            "SOLVER.AMP.PRECISION: expected bfloat16 on a CPU, found float16, which has too few operations there; set it to "
+            "bfloat16, or SOLVER.AMP.ENABLED False."
+        )
+    if cfg.SOLVER.REFERENCE_WORLD_SIZE:
+        yield (
+            f"SOLVER.REFERENCE_WORLD_SIZE: expected 0, found {cfg.SOLVER.REFERENCE_WORLD_SIZE}: it would change batch and "
+            "schedule with the machine; set SOLVER.IMS_PER_BATCH, SOLVER.ACCUMULATION_STEPS and SOLVER.REFERENCE_BATCH instead."
+        )
 
 
 def _data_sets(cfg) -> Iterator[str]:

@@ -53,10 +53,12 @@ class ActiveTraining(Strategy):
         self.self_training = self_training
         self.modules: dict[str, Stateful] = self_training.modules if self_training else {}
 
+    def before_step(self, model: nn.Module, iteration: int) -> None:
+        if self.self_training:
+            self.self_training.before_step(model, iteration)
+
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         source: dict[str, Tensor] = {}
-        if self.self_training:
-            self.self_training.teacher.update(model, iteration)
         if batch.source:
             source, consistency = self._source(model, batch.source)
             yield {**prefixed("source", source), "source/loss_consistency": consistency}

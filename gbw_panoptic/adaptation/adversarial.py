@@ -60,10 +60,13 @@ class AdversarialAlignment(Strategy):
             "discriminator_optimizer": optimizer,
             "alignment": class_weighting,
         }
+        self.trained = {"discriminator": discriminators}
+
+    def before_step(self, model: nn.Module, iteration: int) -> None:
+        self.optimizer.zero_grad()
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         self.health = {}
-        self.optimizer.zero_grad()
         losses, prediction = model(batch.source, branch="source", dense=True)
         source = {level: x.detach() for level, x in self._maps(prediction).items()}
         del prediction
@@ -82,7 +85,6 @@ class AdversarialAlignment(Strategy):
 
         self.discriminators.requires_grad_(True)
         yield {f"discriminator/loss_{level}": self._discriminator_loss(level, source, target) for level in target}
-        self.health["discriminator/gradient_norm"] = _gradient_norm(self.discriminators)
 
     def after_step(self, iteration: int) -> None:
         """Update the discriminators."""
@@ -111,11 +113,11 @@ class AdversarialAlignment(Strategy):
             logits.detach().argmax(dim=1),
             weighting=self.class_weighting,
             branch="target",
-            scale=self.loss_weights["sem_seg"],
+            scale=self.loss_weights["sem_seg"] * self.loss_scale,
         )
 
     def _log_gradient(self, gradient: Tensor) -> None:
-        self.health["alignment/gradient_norm"] = gradient.float().norm()
+        self.health["alignment/gradient_norm"] = gradient.float().norm() / self.loss_scale
 
     def _discriminator_loss(self, level: str, source: dict[str, Tensor], target: dict[str, Tensor]) -> Tensor:
         loss = 0.0
@@ -124,10 +126,6 @@ class AdversarialAlignment(Strategy):
             loss = loss + 0.5 * domain_loss(outputs, domain, gan=self.gan)
             self.health[f"discriminator/{level}_accuracy_{name}"] = domain_accuracy(outputs, domain, gan=self.gan)
         return loss
-
-
-def _gradient_norm(module: nn.Module) -> Tensor:
-    return torch.stack([p.grad.float().norm() for p in module.parameters()]).norm()
 
 
 def _average_gradients(module: nn.Module) -> None:

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detectron2.utils import comm
-
 from ..data.loader import DomainBatch
 from .augmentation import StrongAugmentation
 from .feature_distance import FeatureDistance
@@ -52,7 +50,8 @@ class MeanTeacherTraining(Strategy, ABC):
             class_mix: paste half of what a source image shows on the target image.
             masking: adds the branch ``masked``.
             feature_distance: adds a term to the source losses.
-            seed: the augmentation and mixing of a step are a pure function of (seed, iteration, place in the batch).
+            seed: the augmentation and mixing of a step are a pure function of (seed, iteration, place among the images of the
+                update, those of all ranks and micro-batches).
         """
         self.teacher = teacher
         self.labeller = labeller
@@ -63,6 +62,7 @@ class MeanTeacherTraining(Strategy, ABC):
         self.loss_weights = loss_weights
         self.ignore_label = ignore_label
         self.seed = seed
+        self.first_place = 0
         self.health: dict[str, Tensor] = {}
         self.modules: dict[str, Stateful] = {"teacher": teacher.model}
         if feature_distance is not None:
@@ -76,8 +76,10 @@ class MeanTeacherTraining(Strategy, ABC):
     def masked(self, targets: list[dict], iteration: int) -> list[dict]:
         """Samples for the student: the labelled target image, augmented and partly hidden."""
 
-    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+    def before_step(self, model: nn.Module, iteration: int) -> None:
         self.teacher.update(model, iteration)
+
+    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         source = self._source_losses(model, batch.source, iteration)
         yield prefixed("source", source)
         yield from self.target_terms(model, batch, iteration, source)
@@ -86,6 +88,7 @@ class MeanTeacherTraining(Strategy, ABC):
         self, model: nn.Module, batch: DomainBatch, iteration: int, source: dict[str, Tensor]
     ) -> Iterator[dict[str, Tensor]]:
         """The terms behind the source's, whose losses are ``source``; the teacher is up to date."""
+        self.first_place = batch.first_place
         targets, self.health = self.labeller(
             self.teacher.model, batch.target, with_instances="instance_ids" in batch.source[0]
         )
@@ -103,9 +106,9 @@ class MeanTeacherTraining(Strategy, ABC):
             self.feature_distance.start_from(model)
         return self.feature_distance.source_losses(model, samples)
 
-    def generator(self, iteration: int, index: int, batch_size: int, stream: tuple[int, ...]) -> np.random.Generator:
-        """Of the random numbers of a student's view, by its place in the batches of all ranks."""
-        return np.random.default_rng((self.seed, iteration, comm.get_rank() * batch_size + index, *stream))
+    def generator(self, iteration: int, index: int, stream: tuple[int, ...]) -> np.random.Generator:
+        """Of the random numbers of a student's view, by its place in the update."""
+        return np.random.default_rng((self.seed, iteration, self.first_place + index, *stream))
 
 
 def loss_ratio(pseudo: dict[str, Tensor], source: dict[str, Tensor]) -> Tensor:

@@ -31,7 +31,7 @@ class SegmentSelfTraining(MeanTeacherTraining):
         """Half of each source's segments on the augmented target image; source pixels stay as they are (published)."""
         images, maps = [], []
         for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
-            generator = self.generator(iteration, index, len(sources), MIXED)
+            generator = self.generator(iteration, index, MIXED)
             image, segments = self.augmentation(target["image"].float(), generator), target["segment_map"]
             if self.class_mix:
                 image, segments = self._paste(source, image, segments, generator)
@@ -44,7 +44,7 @@ class SegmentSelfTraining(MeanTeacherTraining):
         """The target image, augmented and partly hidden, with the teacher's segments."""
         images = []
         for index, target in enumerate(targets):
-            generator = self.generator(iteration, index, len(targets), MASKED)
+            generator = self.generator(iteration, index, MASKED)
             images.append(self.masking(self.augmentation(target["image"].float(), generator), generator))
         return self._samples(images, [target["segment_map"] for target in targets])
 

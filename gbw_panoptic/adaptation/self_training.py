@@ -29,7 +29,7 @@ class SelfTraining(MeanTeacherTraining):
         """Samples with the keys of a source sample: half of each source's classes on the labelled target image."""
         samples = []
         for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
-            generator = self.generator(iteration, index, len(sources), MIXED)
+            generator = self.generator(iteration, index, MIXED)
             mask = torch.zeros_like(source["sem_seg"], dtype=torch.bool)
             if self.class_mix:  # on the host, where the source label is: no synchronisation
                 mask = class_mix_mask(source["sem_seg"], generator, ignore_label=self.ignore_label)
@@ -48,7 +48,7 @@ class SelfTraining(MeanTeacherTraining):
         """Samples with the keys of a source sample: the labelled target image, augmented and partly hidden."""
         samples = []
         for index, target in enumerate(targets):
-            generator = self.generator(iteration, index, len(targets), MASKED)
+            generator = self.generator(iteration, index, MASKED)
             image = self.masking(self.augmentation(target["image"].float(), generator), generator)
             sample = {"image": image, "sem_seg": target["sem_seg"], "sem_seg_weights": target["sem_seg_weights"]}
             if "instances" in target:

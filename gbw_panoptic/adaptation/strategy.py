@@ -1,6 +1,7 @@
 """What an adaptation strategy is: it turns a batch of both domains into losses, one backward pass each."""
 
-from typing import Iterator, Protocol
+from types import MappingProxyType
+from typing import Iterator, Mapping, Protocol
 
 from torch import Tensor, nn
 
@@ -21,16 +22,23 @@ class Strategy(Protocol):
     Attributes:
         health: name -> scalar tensor of the last step, for the log.
         modules: what a checkpoint holds beside the student, by name; a ``teacher`` is evaluated, too.
+        trained: what it trains beside the model, by name: the caller checks the gradients and takes the scale out of them.
+        loss_scale: set by the caller, what it multiplies the losses with before their backward pass.
     """
 
     health: dict[str, Tensor]
     modules: dict[str, Stateful]
+    trained: Mapping[str, nn.Module] = MappingProxyType({})
+    loss_scale: float = 1.0
+
+    def before_step(self, model: nn.Module, iteration: int) -> None:
+        """Called once before the terms of an update, however many micro-batches it has."""
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         """Yield dictionaries of scalar losses, named ``<branch>/<loss>``.
 
         The caller back-propagates the sum of each before it asks for the next: one graph is alive at a time, which keeps
-        memory down and suits data-parallel wrappers.
+        memory down and suits data-parallel wrappers. Called for every micro-batch of an update.
         """
 
     def after_step(self, iteration: int) -> None:

@@ -31,7 +31,7 @@ class FourierStyle:
         for sample, target in zip(batch.source, batch.target, strict=True):
             content, style = (x["image"].to(self.device, non_blocking=True).float() for x in (sample, target))
             source.append({**sample, "image": exchange_low_frequencies(content, style, self.beta)})
-        return DomainBatch(source, batch.target)
+        return batch._replace(source=source)
 
 
 def exchange_low_frequencies(content: Tensor, style: Tensor, beta: float) -> Tensor:

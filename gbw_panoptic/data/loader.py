@@ -27,14 +27,19 @@ logger = logging.getLogger(__name__)
 
 
 class DomainBatch(NamedTuple):
-    """One rank's samples of a step (docs/architecture.md lists their keys); a domain that is not loaded is empty."""
+    """One rank's samples of a micro-batch (docs/architecture.md lists their keys); a domain that is not loaded is empty.
+
+    Attributes:
+        first_place: that of the first sample among those of the update, over all ranks and micro-batches.
+    """
 
     source: list[dict]
     target: list[dict]
+    first_place: int = 0
 
 
 class _Steps(Dataset):
-    """One rank's part of the step that begins at a position."""
+    """One rank's part of the micro-batch that begins at a position."""
 
     def __init__(self, source: SampleStream | None, target: SampleStream | None, rank: int, batch_size: int) -> None:
         self.streams = (source, target)
@@ -63,6 +68,7 @@ class DomainLoader:
         source: SampleStream | None,
         target: SampleStream | None,
         images_per_batch: int,
+        accumulation_steps: int = 1,
         num_workers: int,
         max_bad_files: int = 0,
         start_position: int = 0,
@@ -71,36 +77,41 @@ class DomainLoader:
     ) -> None:
         """
         Args:
-            images_per_batch: source images of a step over all ranks; as many target images come with them.
+            images_per_batch: source images of an update over all ranks; as many target images come with them.
+            accumulation_steps: micro-batches, of equal size, that an update's images come in.
             max_bad_files: how many unreadable files are skipped and logged, per rank; one more stops training.
 
         Raises:
             UserError: the batch cannot be shared equally by the ranks.
         """
-        if images_per_batch < 1 or images_per_batch % world_size:
+        shares = world_size * accumulation_steps
+        if images_per_batch < 1 or images_per_batch % shares:
+            times = f" x SOLVER.ACCUMULATION_STEPS {accumulation_steps}" if accumulation_steps > 1 else ""
             raise UserError(
-                f"expected SOLVER.IMS_PER_BATCH to be a positive multiple of the number of processes, found "
-                f"{images_per_batch} for {world_size}; set it to a multiple of {world_size}"
+                f"expected SOLVER.IMS_PER_BATCH to be a positive multiple of the number of processes{times}, found "
+                f"{images_per_batch} for {world_size}; set it to a multiple of {shares}"
             )
         self.consumed = start_position
         self.source_sampler = source.sampler if source else None
         self.bad_files: set[str] = set()
         self.images_per_batch = images_per_batch
+        self.images_per_micro_batch = images_per_batch // accumulation_steps
         self.max_bad_files = max_bad_files
-        self._steps = _Steps(source, target, rank, images_per_batch // world_size)
+        self._steps = _Steps(source, target, rank, images_per_batch // shares)
         self._num_workers = num_workers
 
     def __iter__(self) -> Iterator[DomainBatch]:
-        starts = count(self.consumed, self.images_per_batch)
+        starts = count(self.consumed, self.images_per_micro_batch)
         for samples, bad in data_loader(self._steps, starts, self._num_workers):
             self._report(bad)
             if any(sample is None for domain in samples for sample in domain):
                 raise UserError(f"expected images, found no readable file: {bad[-1].message}")
-            self.consumed += self.images_per_batch
-            yield DomainBatch(*samples)
+            first_place = self.consumed % self.images_per_batch + self._steps.rank * self._steps.batch_size
+            self.consumed += self.images_per_micro_batch
+            yield DomainBatch(*samples, first_place)
 
     def source_draws(self, start: int) -> list[Draw]:
-        """What this rank's source samples were drawn for in the step that begins at position ``start``."""
+        """What this rank's source samples were drawn for in the micro-batch that begins at position ``start``."""
         positions = rank_positions(start, rank=self._steps.rank, batch_size=self._steps.batch_size)
         return [self.source_sampler.draw(position) for position in positions]
 
@@ -194,6 +205,7 @@ def build_train_loader(
         source=source_stream,
         target=target_stream,
         images_per_batch=cfg.SOLVER.IMS_PER_BATCH,
+        accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         max_bad_files=max_bad_files,
         start_position=start_position,

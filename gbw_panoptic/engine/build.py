@@ -2,13 +2,14 @@
 
 import logging
 import os
+import sys
 from typing import Sequence
 
 import torch
 from torch import nn
 
 from detectron2.data import MetadataCatalog
-from detectron2.engine import HookBase, create_ddp_model, hooks
+from detectron2.engine import HookBase, hooks
 from detectron2.modeling import build_model
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
@@ -24,6 +25,7 @@ from .acquisition import AcquisitionHook, build_acquisition, build_label_store, 
 from .acquisition_pictures import build_round_pictures
 from .checkpoint import SafeCheckpointer
 from .evaluation import evaluate
+from .execution import build_description, build_execution, build_precision, data_parallel
 from .hooks import ClassWeightLogger, DiscriminatorMonitor, LearningRate
 from .saving import CheckpointSaver, StopSignals, StopTraining
 from .self_training import build_self_training
@@ -113,7 +115,7 @@ def build_models(cfg) -> dict[str, nn.Module]:
 
 def _build_model(cfg) -> nn.Module:
     torch.manual_seed(cfg.SEED)  # the same initial weights on every rank, whatever ran before
-    return build_model(cfg)
+    return build_execution(cfg, build_model(cfg))
 
 
 def _build(
@@ -126,13 +128,17 @@ def _build(
     first_hooks: Sequence[HookBase] = (),
 ) -> DomainAdaptationTrainer:
     optimizer = build_optimizer(cfg, model)
+    autocast, scaler = build_precision(cfg)
+    logging.getLogger("gbw_panoptic").info(build_description(cfg))
     trainer = cls(
-        model=_data_parallel(model, every_parameter=cls is SourceOnlyTrainer),
+        model=data_parallel(model, every_parameter=cls is SourceOnlyTrainer),
         optimizer=optimizer,
         loader=loader or build_train_loader(cfg),
         strategy=strategy,
         seed=cfg.SEED,
-        amp=cfg.SOLVER.AMP.ENABLED,
+        accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
+        autocast=autocast,
+        scaler=scaler,
         output_dir=cfg.OUTPUT_DIR,
         source_style=_build_source_style(cfg, next(model.parameters()).device),
     )
@@ -142,17 +148,6 @@ def _build(
     trainer.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, **strategy.modules, trainer=trainer)
     trainer.register_hooks([*first_hooks, *_build_hooks(cfg, trainer, optimizer, models)])
     return trainer
-
-
-def _data_parallel(model: nn.Module, *, every_parameter: bool) -> nn.Module:
-    """The wrapper where there are several ranks.
-
-    Args:
-        every_parameter: every backward pass reaches all of them; terms on unlabelled images leave the instance heads out.
-    """
-    device = next(model.parameters()).device
-    options = {"device_ids": [device.index] if device.type == "cuda" else None}
-    return create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=not every_parameter, **options)
 
 
 def _build_source_style(cfg, device: torch.device) -> FourierStyle | None:
@@ -200,7 +195,8 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
     stop = StopSignals(saver)
 
     def evaluate_models() -> dict:
-        return {} if stop.agreed else evaluate(cfg, models, iteration=trainer.iter)
+        ended = stop.agreed or sys.exc_info()[0] is not None  # Detectron2's hook evaluates behind a last step that failed
+        return {} if ended else evaluate(cfg, models, iteration=trainer.iter)
 
     result += [stop, hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate_models)]
     if comm.is_main_process():

@@ -14,7 +14,7 @@ from .trainer import DomainAdaptationTrainer
 
 @dataclass
 class RecordedStep:
-    """One training step.
+    """One training step; of an update of several micro-batches the last one.
 
     Attributes:
         iteration: its number.
@@ -60,7 +60,7 @@ class StepRecorder(HookBase):
     def _remember(self, batches: Iterator[DomainBatch]) -> Iterator[DomainBatch]:
         for batch in batches:
             loader = self.trainer.loader
-            draws = loader.source_draws(loader.consumed - loader.images_per_batch)
+            draws = loader.source_draws(loader.consumed - loader.images_per_micro_batch)
             self._step = RecordedStep(self.trainer.iter, batch, draws)
             yield batch
 

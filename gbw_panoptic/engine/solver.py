@@ -48,11 +48,18 @@ def parameter_groups(
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
 
 
+def build_learning_rate(cfg) -> float:
+    """SOLVER.BASE_LR; with SOLVER.REFERENCE_BATCH in proportion to the images of an update (linear scaling, arXiv 1706.02677)."""
+    reference = cfg.SOLVER.REFERENCE_BATCH
+    return cfg.SOLVER.BASE_LR * (cfg.SOLVER.IMS_PER_BATCH / reference if reference else 1)
+
+
 def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
     """SOLVER.OPTIMIZER: SGD, ADAM or ADAMW, with Detectron2's gradient clipping or that of the whole model."""
+    rate = build_learning_rate(cfg)
     groups = parameter_groups(
         model,
-        base_lr=cfg.SOLVER.BASE_LR,
+        base_lr=rate,
         backbone_multiplier=cfg.SOLVER.BACKBONE_MULTIPLIER,
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
@@ -66,7 +73,7 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
         kind, options = {"ADAM": torch.optim.Adam, "ADAMW": torch.optim.AdamW}[cfg.SOLVER.OPTIMIZER], {}
     if not clips_model:
         kind = maybe_add_gradient_clipping(cfg, kind)
-    optimizer = kind(groups, cfg.SOLVER.BASE_LR, **options)
+    optimizer = kind(groups, rate, **options)
     if clips_model:
         clip_full_model(optimizer, clipping.CLIP_VALUE, norm_type=clipping.NORM_TYPE)
     return optimizer

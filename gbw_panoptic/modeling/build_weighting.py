@@ -62,7 +62,7 @@ def _build(cfg, key: str, *, gradient: str, normalize: bool, things: bool = Fals
             gradient=gradient,
             normalize=normalize,
             momentum=cfg.GBW.MOMENTUM,
-            warmup_iters=cfg.GBW.WARMUP_ITERS,
+            warmup_iters=cfg.GBW.WARMUP_ITERS * cfg.SOLVER.ACCUMULATION_STEPS,
             **common,
         )
     raise UserError(f"WEIGHTING.{key}: expected one of {', '.join(WEIGHTINGS)}, found '{name}'; set it to one of them.")
