@@ -118,7 +118,7 @@ def test_losses_by_hand():
     torch.testing.assert_close(found["discriminator/loss_sem_seg"], expected)
     accuracy = strategy.health["discriminator/sem_seg_accuracy_target"]
     torch.testing.assert_close(accuracy, (is_target > 0.5).float().mean())
-    assert strategy.health["discriminator/gradient_norm"] > 0
+    assert strategy.trained == {"discriminator": strategy.discriminators}  # whose gradients the trainer checks
     assert strategy.health["alignment/gradient_norm"] > 0
 
 

@@ -90,6 +90,7 @@ def batch(sizes=((H, W), (H, W)), void=False):
 
 def run(strategy, data, iteration=0):
     model = Model()
+    strategy.before_step(model, iteration)
     return model, [losses for losses in strategy.terms(model, data, iteration)]
 
 
