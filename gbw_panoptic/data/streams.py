@@ -1,5 +1,6 @@
 """The samples of one domain by position, and the worker processes that make them."""
 
+import gc
 import signal
 from typing import Any, Callable, Iterable, Iterator, NamedTuple, Sequence
 
@@ -65,10 +66,16 @@ def data_loader(dataset: Dataset, indices: Iterable[int], num_workers: int) -> I
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else the seeds of the workers, which nothing uses, cost a global random number
     )
+    if num_workers:  # a collection writes to every object that it sees, and so copies what the workers share with us
+        gc.collect()
+        gc.freeze()
     try:
         yield from loader
     except (ConnectionError, EOFError) as error:
         raise dead_worker(f"hung up ({type(error).__name__})") from error
+    finally:
+        if num_workers:
+            gc.unfreeze()
 
 
 def _unchanged(item: Any) -> Any:

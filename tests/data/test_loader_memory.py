@@ -21,7 +21,6 @@ def memory() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="508 MB became 626 MB: a leak, or pages that workers copy; see docs/reliability.md")
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux' accounts of memory")
 @pytest.mark.parametrize("target", [(), ("loader_target",)], ids=["source", "both domains"])
 def test_five_hundred_steps_with_four_workers(cfg, target):  # noqa: F811
