@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.loader import DomainBatch
 from ..losses.active import boundary_consistency, negative_learning
+from ..weighting.distributed import mean_over_ranks
 from .mean_teacher_training import MeanTeacherTraining
 from .strategy import Stateful, Strategy, prefixed
 
@@ -71,7 +72,7 @@ class ActiveTraining(Strategy):
         with_instances = "center" in batch.target[0]
         losses, prediction = model(batch.target, branch="target", dense=True, instances=with_instances)
         valid = self._stack(batch.target, "valid_mask", prediction.sem_seg.device)
-        negative = negative_learning(prediction.sem_seg, valid, self.negative_threshold)
+        negative = negative_learning(prediction.sem_seg, valid, self.negative_threshold, mean=mean_over_ranks)
         with torch.no_grad():
             known = self._stack(batch.target, "sem_seg", valid.device) != self.ignore_label
             self.health = {"target/labelled_pixels": known.float().mean()}
@@ -84,7 +85,7 @@ class ActiveTraining(Strategy):
         """The source's own losses, and the weighted consistency across its boundaries."""
         losses, prediction = model(source, branch="source", dense=True)
         labels = self._stack(source, "sem_seg", prediction.sem_seg.device)
-        consistency = boundary_consistency(prediction.sem_seg, labels, self.ignore_label)
+        consistency = boundary_consistency(prediction.sem_seg, labels, self.ignore_label, mean=mean_over_ranks)
         return losses, self.loss_weights.consistency * consistency
 
     @staticmethod

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..weighting.distributed import mean_over_ranks
 from .teacher import unwrapped
 
 
@@ -75,14 +76,14 @@ class FeatureDistance:
 
 
 def mean_distance(features: Tensor, initial: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the cells of ``mask`` [B, h, w] bool of the distance of two feature maps [B, K, h, w].
+    """Mean over all ranks' cells of ``mask`` [B, h, w] bool of the distance of two feature maps [B, K, h, w].
 
     Returns:
         float32 scalar; exactly 0 with zero gradients where the mask is empty or the features are equal (the published
         code takes the mean of nothing).
     """
     distances = torch.linalg.vector_norm(features.float() - initial.float(), dim=1)
-    return torch.where(mask, distances, 0).sum() / mask.sum().clamp(min=1)
+    return mean_over_ranks(torch.where(mask, distances, 0).sum(), mask.sum())
 
 
 def dominated_cells(

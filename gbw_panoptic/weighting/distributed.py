@@ -33,6 +33,20 @@ def all_reduce_sums(
     return packed[:groups], packed[groups], gradient
 
 
+def mean_over_ranks(total: Tensor, count: Tensor) -> Tensor:
+    """A rank's part of the mean of all ranks: sum / number over all ranks, times their number, which averaging divides by.
+
+    Args:
+        total: scalar sum on this rank, with graph.
+        count: scalar, what it is a sum over; no graph. Over all ranks at least 1 is taken.
+    """
+    ranks = world_size()
+    if ranks > 1:
+        count = count.clone()
+        dist.all_reduce(count)
+    return total * ranks / count.clamp(min=1)
+
+
 class BackwardGroup:
     """A process group for collectives inside a backward pass.
 
