@@ -83,7 +83,8 @@ class StopSignals(HookBase):
 
     def before_train(self) -> None:
         if threading.current_thread() is threading.main_thread():  # Python allows no other to handle signals
-            self._handlers = {number: signal.signal(number, self._receive) for number in _SIGNALS}
+            heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup, `&`
+            self._handlers = {number: signal.signal(number, self._receive) for number in heard}
 
     def after_step(self) -> None:
         self.agreed = max(comm.all_gather(self._received)) if comm.get_world_size() > 1 else self._received

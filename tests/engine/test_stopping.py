@@ -32,6 +32,14 @@ class Signal(HookBase):
             signal.raise_signal(self.number)
 
 
+@pytest.fixture(autouse=True)
+def heard_signals():
+    """SIGINT as in a terminal: a shell's background jobs, the tests among them, start with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def train(cfg, *first_hooks, resume=False):
     trainer = build_trainer(cfg)
     resume_or_load(trainer, "", resume=resume)
@@ -70,6 +78,13 @@ def test_a_signal_in_the_last_step_leaves_the_evaluation_to_the_resume(make_cfg,
 def test_a_second_signal_is_obeyed_at_once(make_cfg):
     with pytest.raises(KeyboardInterrupt):
         train(make_cfg("quick/source_only.yaml", *OPTIONS), Signal(signal.SIGINT, 1), Signal(signal.SIGINT, 1))
+
+
+def test_a_signal_that_was_ignored_stays_ignored(make_cfg):
+    """Ctrl-C in a terminal is not for the training in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert train(make_cfg("quick/source_only.yaml", *OPTIONS), Signal(signal.SIGINT, 1)).iter == 4
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_a_resume_with_another_end_follows_that_schedule(make_cfg, tmp_path, caplog):
