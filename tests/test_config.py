@@ -170,7 +170,7 @@ def test_wrong_command_lines_are_one_sentence(config, opts, words):
     [
         ("GBW:\n  LAMDA: 1.0\n", "GBW.LAMDA"),
         ("GBW: 3\n", "GBW"),
-        ("GBW:\n  - [\n", "own type"),
+        ("GBW:\n  - [\n", "plain values"),
         ("MODEL: !!python/object/apply:os.system ['true']\n", "python/object"),
     ],
 )
