@@ -27,7 +27,7 @@ from .checkpoint import SafeCheckpointer
 from .evaluation import evaluate
 from .execution import build_description, build_execution, build_precision, data_parallel
 from .hooks import ClassWeightLogger, DiscriminatorMonitor, LearningRate
-from .saving import CheckpointSaver, StopSignals, StopTraining
+from .saving import CheckpointSaver, StopSignals, StopTraining, remove_halves
 from .self_training import build_self_training
 from .solver import build_optimizer
 from .strategies import build_active_training, build_adversarial_alignment, build_entropy_minimization
@@ -227,6 +227,8 @@ def resume_or_load(trainer: DomainAdaptationTrainer, weights: str, *, resume: bo
             :func:`check_resumable` to say, before a trainer is built.
     """
     checkpointer, logger = trainer.checkpointer, logging.getLogger("gbw_panoptic")
+    if comm.is_main_process():
+        remove_halves(checkpointer.save_dir)
     if not resume:
         checkpointer.resume_or_load(weights, resume=False)
         return

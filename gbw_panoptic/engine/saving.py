@@ -32,20 +32,21 @@ class CheckpointSaver(HookBase):
         self.keep = keep
         self.saved_at = -1
 
-    def before_train(self) -> None:
-        for path in Path(self.checkpointer.save_dir).glob("*.pth.tmp"):  # a process was killed while it wrote them
-            path.unlink()
-
     def after_step(self) -> None:
-        if (self.trainer.iter + 1) % self.period == 0:
-            self.save()
-        if self.trainer.iter == self.trainer.max_iter - 1:
+        is_last = self.trainer.iter == self.trainer.max_iter - 1
+        if is_last:  # before the numbered one: a process that is killed in between is resumed with nothing left to train
             self._save("model_final")
+        if (self.trainer.iter + 1) % self.period == 0:
+            self._save_numbered()
+        if is_last:
+            self.checkpointer.tag_last_checkpoint("model_final.pth")
 
     def save(self) -> None:
         """A checkpoint of this iteration, unless there is one."""
-        if self.saved_at == self.trainer.iter:
-            return
+        if self.saved_at != self.trainer.iter:
+            self._save_numbered()
+
+    def _save_numbered(self) -> None:
         self._save(f"model_{self.trainer.iter:07d}")
         self._delete_older()
 
@@ -62,6 +63,12 @@ class CheckpointSaver(HookBase):
         earlier = sorted((p for p, number in numbers.items() if number <= self.trainer.iter), key=numbers.get)
         for path in earlier[: -self.keep]:
             path.unlink()
+
+
+def remove_halves(folder: str) -> None:
+    """Delete the checkpoints that a process was killed in writing."""
+    for path in Path(folder).glob("*.pth.tmp"):
+        path.unlink()
 
 
 class StopSignals(HookBase):

@@ -146,3 +146,12 @@ def test_the_last_checkpoints_stay_over_resumes(tmp_path, keep, left):
     names = sorted(path.name for path in tmp_path.glob("*.pth*"))
     assert names == [f"model_{number:07d}.pth" for number in [*left, 99]]
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000007.pth"
+
+
+def test_a_kill_between_the_last_two_checkpoints_loses_neither(make_cfg, tmp_path, monkeypatch):
+    """The final weights come first: a resume has nothing to train, and so would never write them."""
+    saved, save = [], SafeCheckpointer.save
+    monkeypatch.setattr(SafeCheckpointer, "save", lambda self, name, **kw: (saved.append(name), save(self, name, **kw)))
+    train(make_cfg("quick/source_only.yaml", *OPTIONS, "SOLVER.CHECKPOINT_PERIOD", 2))
+    assert saved == ["model_0000001", "model_final", "model_0000003"]
+    assert (tmp_path / "run" / "last_checkpoint").read_text() == "model_final.pth"

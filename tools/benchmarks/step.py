@@ -20,7 +20,10 @@ _STRATEGIES = ("entropy", "adversarial", "self_training", "self_training_gbw")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--strategies", nargs="+", default=list(_STRATEGIES), metavar="NAME", help="of configs/streets")
+    parser.add_argument("--strategies", nargs="*", default=list(_STRATEGIES), metavar="NAME", help="of configs/streets")
+    parser.add_argument(
+        "--switches", nargs="*", default=[], metavar="KEY", help="of the supervised step: MODEL.CHANNELS_LAST, MODEL.COMPILE"
+    )
     parser.add_argument("--images", type=int, default=8, help="generated images of each domain, 128x256")
 
 
@@ -42,6 +45,12 @@ def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
 
 def _compare(arguments: argparse.Namespace, folder: str) -> Iterator[Comparison]:
     supervised = _step("source_only", folder, arguments.seed)
+    for key in arguments.switches:
+        switched = _step("source_only", folder, arguments.seed, key, "True")
+        seconds = alternate(
+            {"off": supervised, "on": switched}, repeats=arguments.repeats, label=key, clock=arguments.clock
+        )
+        yield Comparison(f"Supervised step with {key}", "off", "on", seconds["off"], seconds["on"])
     for name in arguments.strategies:
         seconds = alternate(
             {"supervised": supervised, "adaptation": _step(name, folder, arguments.seed)},
@@ -53,9 +62,10 @@ def _compare(arguments: argparse.Namespace, folder: str) -> Iterator[Comparison]
         )  # fmt: skip
 
 
-def _step(name: str, folder: str, seed: int) -> Callable[[], None]:
+def _step(name: str, folder: str, seed: int, *options: str) -> Callable[[], None]:
     """One true training step, data loading included, of a trainer that goes on every time; nothing is written."""
-    cfg = load_config(str(_CONFIGS / f"{name}.yaml"), ["OUTPUT_DIR", folder, "SEED", str(seed), "MODEL.DEVICE", "cpu"])
+    options = ["OUTPUT_DIR", folder, "SEED", str(seed), "MODEL.DEVICE", "cpu", *options]
+    cfg = load_config(str(_CONFIGS / f"{name}.yaml"), options)
     adapt_to_machine(cfg)
     trainer = build_trainer(cfg)
     trainer.iter = trainer.start_iter = 0
