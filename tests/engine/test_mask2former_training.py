@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
+from tiny_runs import flat
 from torch import nn
 
 from gbw_panoptic.data.segment_targets import segment_targets
@@ -37,16 +38,34 @@ def last_metrics(folder):
     return json.loads((folder / "metrics.json").read_text().splitlines()[-1])
 
 
-def test_four_iterations_equal_two_and_resume_two(make_cfg, tmp_path):
-    whole = train(make_cfg(CONFIG, *TINY, *GBW, "OUTPUT_DIR", tmp_path / "whole"))
-    cut = make_cfg(CONFIG, *TINY, *GBW, "OUTPUT_DIR", tmp_path / "cut")
+def whole_and_resumed(make_cfg, tmp_path, *options):
+    """Trainers of one run of four iterations, and of one that was stopped after two and resumed."""
+    options = (*TINY, *GBW, "TRAINER.DETERMINISTIC", True, *options)
+    whole = train(make_cfg(CONFIG, *options, "OUTPUT_DIR", tmp_path / "whole"))
+    cut = make_cfg(CONFIG, *options, "OUTPUT_DIR", tmp_path / "cut")
     train(cut, stop_at=2)
     torch.rand(17)  # what ran in between must not matter
-    resumed = train(cut, resume=True)
-    found = resumed.model.state_dict()
-    assert any("weightings.mask.gradient_norms" in key for key in found)
-    for key, tensor in whole.model.state_dict().items():
+    return whole, train(cut, resume=True)
+
+
+def assert_same_models(whole, resumed):
+    parts = [{"model": t.model, "optimizer": t.optimizer, **t.strategy.modules} for t in (whole, resumed)]
+    expected, found = (flat({name: part.state_dict() for name, part in p.items()}) for p in parts)
+    assert expected.keys() == found.keys() and len(expected) > 300
+    for key, tensor in expected.items():
         assert torch.equal(tensor, found[key]), key
+
+
+@pytest.mark.parametrize("trainer", ["AdversarialTrainer", "EntropyMinimizationTrainer"])
+def test_resume_is_exact_with_target_images(make_cfg, tmp_path, trainer):
+    options = ("TRAINER.NAME", trainer, "WEIGHTING.TARGET", "gbw", "GBW.GRADIENT", "logits")
+    assert_same_models(*whole_and_resumed(make_cfg, tmp_path, *TARGET, *options))
+
+
+def test_four_iterations_equal_two_and_resume_two(make_cfg, tmp_path):
+    whole, resumed = whole_and_resumed(make_cfg, tmp_path)
+    assert any("weightings.mask.gradient_norms" in key for key in resumed.model.state_dict())
+    assert_same_models(whole, resumed)
     one, two = last_metrics(tmp_path / "whole"), last_metrics(tmp_path / "cut")
     names = [name for name in one if name.startswith("gbw/")]
     assert {n.rsplit("/", 2)[0] for n in names if "/weight/" in n} == {f"gbw/source/{x}" for x in ("classification", "mask", "dice")}
