@@ -17,14 +17,13 @@ from .losses.adversarial import ALIGNED_MAPS, GANS
 from .modeling.validation import architecture_problems
 from .taxonomy import PROTOCOLS
 from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTINGS
+from .weighting.validation import WEIGHTED, weighting_problems
 
 TASKS = ("panoptic", "semantic")
 TRAINER_NAMES = (
     "SourceOnlyTrainer", "SelfTrainingTrainer", "AdversarialTrainer", "EntropyMinimizationTrainer", "ActiveTrainer",
 )  # fmt: skip
 OPTIMIZERS = ("SGD", "ADAM", "ADAMW")
-#: Keys of WEIGHTING that name a class weighting.
-WEIGHTED = ("SEMANTIC", "CENTER", "OFFSET", "CLASSIFICATION", "MASK", "TARGET")
 
 
 def validate(cfg) -> None:
@@ -33,27 +32,10 @@ def validate(cfg) -> None:
     Raises:
         UserError: naming the key, what was expected, what was found and what to do.
     """
-    checks = (_comparators, _choices, _ranges, _execution, _data_sets, _task, _class_statistics, _manual_weights)
+    checks = (weighting_problems, _choices, _ranges, _execution, _data_sets, _task, _class_statistics)
     for check in (*checks, architecture_problems, adaptation_problems, active_problems, _protocols, _tracking, _files):
         for problem in check(cfg):
             raise UserError(problem)
-
-
-def _comparators(cfg) -> Iterator[str]:
-    """A class weighting named as a pixel loss, or the reverse: say where it belongs."""
-    for head in WEIGHTED:
-        name = cfg.WEIGHTING[head]
-        if name in LOSS_TYPES:
-            yield (
-                f"WEIGHTING.{head}: expected a class weighting ({', '.join(WEIGHTINGS)}), found '{name}', a pixel loss "
-                f"of the semantic head; choose it by MODEL.SEM_SEG_HEAD.LOSS_TYPE {name}."
-            )
-    name = cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE
-    if name in WEIGHTINGS:
-        yield (
-            f"MODEL.SEM_SEG_HEAD.LOSS_TYPE: expected a pixel loss ({', '.join(LOSS_TYPES)}), found '{name}', a class "
-            f"weighting; choose it by WEIGHTING.SEMANTIC {name}."
-        )
 
 
 def _choices(cfg) -> Iterator[str]:
@@ -180,26 +162,6 @@ def _class_statistics(cfg) -> Iterator[str]:
                 f"DATASETS.TRAIN: expected sources with class statistics for {needing[0]}, found '{source}' without; "
                 "take another source, or a comparator that needs none."
             )
-
-
-def _manual_weights(cfg) -> Iterator[str]:
-    weights, classes = tuple(cfg.WEIGHTING.CLASS_WEIGHTS), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    if "manual" not in [cfg.WEIGHTING[head] for head in WEIGHTED]:
-        if weights:
-            yield (
-                f"WEIGHTING.CLASS_WEIGHTS: expected () where no head's weighting is manual, found {len(weights)} "
-                "numbers; set WEIGHTING.SEMANTIC (Mask2Former: CLASSIFICATION) manual, or drop the list."
-            )
-    elif len(weights) != classes:
-        yield (
-            f"WEIGHTING.CLASS_WEIGHTS: expected {classes} numbers for weighting manual, one for each class, found "
-            f"{len(weights)}; give one for each."
-        )
-    elif not all(type(w) in (int, float) and 0 <= w < float("inf") for w in weights) or not any(weights):
-        yield (
-            f"WEIGHTING.CLASS_WEIGHTS: expected finite numbers of at least 0, one of them above 0, found {weights}; "
-            "correct them."
-        )
 
 
 def _protocols(cfg) -> Iterator[str]:

@@ -69,6 +69,8 @@ def test_a_leaf_says_only_what_differs(config):
         ("source_only", ("WEIGHTING.SEMANTIC", "manual", "WEIGHTING.CLASS_WEIGHTS", "(1.0,)"), "expected 19.*found 1;"),
         ("source_only", ("WEIGHTING.SEMANTIC", "manual", "WEIGHTING.CLASS_WEIGHTS", [-1.0] * 19), "finite numbers"),
         ("source_only", ("WEIGHTING.SEMANTIC", "manual", "WEIGHTING.CLASS_WEIGHTS", [0.0] * 19), "one of them above 0"),
+        ("source_only", ("WEIGHTING.BRANCHES", "('sorce',)"), "WEIGHTING.BRANCHES: expected some of source, mixed, masked"),
+        ("source_only", ("WEIGHTING.SEMANTIC", "gbw", "WEIGHTING.BRANCHES", "()"), "with WEIGHTING.SEMANTIC gbw, found none"),
         ("source_only", ("WEIGHTING.CLASS_WEIGHTS", "(1.0, 2.0)"), "expected \\(\\) where no head's.*found 2 numbers"),
         ("source_only", ("GBW.LAMBDA", 0.0), "GBW.LAMBDA: expected a number above 0, found 0.0"),
         ("source_only", ("GBW.MOMENTUM", 1.0), "GBW.MOMENTUM"),

@@ -108,7 +108,7 @@ class DomainAdaptiveMask2Former(nn.Module):
             output,
             targets,
             padded_size=padded_size,
-            gradients={name: weighting.gradient for name, weighting in self.weightings.items()},
+            gradients={name: weighting.gradient_on(branch) for name, weighting in self.weightings.items()},
             class_parameters=(predictor.weight, predictor.bias),
         )
         weights = vars(self.criterion.loss_weights)

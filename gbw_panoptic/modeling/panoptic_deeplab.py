@@ -95,20 +95,19 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         """Weighted losses of a labelled (or pseudo-labelled) batch."""
         labels = self._stack(batched_inputs, "sem_seg")
         weights = self._stack(batched_inputs, "sem_seg_weights")
-        parts = {"sem_seg": self.sem_seg_head.losses(prediction, labels, weights, self.weightings["sem_seg"].gradient)}
+        gradients = {head: weighting.gradient_on(branch) for head, weighting in self.weightings.items()}
+        parts = {"sem_seg": self.sem_seg_head.losses(prediction, labels, weights, gradients["sem_seg"])}
         if prediction.center is not None:
             parts["center"], parts["offset"] = self.ins_embed_head.losses(
                 prediction.center,
                 prediction.offset,
                 self._instance_targets(batched_inputs),
                 num_classes=self.num_classes,
-                gradients=tuple(self.weightings[head].gradient is not None for head in ("center", "offset")),
+                gradients=tuple(gradients[head] is not None for head in ("center", "offset")),
             )
         if prediction.auxiliary is not None:
-            gradient = self.weightings["auxiliary"].gradient
-            parts["auxiliary"] = cross_entropy_per_class(
-                prediction.auxiliary, labels, weights, ignore_label=self.sem_seg_head.ignore_value, gradient=gradient
-            )
+            options = {"ignore_label": self.sem_seg_head.ignore_value, "gradient": gradients["auxiliary"]}
+            parts["auxiliary"] = cross_entropy_per_class(prediction.auxiliary, labels, weights, **options)
         return {
             f"loss_{head}": self.loss_weights[head] * self.weightings[head](loss, branch=branch)
             for head, loss in parts.items()

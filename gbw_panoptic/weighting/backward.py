@@ -108,12 +108,12 @@ def _factors(gradient: Tensor, groups: Tensor, features: Tensor | None, settings
     num_classes = weighting.num_classes
     count = group_counts(groups, num_classes + 1)
     denominator = count.sum() if settings.denominator is None else settings.denominator
-    class_gradient = None
-    if weighting.gradient is not None:
+    class_gradient, kind = None, weighting.gradient_on(settings.branch)
+    if kind is not None:
         # scaled per pixel: the norm of a gradient divided by millions of pixels would underflow
         residual = torch.where((groups >= 0).unsqueeze(1), gradient.float(), 0) * (denominator / settings.scale)
         class_gradient = sum_gradients(
-            weighting.gradient,
+            kind,
             residual,
             groups,
             num_classes=num_classes,

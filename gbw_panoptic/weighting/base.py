@@ -13,6 +13,8 @@ from .reduction import DENOMINATORS, weighted_mean
 #: Every branch has a state of its own: labelled source, mixed (pseudo-labelled) target, masked target, target without labels
 #: (entropy, alignment).
 BRANCHES = ("source", "mixed", "masked", "target")
+#: Those whose losses have labels or pseudo labels.
+LABELLED_BRANCHES = BRANCHES[:3]
 
 
 class ClassWeighting(nn.Module):
@@ -20,18 +22,22 @@ class ClassWeighting(nn.Module):
 
     Attributes:
         gradient: what the head must supply in ``PerClassLoss.gradient`` (one of ``losses.GRADIENTS``), or None.
+        branches: where the weights apply; on other branches every class weighs 1, and there are no statistics.
         backward_group: process group of the backward form (:func:`reweighted`).
         statistics: branch -> {"weight", "gradient", "share"}: [C] tensors of the last step, for logging.
     """
 
     gradient: str | None = None
 
-    def __init__(self, *, num_classes: int, denominator: str = "weights") -> None:
+    def __init__(
+        self, *, num_classes: int, denominator: str = "weights", branches: tuple[str, ...] = BRANCHES
+    ) -> None:
         super().__init__()
         if denominator not in DENOMINATORS:
             raise ValueError(f"Expected denominator to be one of {DENOMINATORS}, but got {denominator!r}.")
         self.num_classes = num_classes
         self.denominator = denominator
+        self.branches = branches
         self.backward_group = BackwardGroup()
         self.statistics: dict[str, dict[str, Tensor]] = {}
 
@@ -48,8 +54,14 @@ class ClassWeighting(nn.Module):
             min_count=loss.min_count,
         )
 
+    def gradient_on(self, branch: str) -> str | None:
+        """:attr:`gradient` for losses of a branch: None where the weights do not apply."""
+        return self.gradient if branch in self.branches else None
+
     def group_weights(self, count: Tensor, gradient: Tensor | None, branch: str) -> Tensor:
         """[G] weights: those of the classes, then 1 for groups outside the program (background of the centre head)."""
+        if branch not in self.branches:
+            return torch.ones_like(count)
         weights = self.class_weights(count[: self.num_classes], gradient, branch)
         return torch.cat((weights, weights.new_ones(len(count) - self.num_classes)))
 

@@ -28,7 +28,7 @@ class GradientBasedWeighting(ClassWeighting):
         normalize: bool = False,
         momentum: float = 0.0,
         warmup_iters: int = 0,
-        denominator: str = "weights",
+        **common,
     ) -> None:
         """
         Args:
@@ -37,8 +37,9 @@ class GradientBasedWeighting(ClassWeighting):
             normalize: divide g by its mean over the members, which frees ``lam`` of the loss's units.
             momentum: in [0, 1); 0 is the paper's per-iteration update.
             warmup_iters: weights are 1 for so many steps of the branch.
+            common: ``denominator``, ``branches`` of :class:`ClassWeighting`.
         """
-        super().__init__(num_classes=num_classes, denominator=denominator)
+        super().__init__(num_classes=num_classes, **common)
         if not lam > 0:
             raise ValueError(f"Expected GBW.LAMBDA > 0, but got {lam}.")
         if not 0 <= momentum < 1:

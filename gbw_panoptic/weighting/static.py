@@ -80,15 +80,16 @@ def static_weights(name: str, pixels: Tensor, image_pixels: Tensor, **options: f
 class StaticWeighting(ClassWeighting):
     """The same weights in every step."""
 
-    def __init__(self, *, weights: Tensor, num_classes: int, denominator: str = "weights") -> None:
+    def __init__(self, *, weights: Tensor, num_classes: int, **common) -> None:
         """
         Args:
             weights: [C] >= 0.
+            common: ``denominator``, ``branches`` of :class:`ClassWeighting`.
 
         Raises:
             ValueError: ``weights`` has another length than ``num_classes``.
         """
-        super().__init__(num_classes=num_classes, denominator=denominator)
+        super().__init__(num_classes=num_classes, **common)
         if weights.shape != (num_classes,):
             raise ValueError(f"Expected {num_classes} class weights, but got {weights.numel()}.")
         self.register_buffer("weights", weights.float())

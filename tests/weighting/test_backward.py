@@ -58,6 +58,17 @@ def pixel_losses(logits, labels, quality):
     return F.cross_entropy(logits, labels, ignore_index=255, reduction="none") * quality
 
 
+def test_a_branch_without_weights_passes_the_gradient_through():
+    prediction, (_, labels, _) = random_prediction(), images()
+    weighting = gbw(branches=("mixed",))
+    for branch, equal in (("source", True), ("mixed", False)):
+        out = reweighted(prediction, labels, weighting=weighting, branch=branch)
+        (weighted,) = torch.autograd.grad(F.cross_entropy(out, labels, ignore_index=255), prediction)
+        (plain,) = torch.autograd.grad(F.cross_entropy(prediction, labels, ignore_index=255), prediction)
+        assert torch.allclose(weighted, plain, rtol=1e-6, atol=0) == equal
+
+
+
 # The forward form
 
 

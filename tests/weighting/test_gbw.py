@@ -1,5 +1,7 @@
 """Class weightings: reduction, state over time, guards, two ranks."""
 
+import dataclasses
+
 import pytest
 import torch
 from two_ranks import on_two_ranks
@@ -8,6 +10,7 @@ from gbw_panoptic.losses import PerClassLoss, cross_entropy_per_class
 from gbw_panoptic.weighting import (
     ClassWeighting,
     GradientBasedWeighting,
+    StaticWeighting,
     gbw_weights,
     weighted_mean,
 )
@@ -79,6 +82,20 @@ def test_branches_have_separate_states():
     weighting(per_class([1.0, 1.0, 1.0, 1.0], [1, 1, 1, 1]), branch="source")
     assert weighting.seen[0].all() and not weighting.seen[1:].any()
     assert weighting.steps.tolist() == [1, 0, 0, 0]
+
+
+@pytest.mark.parametrize("denominator", ["weights", "valid", "all"])
+def test_other_branches_than_the_chosen_ones_are_unweighted_bit_for_bit(denominator):
+    loss = per_class([0.5, 1.0, 0.2, 0.9], [10, 5, 1, 3])
+    options = {"num_classes": C, "denominator": denominator, "branches": ("mixed",)}
+    plain = ClassWeighting(num_classes=C, denominator=denominator)(loss, branch="source")
+    static = StaticWeighting(weights=torch.tensor([4.0, 1.0, 2.0, 3.0]), **options)
+    for weighting in (GradientBasedWeighting(lam=0.5, gradient="logits", **options), static):
+        without = dataclasses.replace(loss, gradient=None)  # heads are not asked for class gradients there
+        assert weighting.gradient_on("source") is None
+        assert torch.equal(weighting(without, branch="source"), plain)
+        assert not torch.equal(weighting(loss, branch="mixed"), plain)
+        assert "source" not in weighting.statistics
 
 
 def test_non_finite_gradients_leave_the_previous_weights_in_force():
