@@ -1,4 +1,4 @@
-"""Differences to a reference as bars, as PNG bytes."""
+"""Differences to a reference, by row, by class and over a setting, as PNG bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,4 +39,68 @@ def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]]) -> byt
         without_box(axes)
     if handles:
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return png_bytes(figure)
+
+
+def class_effects(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]], shares: Mapping[str, float]) -> bytes:
+    """Panels one below the other: title -> name -> class -> effect; classes from the most frequent to the rarest.
+
+    Args:
+        shares: class -> share of the pixels (0..1), in the order in which classes are drawn.
+    """
+    names = list(dict.fromkeys(name for panel in panels.values() for name in panel))
+    figure = Figure(figsize=(1.5 + 0.62 * max(len(shares), 4), 2.6 * len(panels) + 1.4), layout="constrained")
+    handles, classes = {}, list(shares)
+    grid = figure.subplots(len(panels), 1, squeeze=False, sharex=True)[:, 0]
+    for axes, (title, panel) in zip(grid, panels.items()):
+        for place, name in enumerate(names):
+            found = [(classes.index(c), effect) for c, effect in panel.get(name, {}).items() if c in shares]
+            shift = 0.7 * ((place + 0.5) / len(names) - 0.5)
+            handles[name] = axes.errorbar(
+                [number + shift for number, _ in found], [effect.mean for _, effect in found],
+                yerr=[effect.error or 0 for _, effect in found] if found else None,
+                fmt="o", markersize=4, elinewidth=1, color=f"C{place}",
+            )  # fmt: skip
+        axes.axhline(0, color="#444444", linewidth=0.8)
+        axes.set_title(title, fontsize=9, loc="left")
+        axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
+        axes.set_xlim(-0.6, max(len(classes), 1) - 0.4)
+        for edge in range(1, len(classes), 2):
+            axes.axvspan(edge - 0.5, edge + 0.5, color="#f4f4f4", zorder=0)
+        without_box(axes)
+    grid[-1].set_xticks(
+        range(len(classes)), [f"{name}\n{100 * share:.2g} %" for name, share in shares.items()], fontsize=8,
+        rotation=35, ha="right",
+    )  # fmt: skip
+    if handles:
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return png_bytes(figure)
+
+
+def setting_curves(lines: Mapping[str, Mapping[float, Effect]], levels: Mapping[str, float], *, label: str) -> bytes:
+    """Quantities over a setting on a logarithmic axis: name -> value of the setting -> mean and its error.
+
+    Args:
+        levels: name -> what the quantity is without the setting, drawn as a dashed line of the same colour.
+        label: of the setting.
+    """
+    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    for place, (name, points) in enumerate(lines.items()):
+        settings = sorted(points)
+        axes.errorbar(
+            settings, [points[x].mean for x in settings], yerr=[points[x].error or 0 for x in settings], fmt="o-",
+            markersize=4, linewidth=1.4, capsize=2, color=f"C{place}", label=name,
+        )  # fmt: skip
+        if name in levels:
+            axes.axhline(levels[name], color=f"C{place}", linestyle="--", linewidth=1)
+    axes.set_xscale("log")
+    ticks = sorted({x for points in lines.values() for x in points})
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel=f"{label} (dashed: unweighted)", ylabel="%")
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", color="#e5e5e5", linewidth=0.6)
+    axes.legend(frameon=False, fontsize=9)
+    without_box(axes)
     return png_bytes(figure)

@@ -7,110 +7,223 @@ from pathlib import Path
 import numpy as np
 import pytest
 import study
+import weighting_cells as design
 import weighting_study
+import yaml
 from fabricated_run import CONFIG, fabricate_run
 from scipy import stats
 
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.evaluation import weighting_pictures, weighting_tables
 from gbw_panoptic.evaluation.run_folder import RunFolder
-from gbw_panoptic.evaluation.weighting_study import run_result, study_page, study_plot
+from gbw_panoptic.evaluation.weighting_results import Cell, Difference, Results, adjusted, run_result
+from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.validation import validate
 
 ROOT = Path(__file__).parents[2]
-CELLS = [vars(cell) for tier in (1, 2, 3) for cell in weighting_study.cells(tier)]
-VALUES = {"unweighted": (20.0, 22.0, 27.0), "GBW, logits": (23.0, 24.0, 31.0)}
+CELLS = list(dict.fromkeys(cell for blocks in design.TIERS.values() for block in blocks for cell in block.cells))
+BLOCKS = [block for blocks in design.TIERS.values() for block in blocks]
+VALUES = {"unweighted": (20.0, 22.0, 27.0), design.GBW: (23.0, 24.0, 31.0)}
+PIXELS = dict(zip(CITYSCAPES.names, range(19, 0, -1)))
 
 
-def of_student(max_iter):
+def config_of_student(max_iter):
     return CONFIG.replace("teacher", "student") + f"SOLVER: {{MAX_ITER: {max_iter}}}"
 
 
-def result(weighting, seed, value):
-    row = {"task": "panoptic", "network": "convolutional", "strategy": "self_training", "weighting": weighting}
-    return {**row, "seed": seed, "scores": {"mIoU": value, "rare recall": value / 2}}
+def result(weighting, seed, value, machine="a"):
+    cell = design.block("panoptic", design.CONVOLUTIONAL, "self_training", (weighting,)).cells[0]
+    classes = {
+        name: {"IoU": value, "recall": value + 1, "precision": value / 2, "pixels": 9, "source_pixels": pixels}
+        for name, pixels in (("road", 75), ("train", 5), ("car", 20))
+    }
+    scores = {"mIoU": value, "rare recall": value / 2}
+    return {**vars(cell), "seed": seed, "machine": machine, "scores": scores, "classes": classes}
 
 
-def rows_of(page):
-    lines = page.split("### ")[1].splitlines()
-    return {cells[0]: cells for line in lines[2:] if (cells := [cell.strip() for cell in line.split("|")[1:-1]])}
+def rows_of(page, title):
+    lines = page.split(f"## {title}\n")[1].split("\n## ")[0].splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
+    return {cells[0]: dict(zip(rows[0], cells)) for cells in rows[2:]}
+
+
+def first_table(results):
+    page = weighting_tables.study_page(Results(results), BLOCKS, method=design.GBW)
+    return page, rows_of(page, BLOCKS[0].title)
+
+
+def by_hand():
+    return [result(name, seed, value) for name, values in VALUES.items() for seed, value in enumerate(values)]
 
 
 def test_table_by_hand():
-    results = [result(name, seed, value) for name, values in VALUES.items() for seed, value in enumerate(values)]
-    rows = rows_of(study_page(reversed(results), CELLS))
-    title = rows["weighting"]
-    base, ours = np.array(VALUES["unweighted"]), np.array(VALUES["GBW, logits"])
-    mean, difference = title.index("mIoU"), title.index("mIoU, difference")
-    assert rows["unweighted"][mean] == f"{base.mean():.1f} ± {base.std(ddof=1):.1f}"
-    assert rows["unweighted"][difference] == ""
+    page, rows = first_table(reversed(by_hand()))
+    base, ours = (np.array(VALUES[name]) for name in ("unweighted", design.GBW))
+    assert rows["unweighted"]["mIoU"] == f"{base.mean():.1f} ± {base.std(ddof=1):.1f}"
+    assert rows["unweighted"]["mIoU, difference"] == ""
     p = stats.ttest_1samp(ours - base, 0).pvalue
     error = (ours - base).std(ddof=1) / 3**0.5
-    assert rows["GBW, logits"][difference] == f"{(ours - base).mean():+.1f} ± {error:.1f} (p {p:.2g})"
-    assert rows["inverse frequency"][1:] == [""] * (len(title) - 1)  # a cell that was not run
-    assert study_plot(results, CELLS).startswith(b"\x89PNG") and study_plot([], CELLS).startswith(b"\x89PNG")
+    text = f"{(ours - base).mean():+.1f} ± {error:.1f} (p {p:.2g}"
+    assert rows[design.GBW]["mIoU, difference"] == text + ")"
+    assert set(rows["inverse frequency"].values()) == {"inverse frequency", ""}  # a cell that was not run
+    summary = rows_of(page, f"{design.GBW} against unweighted")[BLOCKS[0].title]
+    assert summary["mIoU"] == f"{text}, adjusted {p:.2g})"  # the only test of its column
+
+
+def test_classes_by_hand():
+    page = weighting_tables.class_page(Results(by_hand()), BLOCKS, method=design.GBW)
+    rows = rows_of(page, BLOCKS[0].title)
+    assert list(rows) == ["road", "car", "train"]  # from frequent to rare
+    assert (rows["car"]["source share"], rows["car"]["recall"]) == ("20.00 %", "24.0 ± 3.6")
+    assert rows["train"]["recall, difference"] == "+3.0 ± 0.6" and rows["train"]["precision, difference"] == "+1.5 ± 0.3"
 
 
 def test_differences_pair_seeds():
     """A seed that only one side has changes its mean but no difference."""
-    results = [result("unweighted", 0, 10.0), result("GBW, logits", 0, 14.0), result("GBW, logits", 1, 90.0)]
-    rows = rows_of(study_page(results, CELLS))
-    assert rows["GBW, logits"][rows["weighting"].index("mIoU, difference")] == "+4.0"
-    assert rows["GBW, logits"][rows["weighting"].index("mIoU")].startswith("52.0 ±")
+    results = [result("unweighted", 0, 10.0), result(design.GBW, 0, 14.0), result(design.GBW, 1, 90.0)]
+    _, rows = first_table(results)
+    assert rows[design.GBW]["mIoU, difference"] == "+4.0" and rows[design.GBW]["mIoU"].startswith("52.0 ±")
+
+
+def test_machines_are_named_and_mixing_them_is_marked():
+    one, _ = first_table([result("unweighted", 0, 1.0), result(design.GBW, 0, 2.0)])
+    two, _ = first_table([result("unweighted", 0, 1.0), result(design.GBW, 0, 2.0, machine="b")])
+    assert "several machines" not in one and "**Of several machines, which differ in the last bits of every step**: a; b." in two
+
+
+def test_adjusted_p_values_by_hand():
+    """Benjamini and Hochberg: p times the number of tests over its rank, no smaller than a better one's."""
+    tests = [Difference(None, p) for p in (0.01, None, 0.04, 0.03)]
+    assert adjusted(tests) == [pytest.approx(0.03), None, pytest.approx(0.04), pytest.approx(0.04)]
+    assert adjusted([]) == []
+
+
+@pytest.mark.parametrize("results", [[], by_hand()], ids=["no runs", "some"])
+def test_pictures_are_drawn(results):
+    found = Results(results)
+    for picture in (
+        weighting_pictures.effects_plot(found, BLOCKS),
+        weighting_pictures.class_plot(found, BLOCKS[0]),
+        weighting_pictures.lambda_plot(found, {0.5: BLOCKS[0].cells[3], 5.0: BLOCKS[0].cells[0]}, BLOCKS[0].cells[0]),
+    ):
+        assert picture.startswith(b"\x89PNG")
+
+
+def test_weights_are_means_over_runs_and_tenths_of_the_iterations(tmp_path):
+    fabricate_run(tmp_path, config=config_of_student(399), scores={"student": 1})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
+    for line in lines[:-1]:
+        line.update({"gbw/source/sem_seg/weight/road": line["iteration"] / 100, "gbw/source/sem_seg/gradient/road": 0.5})
+        line.update({"gbw/source/sem_seg/share/road": 1.0 if line["iteration"] > 50 else 0.0})
+    (tmp_path / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = run_result(RunFolder.read(tmp_path), "16", source_pixels=PIXELS)["gbw"]
+    assert list(found) == ["source/sem_seg"]  # the fabricated head "semantic" is none that is kept
+    kept = found["source/sem_seg"]
+    assert len(kept["iterations"]) == 10 and kept["iterations"][:2] == [29, 69]
+    assert kept["weight"]["road"][:3] == [None, pytest.approx(0.69, abs=0.101), pytest.approx(1.09, abs=0.101)]
+    assert weighting_pictures.weights_plot(
+        Results([{**result(design.GBW, seed, 1.0), "gbw": found} for seed in (0, 1)]), BLOCKS[0].cells[3]
+    ).startswith(b"\x89PNG")
 
 
 def test_every_cell_is_a_valid_configuration_of_its_own(make_cfg):
     seen = set()
     for cell in CELLS:
-        cell = weighting_study.Cell(**cell)
-        cfg = make_cfg(f"study/{cell.strategy}.yaml", *cell.options)
+        cfg = make_cfg(f"study/{design.config_file(cell).name}", *design.options(cell))
         validate(cfg)
-        assert (cfg.MODEL.TASK, cfg.WEIGHTING.SEMANTIC == "none") == (cell.task, cell.weighting == "unweighted")
-        seen.add((cell.strategy, cfg.dump().replace(cfg.OUTPUT_DIR, "")))
+        head = cfg.WEIGHTING["CLASSIFICATION" if cell.network == design.MASK2FORMER else "SEMANTIC"]
+        assert (cfg.MODEL.TASK, head == "none") == (cell.task, cell.weighting == "unweighted")
+        seen.add(cfg.dump().replace(cfg.OUTPUT_DIR, ""))
     assert len(seen) == len(CELLS)
+    assert len({design.folder(cell) for cell in CELLS}) == len(CELLS)
 
 
-def test_a_study_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
-    trained = []
+def fake_training(folder, config_file, options):
+    pairs = dict(zip(options[::2], options[1::2]))
+    tests = pairs["DATASETS.TEST"].strip("()").replace("'", "").split(", ")
+    config = yaml.safe_load(config_of_student(399))
+    config["DATASETS"]["TEST"] = [name.strip(",") for name in tests]
+    config["MODEL"]["DEVICE"] = "cpu"
+    fabricate_run(folder, config=yaml.safe_dump(config), scores={"student": 1})
+    file = folder / "inference" / "student.json"
+    teacher = json.loads(file.read_text()) | {"model": "teacher", "dataset": "cityscapes_uda_panoptic_train"}
+    (folder / "inference" / "teacher.json").write_text(json.dumps(teacher))
+
+
+@pytest.fixture
+def run_study(tmp_path, monkeypatch, write_statistics):
+    """Calls the tool with fake trainings; gives what was trained and the commands that made the data."""
+    trained, commands = [], []
 
     def fake(folder, config_file, options, *, root, jobs):
         trained.append((Path(config_file).stem, folder.parent.name, options[options.index("SEED") + 1]))
         if len(trained) == 4:
-            raise UserError("stopped")
-        fabricate_run(folder, config=of_student(399), scores={"student": 1})
+            raise UserError("it went wrong")
+        fake_training(folder, config_file, options)
 
     def run(*arguments):
         options = ["--output", str(tmp_path), "--results", str(tmp_path / "results"), *arguments]
         monkeypatch.setattr(sys, "argv", ["weighting_study.py", *options])
         weighting_study.main()
 
-    commands = []
     monkeypatch.setattr(study, "run_training", fake)
     monkeypatch.setattr(weighting_study, "call", lambda *command: commands.append(command))
-    with pytest.raises(UserError, match="stopped"):
-        run("--tiers", "1", "--seeds", "0", "1")
-    kept = len(list(tmp_path.glob("results/*/seed*.json")))
-    run("--tiers", "1", "--seeds", "0", "1")
-    assert kept >= 3 and len(trained) == 2 * 6 + 1 and len(set(trained)) == 2 * 6
-    assert [command[0] for command in commands] == ["datasets/make_streets.py"] + ["datasets/prepare.py"] * 3
-    assert ("--gap", "0.35") in zip(commands[0], commands[0][1:])
+    for name in weighting_study.STATISTICS.values():
+        write_statistics(tmp_path / "datasets" / name / "class_statistics.json")
+    run.trained, run.commands = trained, commands
+    return run
+
+
+@pytest.fixture
+def write_statistics():
+    def write(path):
+        path.parent.mkdir(parents=True)
+        content = {"version": 1, "class_names": list(CITYSCAPES.names), "pixels": [5] * 19}
+        path.write_text(json.dumps({**content, "images": {"0": {str(c): 5 for c in range(19)}}}))
+
+    return write
+
+
+def test_a_study_goes_on_where_it_was_stopped(tmp_path, run_study):
+    with pytest.raises(UserError, match="found 1 that did not \\(.*gbw_logits/seed0\\)"):
+        run_study("--tiers", "1", "--seeds", "0", "1")
+    assert len(list(tmp_path.glob("results/*/seed*.json"))) == 2 * 6 - 1  # the others have gone on
+    run_study("--tiers", "1", "--seeds", "0", "1")
+    assert len(run_study.trained) == 2 * 6 + 1 and len(set(run_study.trained)) == 2 * 6
+    assert [command[0] for command in run_study.commands] == ["datasets/make_streets.py"] + ["datasets/prepare.py"] * 3
+    assert ("--gap", "0.35") in zip(run_study.commands[0], run_study.commands[0][1:])
     assert not list(tmp_path.glob("runs/*/seed*"))
-    row = json.loads((tmp_path / "results/panoptic_convolutional_self_training_GBW_pixel/seed1.json").read_text())
-    assert (row["weighting"], row["seed"], row["model"]) == ("GBW, pixel", 1, "student")
-    assert row["scores"]["PQ"] > 0 and set(row["classes"]["road"]) == {"IoU", "recall", "precision", "pixels"}
+    cell = Cell("panoptic", design.CONVOLUTIONAL, "self_training", "GBW, pixel")
+    row = json.loads((tmp_path / "results" / design.folder(cell) / "seed1.json").read_text())
+    assert (row["weighting"], row["seed"], row["model"]) == ("GBW, pixel", 1, "student") and "torch" in row["machine"]
+    assert row["scores"]["PQ"] > 0 and row["classes"]["road"]["source_pixels"] == 5
+    assert set(row["pseudo_labels"]["road"]) == {"recall", "precision"}
     tables = (tmp_path / "results/tables.md").read_text()
-    run("--rebuild")
+    run_study("--rebuild")
     assert (tmp_path / "results/tables.md").read_text() == tables and "(p " not in tables  # two seeds: no test
 
 
+def test_the_repositorys_results_take_no_other_settings(monkeypatch, run_study):
+    with pytest.raises(UserError, match="--results of its own with --opts"):
+        run_study("--results", str(weighting_study.RESULTS), "--opts", "SOLVER.MAX_ITER", "4")
+    assert not run_study.trained
+
+
 def test_a_run_that_has_not_ended_is_an_error(tmp_path):
-    fabricate_run(tmp_path, config=of_student(999), scores={"student": 1})
+    fabricate_run(tmp_path, config=config_of_student(999), scores={"student": 1})
     with pytest.raises(UserError, match="last iteration"):
-        run_result(RunFolder.read(tmp_path), "16")
+        run_result(RunFolder.read(tmp_path), "16", source_pixels=PIXELS)
 
 
-def test_the_tables_in_docs_are_those_of_the_results():
-    folder = ROOT / "docs" / "results" / "weighting"
+def test_the_tables_in_docs_are_those_of_the_results(tmp_path):
+    folder = weighting_study.RESULTS
     results = weighting_study.read_results(folder)
-    if results:
-        assert (folder / "tables.md").read_text() == study_page(results, CELLS) + "\n"
-    assert all((folder / weighting_study.Cell(**{key: r[key] for key in CELLS[0]}).folder).is_dir() for r in results)
+    for path in folder.glob("*/seed*.json"):
+        (tmp_path / path.parent.name).mkdir(exist_ok=True)
+        (tmp_path / path.parent.name / path.name).write_bytes(path.read_bytes())
+    weighting_study.write_pages(tmp_path)
+    for name in ("tables.md", "classes.md") if results else ():
+        assert (folder / name).read_text() == (tmp_path / name).read_text()
+    for found in results:
+        cell = Cell(*(found[key] for key in ("task", "network", "strategy", "weighting")))
+        assert cell in CELLS and (folder / design.folder(cell) / f"seed{found['seed']}.json").is_file()

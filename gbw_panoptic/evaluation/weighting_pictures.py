@@ -1,0 +1,86 @@
+"""The study of class weighting in pictures, made of the results alone."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..visualization.effects import Effect, class_effects, effect_bars, setting_curves
+from ..visualization.plots import HeatMap, class_heat_maps
+from .gains import spread
+from .run_folder import class_order
+from .weighting_results import Block, Cell, Difference, Results
+from .weighting_tables import class_shares
+
+
+def effects_plot(results: Results, blocks: Sequence[Block]) -> bytes:
+    """Differences of PQ, mIoU and rare recall to the first cell of every block, a bar for each weighting."""
+    panels = {}
+    for column in ("PQ", "mIoU", "rare recall"):
+        panels[f"{column}, difference in points"] = {
+            block.title: _effects(
+                {cell.weighting: results.difference(cell, block.reference, "scores", column) for cell in block.cells}
+            )
+            for block in blocks
+        }
+    return effect_bars(panels)
+
+
+def class_plot(results: Results, block: Block) -> bytes:
+    """Differences of recall and precision of every class to the block's first cell, the rarest class last."""
+    shares = class_shares(results, block.reference)
+    panels = {}
+    for metric in ("recall", "precision"):
+        panels[f"{metric}, difference to {block.reference.weighting} in points"] = {
+            cell.weighting: _effects(
+                {name: results.difference(cell, block.reference, "classes", name, metric) for name in shares}
+            )
+            for cell in block.cells[1:]
+            if results.runs(cell)
+        }
+    return class_effects(panels, shares)
+
+
+def weights_plot(results: Results, cell: Cell) -> bytes:
+    """Class weights and gradients over the iterations, mean over the seeds of a cell that was run, a row for each branch."""
+    runs = results.runs(cell)
+    rows = []
+    for place in dict.fromkeys(place for run in runs for place in run["gbw"]):
+        of_place = [run["gbw"][place] for run in runs if place in run["gbw"]]
+        names = sorted(of_place[0]["weight"], key=class_order)
+        iterations = of_place[0]["iterations"]
+        rows.append(
+            [HeatMap(place, kind, iterations, names, _mean_over_runs(of_place, kind, names)) for kind in ("weight", "gradient")]
+        )
+    return class_heat_maps(rows)
+
+
+def lambda_plot(results: Results, cells: Mapping[float, Cell], reference: Cell) -> bytes:
+    """mIoU, recall and precision of rare classes over lambda; ``reference`` is the unweighted cell."""
+    columns = ("mIoU", "rare recall", "rare precision")
+    lines, levels = {}, {}
+    for column in columns:
+        values = {lam: list(results.values(cell, "scores", column).values()) for lam, cell in cells.items()}
+        lines[column] = {lam: _mean(of_lambda) for lam, of_lambda in values.items() if of_lambda}
+        unweighted = list(results.values(reference, "scores", column).values())
+        if unweighted:
+            levels[column] = spread(unweighted).mean
+    return setting_curves(lines, levels, label="lambda")
+
+
+def _effects(differences: Mapping[str, Difference | None]) -> dict[str, Effect]:
+    return {name: Effect(d.gain.mean, d.gain.error) for name, d in differences.items() if d is not None}
+
+
+def _mean(values: Sequence[float]) -> Effect:
+    summary = spread(values)
+    return Effect(summary.mean, summary.error)
+
+
+def _mean_over_runs(of_place: Sequence[Mapping], kind: str, names: Sequence[str]) -> np.ndarray:
+    """[T, C]; NaN where no run has a value."""
+    stacked = np.array(
+        [[[np.nan if v is None else v for v in run[kind][name]] for name in names] for run in of_place], dtype=float
+    )
+    finite = np.isfinite(stacked)
+    total, count = np.where(finite, stacked, 0).sum(0), finite.sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).T

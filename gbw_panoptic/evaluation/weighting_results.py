@@ -1,0 +1,176 @@
+"""The study of class weighting: what is kept of a run, and which runs are compared.
+
+A result is plain values, one small JSON file a run::
+
+    {"task", "network", "strategy", "weighting", "seed", "model", "iterations", "machine",
+     "scores": {column: percent},
+     "classes": {name: {"IoU", "recall", "precision" (percent), "pixels", "source_pixels"}},
+     "pseudo_labels": {name: {"recall", "precision"}} (the last teacher on the images that it labels; {} without one),
+     "gbw": {branch/head: {"iterations": [T], "weight": {name: [T]}, "gradient": {name: [T]}}} ({} without GBW)}
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import false_discovery_control, ttest_1samp
+
+from ..errors import UserError
+from .gains import COLUMNS, Gain, gain
+from .results import averaged_classes
+from .run_folder import RunFolder, class_scalars
+
+#: Column of the tables -> task and metric of a result file.
+STUDY_COLUMNS = {**COLUMNS, "rare precision": ("semantic", "rare_precision")}
+#: Points in time that are kept of class weights and gradients.
+_TIMES = 10
+#: Heads whose weights are kept: of pixels, and of Mask2Former's queries.
+_KEPT_HEADS = ("sem_seg", "classification")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is trained, and how its classes are weighted."""
+
+    task: str
+    network: str
+    strategy: str
+    weighting: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cells that are compared with the first of them."""
+
+    title: str
+    cells: tuple[Cell, ...]
+
+    @property
+    def reference(self) -> Cell:
+        return self.cells[0]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of a cell to a reference, paired by seed; ``p`` of the paired t-test, None below three seeds or without spread."""
+
+    gain: Gain
+    p: float | None
+
+    def __str__(self) -> str:
+        return str(self.gain) + ("" if self.p is None else f" (p {self.p:.2g})")
+
+
+class Results:
+    """Runs of a study by cell and seed."""
+
+    def __init__(self, results: Iterable[Mapping]) -> None:
+        self._runs: dict[Cell, dict[int, Mapping]] = {}
+        for result in results:
+            cell = Cell(*(result[key] for key in ("task", "network", "strategy", "weighting")))
+            self._runs.setdefault(cell, {})[result["seed"]] = result
+
+    def runs(self, cell: Cell) -> list[Mapping]:
+        """In the order of their seeds; empty for a cell that was not run."""
+        return [run for _, run in sorted(self._runs.get(cell, {}).items())]
+
+    def values(self, cell: Cell, *path: str) -> dict[int, float]:
+        """Seed -> value of an entry of the results ("scores", "mIoU"), where a run has it."""
+        found = {}
+        for seed, run in sorted(self._runs.get(cell, {}).items()):
+            value: object = run
+            for key in path:
+                value = value.get(key) if isinstance(value, Mapping) else None
+            if value is not None:
+                found[seed] = value
+        return found
+
+    def difference(self, cell: Cell, reference: Cell, *path: str) -> Difference | None:
+        """None where no seed has both."""
+        ours, theirs = self.values(cell, *path), self.values(reference, *path)
+        seeds = [seed for seed in ours if seed in theirs]
+        if not seeds or cell == reference:
+            return None
+        ours, theirs = ({seed: side[seed] for seed in seeds} for side in (ours, theirs))
+        paired = gain(ours, theirs)
+        tested = len(seeds) >= 3 and paired.error
+        p = ttest_1samp([ours[seed] - theirs[seed] for seed in seeds], 0).pvalue if tested else None
+        return Difference(paired, None if p is None else float(p))
+
+
+def adjusted(differences: Sequence[Difference]) -> list[float | None]:
+    """p-values of a family of tests under control of the false discovery rate (Benjamini, Hochberg 1995)."""
+    known = [difference.p for difference in differences if difference.p is not None]
+    corrected = iter(false_discovery_control(known) if known else ())
+    return [None if difference.p is None else float(next(corrected)) for difference in differences]
+
+
+def run_result(run: RunFolder, protocol: str, *, source_pixels: Mapping[str, int]) -> dict:
+    """What the study keeps of a finished run, of the model that its configuration names.
+
+    Args:
+        source_pixels: class name -> labelled pixels of the source.
+
+    Raises:
+        UserError: the last iteration was not evaluated.
+    """
+    if not run.is_finished:
+        raise UserError(f"Expected an evaluation of the last iteration in {run.path}, found none; see its log.")
+    evaluation = run.headline()
+    held = {task: protocols.get(protocol, {}) for task, protocols in evaluation["scores"].items()}
+    semantic = held["semantic"]
+    return {
+        "model": evaluation["model"],
+        "iterations": evaluation["iteration"],
+        "scores": {
+            name: round(held[task][key], 3) for name, (task, key) in STUDY_COLUMNS.items() if key in held.get(task, {})
+        },
+        "classes": {
+            name: {
+                **_rounded(semantic["per_class"][name], ("IoU", "recall", "precision")),
+                "pixels": semantic["per_class"][name]["tp"] + semantic["per_class"][name]["fn"],
+                "source_pixels": int(source_pixels[name]),
+            }
+            for name in averaged_classes(semantic)[0]
+        },
+        "pseudo_labels": _pseudo_labels(run, protocol),
+        "gbw": _weights_over_time(run),
+    }
+
+
+def _pseudo_labels(run: RunFolder, protocol: str) -> dict:
+    """How right the last teacher is on the images that it labels: where the run has evaluated it there, behind training."""
+    datasets = run.value("DATASETS.TEST") or []
+    evaluation = run.evaluation("teacher", datasets[1]) if len(datasets) > 1 else None
+    if evaluation is None:
+        return {}
+    semantic = evaluation["scores"]["semantic"][protocol]
+    return {
+        name: _rounded(semantic["per_class"][name], ("recall", "precision")) for name in averaged_classes(semantic)[0]
+    }
+
+
+def _weights_over_time(run: RunFolder) -> dict:
+    """Means of class weights and gradients over tenths of the run, per branch and head."""
+    kinds = {kind: class_scalars(run.metrics, kind) for kind in ("weight", "gradient")}
+    kept = {}
+    for place in (place for place in kinds["weight"] if place.split("/")[1] in _KEPT_HEADS):
+        kept[place] = {}
+        for kind, series in kinds.items():
+            iterations, names, values = series[place]
+            parts = np.array_split(np.arange(len(iterations)), min(_TIMES, len(iterations)))
+            kept[place]["iterations"] = [int(np.mean([iterations[i] for i in part])) for part in parts]
+            kept[place][kind] = {
+                name: [_mean_of_finite(values[part, column]) for part in parts] for column, name in enumerate(names)
+            }
+    return kept
+
+
+def _mean_of_finite(values: np.ndarray) -> float | None:
+    """None where a class was absent all the time: JSON has no NaN."""
+    finite = values[np.isfinite(values)]
+    return round(float(finite.mean()), 3) if len(finite) else None
+
+
+def _rounded(values: Mapping[str, float], keys: Sequence[str]) -> dict[str, float]:
+    return {key: round(values[key], 3) for key in keys}

@@ -1,0 +1,110 @@
+"""The study of class weighting as Markdown: every table is made of the results alone."""
+
+from collections.abc import Sequence
+
+from .gains import spread
+from .page import table
+from .weighting_results import STUDY_COLUMNS, Block, Cell, Difference, Results, adjusted
+
+#: Columns whose differences are tested; the rest are shown as means alone.
+_TESTED = ("PQ", "mIoU", "rare recall", "rare precision")
+_SUMMARY = ("PQ", "mIoU", "mean recall", "rare recall", "rare precision")
+_CLASS_METRICS = ("IoU", "recall", "precision")
+
+
+def study_page(results: Results, blocks: Sequence[Block], *, method: str) -> str:
+    """The summary of one weighting over all blocks, then a table for each block, a row for each cell.
+
+    Mean ± standard deviation over seeds; differences to a block's first cell, paired by seed, ± standard error, with
+    the p-value of the paired t-test from three seeds on. A block whose runs come from several machines says so.
+
+    Args:
+        method: name of the weighting that is summarised.
+    """
+    parts = [f"## {method} against unweighted", "", _summary(results, blocks, method), ""]
+    for block in blocks:
+        parts += [f"## {block.title}", "", *_machines(results, block), _block_table(results, block), ""]
+    return "\n".join(parts).rstrip()
+
+
+def class_page(results: Results, blocks: Sequence[Block], *, method: str) -> str:
+    """For each block: share, scores without weights and differences by ``method`` for every class, the rarest last."""
+    parts = []
+    for block in blocks:
+        cell = _cell_of(block, method)
+        if cell is not None and results.runs(cell) and results.runs(block.reference):
+            parts += [f"## {block.title}", "", _class_table(results, cell, block.reference), ""]
+    return "\n".join(parts).rstrip()
+
+
+def class_shares(results: Results, cell: Cell) -> dict[str, float]:
+    """Class name -> share of the source's labelled pixels (0..1), the most frequent first."""
+    runs = results.runs(cell)
+    pixels = {name: values["source_pixels"] for name, values in runs[0]["classes"].items()} if runs else {}
+    total = max(sum(pixels.values()), 1)
+    return {name: pixels[name] / total for name in sorted(pixels, key=lambda name: -pixels[name])}
+
+
+def _summary(results: Results, blocks: Sequence[Block], method: str) -> str:
+    """One row a block; p of all its differences are adjusted together, column by column."""
+    compared = {block: cell for block in blocks if (cell := _cell_of(block, method)) not in (None, block.reference)}
+    columns = {}
+    for name in _SUMMARY:
+        found = {
+            block: difference
+            for block, cell in compared.items()
+            if (difference := results.difference(cell, block.reference, "scores", name))
+        }
+        columns[name] = dict(zip(found, map(_with_adjusted, found.values(), adjusted(list(found.values())))))
+    rows = [
+        [block.title, len(results.runs(cell)) or "", *(columns[name].get(block, "") for name in _SUMMARY)]
+        for block, cell in compared.items()
+    ]
+    return table(rows, ["", "seeds", *_SUMMARY])
+
+
+def _with_adjusted(difference: Difference, q: float | None) -> str:
+    return str(difference.gain) + ("" if q is None else f" (p {difference.p:.2g}, adjusted {q:.2g})")
+
+
+def _cell_of(block: Block, method: str) -> Cell | None:
+    return next((cell for cell in block.cells if cell.weighting == method), None)
+
+
+def _machines(results: Results, block: Block) -> list[str]:
+    machines = {run["machine"] for cell in block.cells for run in results.runs(cell)}
+    if len(machines) < 2:
+        return [*machines, ""] if machines else []
+    return [f"**Of several machines, which differ in the last bits of every step**: {'; '.join(sorted(machines))}.", ""]
+
+
+def _block_table(results: Results, block: Block) -> str:
+    columns = [
+        name for name in STUDY_COLUMNS if any(results.values(cell, "scores", name) for cell in block.cells)
+    ] or list(STUDY_COLUMNS)
+    tested = [name for name in _TESTED if name in columns]
+    rows = []
+    for cell in block.cells:
+        means = [_mean(list(results.values(cell, "scores", name).values())) for name in columns]
+        differences = [results.difference(cell, block.reference, "scores", name) or "" for name in tested]
+        rows.append([cell.weighting, len(results.runs(cell)) or "", *means, *differences])
+    return table(rows, ["weighting", "seeds", *columns, *(f"{name}, difference" for name in tested)])
+
+
+def _class_table(results: Results, cell: Cell, reference: Cell) -> str:
+    rows = []
+    for name, share in class_shares(results, reference).items():
+        paths = [("classes", name, metric) for metric in _CLASS_METRICS]
+        means = [_mean(list(results.values(reference, *path).values())) for path in paths]
+        differences = [results.difference(cell, reference, *path) for path in paths]
+        cells = ["" if difference is None else difference.gain for difference in differences]
+        rows.append([name, f"{100 * share:.2f} %", *means, *cells])
+    return table(rows, ["class", "source share", *_CLASS_METRICS, *(f"{x}, difference" for x in _CLASS_METRICS)])
+
+
+def _mean(values: Sequence[float]) -> str:
+    if not values:
+        return ""
+    summary = spread(values)
+    deviation = "" if summary.error is None else f" ± {summary.error * len(values) ** 0.5:.1f}"
+    return f"{summary.mean:.1f}{deviation}"

@@ -1,0 +1,100 @@
+"""What the study of class weighting compares: cells, their configurations, and the tiers and blocks that they form."""
+
+from pathlib import Path
+
+from gbw_panoptic.evaluation.weighting_results import Block, Cell
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "study"
+#: GBW with every value given, so that results keep their meaning if a default changes.
+_GBW = {"GBW.LAMBDA": "0.5", "GBW.GRADIENT": "logits", "GBW.NORMALIZE": "False", "GBW.MOMENTUM": "0.0"}
+_LABELLED = {"WEIGHTING.BRANCHES": "('source', 'mixed', 'masked')"}
+UNWEIGHTED, GBW = "unweighted", "GBW, logits"
+#: Name -> class weighting of every loss, and the values of its keys. The first is the reference of all differences.
+WEIGHTINGS = {
+    UNWEIGHTED: ("none", {}),
+    "inverse frequency": ("inverse_frequency", {}),
+    "effective number": ("effective_number", {}),
+    GBW: ("gbw", _GBW),
+    "GBW, last_layer": ("gbw", _GBW | {"GBW.GRADIENT": "last_layer"}),
+    "GBW, pixel": ("gbw", _GBW | {"GBW.GRADIENT": "pixel"}),
+}
+FEW = tuple(WEIGHTINGS)[:4]
+LAMBDAS = (0.05, 0.15, 0.5, 1.5, 5.0)
+#: One value changed at a time; lambda 0.5 and the gradient settings are above.
+SENSITIVITY = {
+    **{f"GBW, lambda {x:g}": ("gbw", _GBW | {"GBW.LAMBDA": str(x)}) for x in LAMBDAS if x != 0.5},
+    "GBW, momentum 0.9": ("gbw", _GBW | {"GBW.MOMENTUM": "0.9"}),
+    "GBW, momentum 0.99": ("gbw", _GBW | {"GBW.MOMENTUM": "0.99"}),
+    "GBW, normalised": ("gbw", _GBW | {"GBW.NORMALIZE": "True"}),
+    "GBW, source only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('source',)"}),
+    "GBW, pseudo labels only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('mixed',)"}),
+}
+#: Network -> what its configurations' names end with.
+NETWORKS = {"Panoptic-DeepLab, convolutional": "", "Panoptic-DeepLab, transformer": "_mit_b0", "Mask2Former": "_mask2former"}
+CONVOLUTIONAL, TRANSFORMER, MASK2FORMER = NETWORKS
+STRATEGIES = ("source_only", "adversarial", "entropy", "self_training")
+#: Task -> what it changes, and the protocol of its scores: the classes that its source labels.
+TASKS = {
+    "panoptic": ({}, "16"),
+    "semantic": ({"MODEL.TASK": "semantic", "DATASETS.TRAIN": "('gta5_sem_train',)", "TEST.PROTOCOLS": "('19',)"}, "19"),
+}
+#: Streets as it is generated for the study (make_streets).
+DATA = {"size": "96x192", "gap": "0.35", "source": "400", "target-train": "400", "target-val": "100"}
+SENSITIVITY_OF = ("semantic", CONVOLUTIONAL, "self_training")
+
+
+def block(task: str, network: str, strategy: str, weightings: tuple[str, ...]) -> Block:
+    """One table: the same task, network and strategy under several weightings."""
+    title = f"{task}, {network}, {strategy.replace('_', ' ')}"
+    return Block(title, tuple(Cell(task, network, strategy, weighting) for weighting in weightings))
+
+
+def _sensitivity() -> Block:
+    names = (GBW, *(name for name in WEIGHTINGS if name not in FEW), *SENSITIVITY, UNWEIGHTED)
+    return Block("sensitivity: " + block(*SENSITIVITY_OF, ()).title, block(*SENSITIVITY_OF, names).cells)
+
+
+#: 1: the strategy that is used most; 2: the others, and all for the semantic task; 3: other networks; 4: GBW's settings.
+TIERS: dict[int, tuple[Block, ...]] = {
+    1: (block("panoptic", CONVOLUTIONAL, "self_training", tuple(WEIGHTINGS)),),
+    2: (
+        *(block("panoptic", CONVOLUTIONAL, strategy, FEW) for strategy in STRATEGIES[:3]),
+        *(block("semantic", CONVOLUTIONAL, strategy, FEW) for strategy in STRATEGIES),
+    ),
+    3: tuple(block("panoptic", network, "self_training", (UNWEIGHTED, GBW)) for network in (TRANSFORMER, MASK2FORMER)),
+    4: (_sensitivity(),),
+}
+SEEDS = {1: 5, 2: 3, 3: 3, 4: 3}
+LAMBDA_CELLS = {
+    x: Cell(*SENSITIVITY_OF, GBW if x == float(_GBW["GBW.LAMBDA"]) else f"GBW, lambda {x:g}") for x in LAMBDAS
+}
+
+
+def config_file(cell: Cell) -> Path:
+    """The configuration that a cell overrides."""
+    return CONFIGS / f"{cell.strategy}{NETWORKS[cell.network]}.yaml"
+
+
+def options(cell: Cell) -> list[str]:
+    """KEY VALUE overrides of the configuration: the task, and the class weighting of every loss that the model has."""
+    kind, values = {**WEIGHTINGS, **SENSITIVITY}[cell.weighting]
+    if cell.network == MASK2FORMER:
+        losses = ["CLASSIFICATION", "MASK"]
+    else:
+        losses = ["SEMANTIC", "CENTER", "OFFSET"] if cell.task == "panoptic" else ["SEMANTIC"]
+    if cell.strategy in ("adversarial", "entropy"):
+        losses.append("TARGET")
+    tests = ["cityscapes_uda_panoptic_val"]
+    if cell.strategy == "self_training":  # how right the last teacher is; behind training
+        tests.append("cityscapes_uda_panoptic_train")
+    keys = {
+        **TASKS[cell.task][0], **{f"WEIGHTING.{loss}": kind for loss in losses},
+        **(_LABELLED | values if kind == "gbw" else values), "DATASETS.TEST": str(tuple(tests)),
+    }  # fmt: skip
+    return [part for pair in keys.items() for part in pair]
+
+
+def folder(cell: Cell) -> str:
+    """A name for the cell's files."""
+    words = f"{cell.task}_{cell.network}_{cell.strategy}_{cell.weighting}"
+    return words.replace(",", "").replace(" ", "_").lower()
