@@ -166,7 +166,7 @@ class PseudoLabeller:
             One dictionary per sample with ``image`` (as it came), ``sem_seg``, ``sem_seg_weights`` and perhaps
             ``instances`` (:class:`PseudoInstances`), on the teacher's device; and scalars for the log.
         """
-        dense = teacher.predict(samples)
+        dense = teacher.predict(samples, instances=self.instance_losses)
         device = dense.sem_seg.device
         valid = torch.stack([sample["valid_mask"].to(device, non_blocking=True) for sample in samples])
         pseudo = self.selection(dense.sem_seg, valid)

@@ -75,7 +75,7 @@ def build_predict(cfg, model: nn.Module) -> Predict:
         model.eval()
         try:
             for inputs in build_image_loader(cfg, records):
-                logits = model.predict(inputs).sem_seg
+                logits = model.predict(inputs, instances=False).sem_seg
                 size = (inputs[0]["height"], inputs[0]["width"])
                 if tuple(logits.shape[-2:]) != size:
                     logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)

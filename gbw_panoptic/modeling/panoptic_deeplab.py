@@ -114,9 +114,9 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         }
 
     @torch.no_grad()
-    def predict(self, batched_inputs: list[dict]) -> DensePrediction:
-        """Dense predictions for images of one size, at that size."""
-        return self._dense(batched_inputs)
+    def predict(self, batched_inputs: list[dict], *, instances: bool = True) -> DensePrediction:
+        """Dense predictions for images of one size, at that size; without ``instances`` of the semantic head alone."""
+        return self._dense(batched_inputs, instances=instances)
 
     def _dense(self, batched_inputs: list[dict], *, instances: bool = True) -> DensePrediction:
         images = self._images(batched_inputs)

@@ -103,7 +103,8 @@ class Teacher:
     def __init__(self, logits):
         self.dense = SimpleNamespace(sem_seg=logits, center=None, offset=None)
 
-    def predict(self, samples):
+    def predict(self, samples, *, instances):
+        self.asked_for_instances = instances
         return self.dense
 
 
@@ -125,7 +126,9 @@ def test_labelled_samples_and_their_log():
 
 def test_ignored_borders_have_no_label_and_no_weight():
     labeller = PseudoLabeller(Selection("quality", 0.5, "image", 66.0, 0.9), False, "pixel", IGNORE)
-    labelled, health = labeller(Teacher(TWO), samples(2, valid=False), with_instances=True)
+    teacher = Teacher(TWO)
+    labelled, health = labeller(teacher, samples(2, valid=False), with_instances=True)
+    assert not teacher.asked_for_instances  # nothing is learnt from them: the teacher need not find any
     assert all((s["sem_seg"] == IGNORE).all() and s["sem_seg_weights"].sum() == 0 for s in labelled)
     assert health["pseudo_labels/kept_pixels"] == 0 and "pseudo_labels/kept_instances" not in health
     assert labelled[0]["instances"].ids.sum() == 0 and labelled[0]["instances"].pixel_weights.sum() == 0

@@ -92,6 +92,13 @@ def test_instance_scores_are_off_by_default(pair):
     assert "instance_scores" not in pair[1].eval()([record])[0]
 
 
+def test_the_semantic_head_alone_predicts_the_same(pair):
+    model, records = pair[1].eval(), [{"image": torch.randint(0, 256, (3, 64, 96), dtype=torch.uint8)}]
+    alone = model.predict(records, instances=False)
+    assert alone.center is None and alone.offset is None
+    assert torch.equal(alone.sem_seg, model.predict(records).sem_seg)
+
+
 def test_inference_equals_detectron2(pair):
     cfg, ours, theirs = pair
     torch.manual_seed(0)
