@@ -11,7 +11,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -65,16 +65,19 @@ def train(config: str, seed: int, output: Path, arguments: argparse.Namespace) -
     return "trained"
 
 
-def run_training(folder: Path, config_file: str, options: list[str], *, root: str, jobs: int) -> None:
+def run_training(
+    folder: Path, config_file: str, options: Sequence[str], *, root: str, jobs: int, flags: Sequence[str] = ()
+) -> None:
     """``tools/train_net.py`` in a process of its own, resumed where it can be; its output goes to ``stdout.txt`` in ``folder``.
 
     Args:
         options: KEY VALUE overrides.
         root: of the data sets.
         jobs: runs at a time, each with its share of the cores.
+        flags: of the tool.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--config-file", config_file]
+    command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--config-file", config_file, *flags]
     if (folder / "last_checkpoint").is_file():
         command.append("--resume")
     command += ["OUTPUT_DIR", str(folder), *options]

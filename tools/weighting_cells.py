@@ -30,13 +30,20 @@ SENSITIVITY = {
     "GBW, pseudo labels only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('mixed',)"}),
 }
 #: Network -> what its configurations' names end with.
-NETWORKS = {"Panoptic-DeepLab, convolutional": "", "Panoptic-DeepLab, transformer": "_mit_b0", "Mask2Former": "_mask2former"}
+NETWORKS = {
+    "Panoptic-DeepLab, convolutional": "",
+    "Panoptic-DeepLab, transformer": "_mit_b0",
+    "Mask2Former": "_mask2former",
+}
 CONVOLUTIONAL, TRANSFORMER, MASK2FORMER = NETWORKS
 STRATEGIES = ("source_only", "adversarial", "entropy", "self_training")
 #: Task -> what it changes, and the protocol of its scores: the classes that its source labels.
 TASKS = {
     "panoptic": ({}, "16"),
-    "semantic": ({"MODEL.TASK": "semantic", "DATASETS.TRAIN": "('gta5_sem_train',)", "TEST.PROTOCOLS": "('19',)"}, "19"),
+    "semantic": (
+        {"MODEL.TASK": "semantic", "DATASETS.TRAIN": "('gta5_sem_train',)", "TEST.PROTOCOLS": "('19',)"},
+        "19",
+    ),
 }
 #: Streets as it is generated for the study (make_streets).
 DATA = {"size": "96x192", "gap": "0.35", "source": "400", "target-train": "400", "target-val": "100"}

@@ -133,7 +133,9 @@ def make_data(output: Path, arguments: argparse.Namespace) -> Path:
     root, done = output / "datasets", output / "prepared"
     output.mkdir(parents=True, exist_ok=True)
     if not done.is_file():
-        sizes = [part for name, value in {**design.DATA, **dict(arguments.data)}.items() for part in (f"--{name}", value)]
+        sizes = [
+            part for name, value in {**design.DATA, **dict(arguments.data)}.items() for part in (f"--{name}", value)
+        ]
         workers = ["--workers", str(arguments.jobs)]
         call("datasets/make_streets.py", "--root", str(root), "--seed", "0", *sizes, *workers)
         for name in ("synthia", "gta5", "cityscapes"):
@@ -160,7 +162,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--results", default=str(RESULTS))
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument("--rebuild", action="store_true", help="train nothing")
-    parser.add_argument("--data", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="of make_streets")
+    parser.add_argument(
+        "--data", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="of make_streets"
+    )
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of all runs, last")
     return parser.parse_args()
 

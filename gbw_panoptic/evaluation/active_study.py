@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import files
 from ..visualization.budgets import BudgetPanel, budget_curves
-from .gains import Gain, gain, spread
+from .gains import Gain, gain, mean_and_deviation, spread
 from .page import table
 from .results import averaged_classes
 from .run_folder import RunFolder
@@ -59,7 +59,7 @@ def study_table(results: Mapping, *, reference: str) -> str:
         cells = ["-" if budget is None else f"{budget:g} %", method, str(len(runs))]
         for name in COLUMNS:
             values, others = _values(runs, name), _values(base, name)
-            cells.append(_mean(values, _DECIMALS.get(name, 1)))
+            cells.append(mean_and_deviation(values.values(), _DECIMALS.get(name, 1)) or "-")
             if name in ("mIoU", "worst class", "imbalance"):
                 compared = values and others and method != reference
                 cells.append(_difference(gain(values, others), _DECIMALS.get(name, 1)) if compared else "")
@@ -78,7 +78,7 @@ def study_plot(results: Mapping) -> bytes:
     for name, label in (("mIoU", "mIoU (%)"), ("worst class", "IoU of the worst class (%)"), ("imbalance", "imbalance")):
         lines = {
             method: [
-                (budget, spread(values).mean, _deviation(values))
+                (budget, (summary := spread(values)).mean, summary.deviation or 0.0)
                 for (budget, other), runs in groups.items()
                 if other == method and budget is not None and (values := list(_values(runs, name).values()))
             ]
@@ -102,19 +102,6 @@ def _values(runs: Mapping[int, Mapping], name: str) -> dict[int, float]:
     """Seed -> value, where a run has it."""
     found = {seed: COLUMNS[name](run) for seed, run in sorted(runs.items())}
     return {seed: value for seed, value in found.items() if value is not None}
-
-
-def _deviation(values: Sequence[float]) -> float:
-    """Sample standard deviation; 0 for a single value."""
-    summary = spread(values)
-    return 0.0 if summary.error is None else summary.error * summary.count**0.5
-
-
-def _mean(values: Mapping[int, float], decimals: int) -> str:
-    if not values:
-        return "-"
-    mean = f"{spread(values.values()).mean:.{decimals}f}"
-    return mean if len(values) < 2 else f"{mean} ± {_deviation(list(values.values())):.{decimals}f}"
 
 
 def _difference(difference: Gain, decimals: int) -> str:

@@ -26,6 +26,11 @@ class Spread:
     error: float | None
     count: int
 
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation; None for a single run."""
+        return None if self.error is None else self.error * math.sqrt(self.count)
+
     def __str__(self) -> str:
         return f"{self.mean:.1f}" + self._error()
 
@@ -48,6 +53,16 @@ def spread(values: Iterable[float]) -> Spread:
     values = list(values)
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
     return Spread(statistics.fmean(values), error, len(values))
+
+
+def mean_and_deviation(values: Iterable[float], decimals: int = 1) -> str:
+    """``mean ± standard deviation`` over runs; the mean alone of a single one, nothing of none."""
+    values = list(values)
+    if not values:
+        return ""
+    summary = spread(values)
+    deviation = "" if summary.deviation is None else f" ± {summary.deviation:.{decimals}f}"
+    return f"{summary.mean:.{decimals}f}{deviation}"
 
 
 def gain(values: Mapping[int, float], baseline: Mapping[int, float]) -> Gain:

@@ -49,7 +49,10 @@ def weights_plot(results: Results, cell: Cell) -> bytes:
         names = sorted(of_place[0]["weight"], key=class_order)
         iterations = of_place[0]["iterations"]
         rows.append(
-            [HeatMap(place, kind, iterations, names, _mean_over_runs(of_place, kind, names)) for kind in ("weight", "gradient")]
+            [
+                HeatMap(place, kind, iterations, names, _mean_over_runs(of_place, kind, names))
+                for kind in ("weight", "gradient")
+            ]
         )
     return class_heat_maps(rows)
 

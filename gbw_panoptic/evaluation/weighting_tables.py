@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from .gains import spread
+from .gains import mean_and_deviation
 from .page import table
 from .weighting_results import STUDY_COLUMNS, Block, Cell, Difference, Results, adjusted
 
@@ -85,7 +85,7 @@ def _block_table(results: Results, block: Block) -> str:
     tested = [name for name in _TESTED if name in columns]
     rows = []
     for cell in block.cells:
-        means = [_mean(list(results.values(cell, "scores", name).values())) for name in columns]
+        means = [mean_and_deviation(results.values(cell, "scores", name).values()) for name in columns]
         differences = [results.difference(cell, block.reference, "scores", name) or "" for name in tested]
         rows.append([cell.weighting, len(results.runs(cell)) or "", *means, *differences])
     return table(rows, ["weighting", "seeds", *columns, *(f"{name}, difference" for name in tested)])
@@ -95,16 +95,8 @@ def _class_table(results: Results, cell: Cell, reference: Cell) -> str:
     rows = []
     for name, share in class_shares(results, reference).items():
         paths = [("classes", name, metric) for metric in _CLASS_METRICS]
-        means = [_mean(list(results.values(reference, *path).values())) for path in paths]
+        means = [mean_and_deviation(results.values(reference, *path).values()) for path in paths]
         differences = [results.difference(cell, reference, *path) for path in paths]
         cells = ["" if difference is None else difference.gain for difference in differences]
         rows.append([name, f"{100 * share:.2f} %", *means, *cells])
     return table(rows, ["class", "source share", *_CLASS_METRICS, *(f"{x}, difference" for x in _CLASS_METRICS)])
-
-
-def _mean(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    summary = spread(values)
-    deviation = "" if summary.error is None else f" ± {summary.error * len(values) ** 0.5:.1f}"
-    return f"{summary.mean:.1f}{deviation}"

@@ -75,7 +75,9 @@ def test_classes_by_hand():
     rows = rows_of(page, BLOCKS[0].title)
     assert list(rows) == ["road", "car", "train"]  # from frequent to rare
     assert (rows["car"]["source share"], rows["car"]["recall"]) == ("20.00 %", "24.0 ± 3.6")
-    assert rows["train"]["recall, difference"] == "+3.0 ± 0.6" and rows["train"]["precision, difference"] == "+1.5 ± 0.3"
+    assert (
+        rows["train"]["recall, difference"] == "+3.0 ± 0.6" and rows["train"]["precision, difference"] == "+1.5 ± 0.3"
+    )
 
 
 def test_differences_pair_seeds():
@@ -88,7 +90,10 @@ def test_differences_pair_seeds():
 def test_machines_are_named_and_mixing_them_is_marked():
     one, _ = first_table([result("unweighted", 0, 1.0), result(design.GBW, 0, 2.0)])
     two, _ = first_table([result("unweighted", 0, 1.0), result(design.GBW, 0, 2.0, machine="b")])
-    assert "several machines" not in one and "**Of several machines, which differ in the last bits of every step**: a; b." in two
+    assert (
+        "several machines" not in one
+        and "**Of several machines, which differ in the last bits of every step**: a; b." in two
+    )
 
 
 def test_adjusted_p_values_by_hand():
@@ -113,7 +118,9 @@ def test_weights_are_means_over_runs_and_tenths_of_the_iterations(tmp_path):
     fabricate_run(tmp_path, config=config_of_student(399), scores={"student": 1})
     lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
     for line in lines[:-1]:
-        line.update({"gbw/source/sem_seg/weight/road": line["iteration"] / 100, "gbw/source/sem_seg/gradient/road": 0.5})
+        line.update(
+            {"gbw/source/sem_seg/weight/road": line["iteration"] / 100, "gbw/source/sem_seg/gradient/road": 0.5}
+        )
         line.update({"gbw/source/sem_seg/share/road": 1.0 if line["iteration"] > 50 else 0.0})
     (tmp_path / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = run_result(RunFolder.read(tmp_path), "16", source_pixels=PIXELS)["gbw"]
