@@ -6,7 +6,10 @@ A result is plain values, one small JSON file a run::
      "scores": {column: percent},
      "classes": {name: {"IoU", "recall", "precision" (percent), "pixels", "source_pixels"}},
      "pseudo_labels": {name: {"recall", "precision"}} (the last teacher on the images that it labels; {} without one),
-     "gbw": {branch/head: {"iterations": [T], "weight": {name: [T]}, "gradient": {name: [T]}}} ({} without GBW)}
+     "quality": [T] (of pseudo labels; [] without),
+     "gbw": {branch/head: {"iterations": [T], kind: {name: [T]}}} (weight, gradient, share of the pixels; {} without GBW)}
+
+T are tenths of the run.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -134,6 +137,7 @@ def run_result(run: RunFolder, protocol: str, *, source_pixels: Mapping[str, int
             for name in averaged_classes(semantic)[0]
         },
         "pseudo_labels": _pseudo_labels(run, protocol),
+        "quality": _tenths(quality) if (quality := run.series("pseudo_labels/quality")[1]) else [],
         "gbw": _weights_over_time(run),
     }
 
@@ -151,25 +155,29 @@ def _pseudo_labels(run: RunFolder, protocol: str) -> dict:
 
 
 def _weights_over_time(run: RunFolder) -> dict:
-    """Means of class weights and gradients over tenths of the run, per branch and head."""
-    kinds = {kind: class_scalars(run.metrics, kind) for kind in ("weight", "gradient")}
+    """Means of what a class weighting has logged over tenths of the run, per branch and head."""
+    kinds = {kind: class_scalars(run.metrics, kind) for kind in ("weight", "gradient", "share")}
     kept = {}
     for place in (place for place in kinds["weight"] if place.split("/")[1] in _KEPT_HEADS):
         kept[place] = {}
         for kind, series in kinds.items():
             iterations, names, values = series[place]
-            parts = np.array_split(np.arange(len(iterations)), min(_TIMES, len(iterations)))
-            kept[place]["iterations"] = [int(np.mean([iterations[i] for i in part])) for part in parts]
-            kept[place][kind] = {
-                name: [_mean_of_finite(values[part, column]) for part in parts] for column, name in enumerate(names)
-            }
+            kept[place]["iterations"] = [int(np.mean(part)) for part in np.array_split(iterations, _parts(iterations))]
+            kept[place][kind] = {name: _tenths(values[:, column]) for column, name in enumerate(names)}
     return kept
 
 
-def _mean_of_finite(values: np.ndarray) -> float | None:
-    """None where a class was absent all the time: JSON has no NaN."""
-    finite = values[np.isfinite(values)]
-    return round(float(finite.mean()), 3) if len(finite) else None
+def _tenths(values: Sequence[float]) -> list[float | None]:
+    """Means over tenths of a series, to three digits; None where nothing is finite, since JSON has no NaN."""
+    means = []
+    for part in np.array_split(np.asarray(values, dtype=float), _parts(values)):
+        finite = part[np.isfinite(part)]
+        means.append(float(f"{finite.mean():.3g}") if len(finite) else None)
+    return means
+
+
+def _parts(series: Sequence) -> int:
+    return max(min(_TIMES, len(series)), 1)
 
 
 def _rounded(values: Mapping[str, float], keys: Sequence[str]) -> dict[str, float]:
