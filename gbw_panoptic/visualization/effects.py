@@ -34,6 +34,7 @@ def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]]) -> byt
         axes.axvline(0, color="#444444", linewidth=0.8)
         axes.set_yticks(range(len(rows)), rows, fontsize=8)
         axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_axisbelow(True)
         axes.set_title(title, fontsize=9)
         axes.grid(axis="x", color="#e5e5e5", linewidth=0.6)
         without_box(axes)
