@@ -101,6 +101,16 @@ def options(cell: Cell) -> list[str]:
     return [part for pair in keys.items() for part in pair]
 
 
+def teacher_config(cell: Cell) -> Path | None:
+    """Of the training on the source, without class weights, that gives a cell's first teacher; None where there is none.
+
+    Mask2Former's self-training needs one (MC-PanDA's burn-in): with a teacher that starts as badly as the student, what the
+    source has taught is lost.
+    """
+    needed = cell.network == MASK2FORMER and cell.strategy == "self_training"
+    return CONFIGS / f"source_only{NETWORKS[cell.network]}.yaml" if needed else None
+
+
 def folder(cell: Cell) -> str:
     """A name for the cell's files."""
     words = f"{cell.task}_{cell.network}_{cell.strategy}_{cell.weighting}"

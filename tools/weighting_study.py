@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 import study
 import torch
@@ -80,7 +81,7 @@ def planned(arguments: argparse.Namespace) -> Iterator[tuple[Cell, int]]:
 def train(cell: Cell, seed: int, data: Path, results: Path, arguments: argparse.Namespace) -> None:
     """One run; its folder goes once its result is kept."""
     run_folder = Path(arguments.output).resolve() / "runs" / design.folder(cell) / f"seed{seed}"
-    options = [*design.options(cell), "SEED", str(seed), *arguments.opts]
+    options = [*design.options(cell), *burn_in(cell, seed, data, arguments), "SEED", str(seed), *arguments.opts]
     config = str(design.config_file(cell))
     study.run_training(run_folder, config, options, root=str(data), jobs=arguments.jobs)
     run = RunFolder.read(run_folder)
@@ -91,6 +92,24 @@ def train(cell: Cell, seed: int, data: Path, results: Path, arguments: argparse.
     target.parent.mkdir(parents=True, exist_ok=True)
     files.write_json(target, {**vars(cell), "seed": seed, "machine": machine(run.value("MODEL.DEVICE")), **result})
     shutil.rmtree(run_folder)
+
+
+def burn_in(cell: Cell, seed: int, data: Path, arguments: argparse.Namespace) -> list[str]:
+    """Overrides that give a cell its first teacher, for half of the iterations; it is trained once for a network and seed."""
+    config = design.teacher_config(cell)
+    if config is None:
+        return []
+    teacher = Path(arguments.output).resolve() / "teachers" / config.stem / f"seed{seed}"
+    with _one_teacher_at_a_time:
+        if not RunFolder.read(teacher).is_finished:
+            options = ["SEED", str(seed), *arguments.opts]
+            study.run_training(teacher, str(config), options, root=str(data), jobs=arguments.jobs)
+    half = RunFolder.read(teacher).value("SOLVER.MAX_ITER") // 2
+    values = {"BURN_IN_ITERS": str(half), "TEACHER_WEIGHTS": str(teacher / "model_final.pth")}
+    return [part for key, value in values.items() for part in (f"SELF_TRAINING.SEGMENTS.{key}", value)]
+
+
+_one_teacher_at_a_time = Lock()
 
 
 def result_file(results: Path, cell: Cell, seed: int) -> Path:

@@ -1,6 +1,7 @@
 """The study of class weighting as Markdown: every table is made of the results alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from .gains import mean_and_deviation
 from .page import table
@@ -9,6 +10,7 @@ from .weighting_results import STUDY_COLUMNS, Block, Cell, Difference, Results, 
 #: Columns whose differences are tested; the rest are shown as means alone.
 _TESTED = ("PQ", "mIoU", "rare recall", "rare precision")
 _SUMMARY = ("PQ", "mIoU", "mean recall", "rare recall", "rare precision")
+_NUM_RARE = 5  # as TEST.RARE_CLASSES
 _CLASS_METRICS = ("IoU", "recall", "precision")
 
 
@@ -24,6 +26,8 @@ def study_page(results: Results, blocks: Sequence[Block], *, method: str) -> str
     parts = [f"## {method} against unweighted", "", _summary(results, blocks, method), ""]
     for block in blocks:
         parts += [f"## {block.title}", "", *_machines(results, block), _block_table(results, block), ""]
+        if any(run["pseudo_labels"] for cell in block.cells for run in results.runs(cell)):
+            parts += ["The last teacher on the target images that it labels:", "", _pseudo_label_table(results, block), ""]
     return "\n".join(parts).rstrip()
 
 
@@ -89,6 +93,28 @@ def _block_table(results: Results, block: Block) -> str:
         differences = [results.difference(cell, block.reference, "scores", name) or "" for name in tested]
         rows.append([cell.weighting, len(results.runs(cell)) or "", *means, *differences])
     return table(rows, ["weighting", "seeds", *columns, *(f"{name}, difference" for name in tested)])
+
+
+def _pseudo_label_table(results: Results, block: Block) -> str:
+    """How right pseudo labels are: means over all classes and over the rarest ones of the source; their quality weight."""
+    rows = []
+    for cell in block.cells:
+        runs = [run for run in results.runs(cell) if run["pseudo_labels"]]
+        cells = []
+        for classes in (None, _NUM_RARE):
+            for metric in ("recall", "precision"):
+                cells.append(mean_and_deviation(_pseudo_label_mean(run, metric, classes) for run in runs))
+        qualities = (100 * run["quality"][-1] for run in runs if run["quality"])
+        rows.append([cell.weighting, *cells, mean_and_deviation(qualities)])
+    header = ["weighting", "recall", "precision", "rare recall", "rare precision", "quality at the end"]
+    return table(rows, header)
+
+
+def _pseudo_label_mean(run: Mapping, metric: str, num_rarest: int | None) -> float:
+    names = sorted(run["classes"], key=lambda name: run["classes"][name]["source_pixels"])
+    # a source without a class cannot teach it
+    labelled = [name for name in names if run["classes"][name]["source_pixels"] and name in run["pseudo_labels"]]
+    return fmean(run["pseudo_labels"][name][metric] for name in labelled[:num_rarest])
 
 
 def _class_table(results: Results, cell: Cell, reference: Cell) -> str:

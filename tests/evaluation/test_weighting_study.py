@@ -38,7 +38,8 @@ def result(weighting, seed, value, machine="a"):
         for name, pixels in (("road", 75), ("train", 5), ("car", 20))
     }
     scores = {"mIoU": value, "rare recall": value / 2}
-    return {**vars(cell), "seed": seed, "machine": machine, "scores": scores, "classes": classes}
+    kept = {"seed": seed, "machine": machine, "pseudo_labels": {}, "quality": []}
+    return {**vars(cell), **kept, "scores": scores, "classes": classes}
 
 
 def rows_of(page, title):
@@ -78,6 +79,21 @@ def test_classes_by_hand():
     assert (
         rows["train"]["recall, difference"] == "+3.0 ± 0.6" and rows["train"]["precision, difference"] == "+1.5 ± 0.3"
     )
+
+
+def test_pseudo_labels_by_hand():
+    """Means over the classes, and over the rarest of them; without a teacher there is no such table."""
+    runs = by_hand()
+    assert "The last teacher" not in weighting_tables.study_page(Results(runs), BLOCKS, method=design.GBW)
+    for run in runs[:1]:
+        run["pseudo_labels"] = {
+            name: {"recall": recall, "precision": 80.0} for name, recall in (("road", 90.0), ("train", 0.0), ("car", 60.0))
+        }
+        run["quality"] = [0.2, 0.75]
+    page = weighting_tables.study_page(Results(runs), BLOCKS, method=design.GBW)
+    lines = page.split("The last teacher on the target images that it labels:\n\n")[1].split("\n\n")[0].splitlines()
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == ["unweighted", "50.0", "80.0", "50.0", "80.0", "75.0"]
+    assert weighting_tables._pseudo_label_mean(runs[0], "recall", 2) == 30.0  # train, car
 
 
 def test_differences_pair_seeds():
