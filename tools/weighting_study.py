@@ -57,6 +57,7 @@ def main() -> None:
 def train_all(results: Path, arguments: argparse.Namespace) -> list[str]:
     """Every run that has no result yet; the names of those that failed."""
     data = make_data(Path(arguments.output).resolve(), arguments)
+    refuse_another_device(Results(read_results(results)), arguments)
     runs = [run for run in dict.fromkeys(planned(arguments)) if not result_file(results, *run).is_file()]
     failed = []
     with ThreadPoolExecutor(arguments.jobs) as pool, cli.progress(len(runs), "weighting study", unit="run") as bar:
@@ -78,10 +79,21 @@ def planned(arguments: argparse.Namespace) -> Iterator[tuple[Cell, int]]:
             yield from ((cell, seed) for block in design.TIERS[tier] for cell in block.cells)
 
 
+def refuse_another_device(results: Results, arguments: argparse.Namespace) -> None:
+    """What is compared has to come from one type of device."""
+    for block in (block for tier in arguments.tiers for block in design.TIERS[tier]):
+        found = {run["device"] for cell in block.cells for run in results.runs(cell)} - {arguments.device}
+        if found:
+            raise UserError(
+                f"--device: expected {', '.join(sorted(found))}, where the results of '{block.title}' come from, found "
+                f"{arguments.device}: differences between devices would count as effects; pass --device, or another --results."
+            )
+
+
 def train(cell: Cell, seed: int, data: Path, results: Path, arguments: argparse.Namespace) -> None:
     """One run; its folder goes once its result is kept."""
     run_folder = Path(arguments.output).resolve() / "runs" / design.folder(cell) / f"seed{seed}"
-    options = [*design.options(cell), *burn_in(cell, seed, data, arguments), "SEED", str(seed), *arguments.opts]
+    options = [*design.options(cell), *burn_in(cell, seed, data, arguments), *of_all_runs(seed, arguments)]
     config = str(design.config_file(cell))
     study.run_training(run_folder, config, options, root=str(data), jobs=arguments.jobs)
     run = RunFolder.read(run_folder)
@@ -90,7 +102,8 @@ def train(cell: Cell, seed: int, data: Path, results: Path, arguments: argparse.
     result = run_result(run, design.TASKS[cell.task][1], source_pixels=pixels)
     target = result_file(results, cell, seed)
     target.parent.mkdir(parents=True, exist_ok=True)
-    files.write_json(target, {**vars(cell), "seed": seed, "machine": machine(run.value("MODEL.DEVICE")), **result})
+    device = run.value("MODEL.DEVICE")
+    files.write_json(target, {**vars(cell), "seed": seed, "device": device, "machine": machine(device), **result})
     shutil.rmtree(run_folder)
 
 
@@ -102,11 +115,15 @@ def burn_in(cell: Cell, seed: int, data: Path, arguments: argparse.Namespace) ->
     teacher = Path(arguments.output).resolve() / "teachers" / config.stem / f"seed{seed}"
     with _one_teacher_at_a_time:
         if not RunFolder.read(teacher).is_finished:
-            options = ["SEED", str(seed), *arguments.opts]
+            options = of_all_runs(seed, arguments)
             study.run_training(teacher, str(config), options, root=str(data), jobs=arguments.jobs)
     half = RunFolder.read(teacher).value("SOLVER.MAX_ITER") // 2
     values = {"BURN_IN_ITERS": str(half), "TEACHER_WEIGHTS": str(teacher / "model_final.pth")}
     return [part for key, value in values.items() for part in (f"SELF_TRAINING.SEGMENTS.{key}", value)]
+
+
+def of_all_runs(seed: int, arguments: argparse.Namespace) -> list[str]:
+    return ["MODEL.DEVICE", arguments.device, "SEED", str(seed), *arguments.opts]
 
 
 _one_teacher_at_a_time = Lock()
@@ -180,6 +197,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", default="output/weighting_study", help="data, and the runs that are going on")
     parser.add_argument("--results", default=str(RESULTS))
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="a table is of one type (default: a GPU where there is one)",
+    )
     parser.add_argument("--rebuild", action="store_true", help="train nothing")
     parser.add_argument(
         "--data", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="of make_streets"

@@ -2,7 +2,7 @@
 
 A result is plain values, one small JSON file a run::
 
-    {"task", "network", "strategy", "weighting", "seed", "model", "iterations", "machine",
+    {"task", "network", "strategy", "weighting", "seed", "model", "iterations", "device", "machine",
      "scores": {column: percent},
      "classes": {name: {"IoU", "recall", "precision" (percent), "pixels", "source_pixels"}},
      "pseudo_labels": {name: {"recall", "precision"}} (the last teacher on the images that it labels; {} without one),

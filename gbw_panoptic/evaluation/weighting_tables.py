@@ -27,7 +27,12 @@ def study_page(results: Results, blocks: Sequence[Block], *, method: str) -> str
     for block in blocks:
         parts += [f"## {block.title}", "", *_machines(results, block), _block_table(results, block), ""]
         if any(run["pseudo_labels"] for cell in block.cells for run in results.runs(cell)):
-            parts += ["The last teacher on the target images that it labels:", "", _pseudo_label_table(results, block), ""]
+            parts += [
+                "The last teacher on the target images that it labels:",
+                "",
+                _pseudo_label_table(results, block),
+                "",
+            ]
     return "\n".join(parts).rstrip()
 
 

@@ -38,7 +38,7 @@ def result(weighting, seed, value, machine="a"):
         for name, pixels in (("road", 75), ("train", 5), ("car", 20))
     }
     scores = {"mIoU": value, "rare recall": value / 2}
-    kept = {"seed": seed, "machine": machine, "pseudo_labels": {}, "quality": []}
+    kept = {"seed": seed, "device": "cpu", "machine": machine, "pseudo_labels": {}, "quality": []}
     return {**vars(cell), **kept, "scores": scores, "classes": classes}
 
 
@@ -87,12 +87,20 @@ def test_pseudo_labels_by_hand():
     assert "The last teacher" not in weighting_tables.study_page(Results(runs), BLOCKS, method=design.GBW)
     for run in runs[:1]:
         run["pseudo_labels"] = {
-            name: {"recall": recall, "precision": 80.0} for name, recall in (("road", 90.0), ("train", 0.0), ("car", 60.0))
+            name: {"recall": recall, "precision": 80.0}
+            for name, recall in (("road", 90.0), ("train", 0.0), ("car", 60.0))
         }
         run["quality"] = [0.2, 0.75]
     page = weighting_tables.study_page(Results(runs), BLOCKS, method=design.GBW)
     lines = page.split("The last teacher on the target images that it labels:\n\n")[1].split("\n\n")[0].splitlines()
-    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == ["unweighted", "50.0", "80.0", "50.0", "80.0", "75.0"]
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
+        "unweighted",
+        "50.0",
+        "80.0",
+        "50.0",
+        "80.0",
+        "75.0",
+    ]
     assert weighting_tables._pseudo_label_mean(runs[0], "recall", 2) == 30.0  # train, car
 
 
@@ -163,7 +171,7 @@ def test_every_cell_is_a_valid_configuration_of_its_own(make_cfg):
 
 def fake_training(folder, config_file, options):
     pairs = dict(zip(options[::2], options[1::2]))
-    tests = pairs["DATASETS.TEST"].strip("()").replace("'", "").split(", ")
+    tests = pairs.get("DATASETS.TEST", "(cityscapes_uda_panoptic_val)").strip("()").replace("'", "").split(", ")
     config = yaml.safe_load(config_of_student(399))
     config["DATASETS"]["TEST"] = [name.strip(",") for name in tests]
     config["MODEL"]["DEVICE"] = "cpu"
@@ -180,7 +188,7 @@ def run_study(tmp_path, monkeypatch, write_statistics):
 
     def fake(folder, config_file, options, *, root, jobs):
         trained.append((Path(config_file).stem, folder.parent.name, options[options.index("SEED") + 1]))
-        if len(trained) == 4:
+        if len(trained) == run.failing:
             raise UserError("it went wrong")
         fake_training(folder, config_file, options)
 
@@ -193,7 +201,7 @@ def run_study(tmp_path, monkeypatch, write_statistics):
     monkeypatch.setattr(weighting_study, "call", lambda *command: commands.append(command))
     for name in weighting_study.STATISTICS.values():
         write_statistics(tmp_path / "datasets" / name / "class_statistics.json")
-    run.trained, run.commands = trained, commands
+    run.trained, run.commands, run.failing = trained, commands, None
     return run
 
 
@@ -208,6 +216,7 @@ def write_statistics():
 
 
 def test_a_study_goes_on_where_it_was_stopped(tmp_path, run_study):
+    run_study.failing = 4
     with pytest.raises(UserError, match="found 1 that did not \\(.*gbw_logits/seed0\\)"):
         run_study("--tiers", "1", "--seeds", "0", "1")
     assert len(list(tmp_path.glob("results/*/seed*.json"))) == 2 * 6 - 1  # the others have gone on
@@ -230,6 +239,23 @@ def test_the_repositorys_results_take_no_other_settings(monkeypatch, run_study):
     with pytest.raises(UserError, match="--results of its own with --opts"):
         run_study("--results", str(weighting_study.RESULTS), "--opts", "SOLVER.MAX_ITER", "4")
     assert not run_study.trained
+
+
+def test_a_table_is_of_one_type_of_device(tmp_path, run_study):
+    path = tmp_path / "results" / design.folder(BLOCKS[0].cells[0]) / "seed0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(result("unweighted", 0, 1.0)))
+    with pytest.raises(
+        UserError, match="--device: expected cpu, where the results of 'panoptic.* come from, found cuda"
+    ):
+        run_study("--tiers", "1", "--seeds", "0", "--device", "cuda")
+    assert not run_study.trained
+
+
+def test_both_cells_of_a_seed_share_their_first_teacher(tmp_path, run_study):
+    run_study("--tiers", "3", "--seeds", "0", "--jobs", "2")
+    configs = [config for config, *_ in run_study.trained]
+    assert configs.count("source_only_mask2former") == 1 and configs.count("self_training_mask2former") == 2
 
 
 def test_a_run_that_has_not_ended_is_an_error(tmp_path):
