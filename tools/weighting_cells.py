@@ -26,6 +26,7 @@ SENSITIVITY = {
     "GBW, momentum 0.9": ("gbw", _GBW | {"GBW.MOMENTUM": "0.9"}),
     "GBW, momentum 0.99": ("gbw", _GBW | {"GBW.MOMENTUM": "0.99"}),
     "GBW, normalised": ("gbw", _GBW | {"GBW.NORMALIZE": "True"}),
+    "GBW, last_layer, normalised": ("gbw", _GBW | {"GBW.GRADIENT": "last_layer", "GBW.NORMALIZE": "True"}),
     "GBW, source only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('source',)"}),
     "GBW, pseudo labels only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('mixed',)"}),
 }
