@@ -147,8 +147,9 @@ def _add_weighting_keys(cfg: CN) -> None:
     cfg.WEIGHTING.CLASSIFICATION = "none"  # Mask2Former: by class of the matched segment
     cfg.WEIGHTING.MASK = "none"  # Mask2Former: of its mask and dice losses, each with weights of its own
     cfg.WEIGHTING.TARGET = "none"  # of what entropy minimisation and alignment ask of the target, by predicted class
-    # Branches whose labelled losses are weighted; elsewhere every class weighs 1. TARGET has a branch of its own
-    cfg.WEIGHTING.BRANCHES = ("source", "mixed", "masked")
+    # Branches whose labelled losses are weighted; elsewhere every class weighs 1. mixed, masked: pseudo labels; target: bought
+    # labels. WEIGHTING.TARGET applies whatever stands here
+    cfg.WEIGHTING.BRANCHES = ("source", "mixed", "masked", "target")
     cfg.WEIGHTING.CLASS_WEIGHTS = ()  # one number a class, in the order of the taxonomy
     cfg.WEIGHTING.EFFECTIVE_NUMBER_SHARE = 0.01  # N / sum of n_c (ours: published N count images)
     cfg.WEIGHTING.LOG_INVERSE_K = 1.02  # ENet

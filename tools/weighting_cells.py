@@ -7,7 +7,7 @@ from gbw_panoptic.evaluation.weighting_results import Block, Cell
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "study"
 #: GBW with every value given, so that results keep their meaning if a default changes.
 _GBW = {"GBW.LAMBDA": "0.5", "GBW.GRADIENT": "logits", "GBW.NORMALIZE": "False", "GBW.MOMENTUM": "0.0"}
-_LABELLED = {"WEIGHTING.BRANCHES": "('source', 'mixed', 'masked')"}
+_LABELLED = {"WEIGHTING.BRANCHES": "('source', 'mixed', 'masked', 'target')"}
 UNWEIGHTED, GBW = "unweighted", "GBW, logits"
 #: Name -> class weighting of every loss, and the values of its keys. The first is the reference of all differences.
 WEIGHTINGS = {

@@ -43,7 +43,7 @@ def _build(cfg, key: str, *, gradient: str, normalize: bool, things: bool = Fals
     taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
     name = cfg.WEIGHTING[key]
     common = {"num_classes": taxonomy.num_classes, "denominator": cfg.WEIGHTING.LOSS_DENOMINATOR}
-    if key != "TARGET":  # whose branch has no labels
+    if key != "TARGET":  # which is of losses without labels
         common["branches"] = tuple(cfg.WEIGHTING.BRANCHES)
     if name == "none":
         return ClassWeighting(**common)

@@ -10,11 +10,9 @@ from ..losses import PerClassLoss
 from .distributed import BackwardGroup, all_reduce_sums, world_size
 from .reduction import DENOMINATORS, weighted_mean
 
-#: Every branch has a state of its own: labelled source, mixed (pseudo-labelled) target, masked target, target without labels
-#: (entropy, alignment).
+#: Every branch has a state of its own: labelled source, mixed (pseudo-labelled) target, masked target, and the target itself
+#: (labels that were bought; entropy and alignment, which have none).
 BRANCHES = ("source", "mixed", "masked", "target")
-#: Those whose losses have labels or pseudo labels.
-LABELLED_BRANCHES = BRANCHES[:3]
 
 
 class ClassWeighting(nn.Module):

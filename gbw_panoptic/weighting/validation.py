@@ -4,7 +4,7 @@ from typing import Iterator
 
 from ..losses import LOSS_TYPES
 from . import WEIGHTINGS
-from .base import LABELLED_BRANCHES
+from .base import BRANCHES
 
 #: Keys of WEIGHTING that name a class weighting.
 WEIGHTED = ("SEMANTIC", "CENTER", "OFFSET", "CLASSIFICATION", "MASK", "TARGET")
@@ -34,13 +34,10 @@ def _comparators(cfg) -> Iterator[str]:
 
 
 def _branches(cfg) -> Iterator[str]:
-    branches, expected = tuple(cfg.WEIGHTING.BRANCHES), ", ".join(LABELLED_BRANCHES)
+    branches, expected = tuple(cfg.WEIGHTING.BRANCHES), ", ".join(BRANCHES)
     for name in branches:
-        if name not in LABELLED_BRANCHES:
-            yield (
-                f"WEIGHTING.BRANCHES: expected some of {expected}, found '{name}'; correct it (losses without labels are "
-                "weighted by WEIGHTING.TARGET)."
-            )
+        if name not in BRANCHES:
+            yield f"WEIGHTING.BRANCHES: expected some of {expected}, found '{name}'; correct it."
     weighted = [f"WEIGHTING.{key}" for key in WEIGHTED if key != "TARGET" and cfg.WEIGHTING[key] != "none"]
     if weighted and not branches:
         yield (

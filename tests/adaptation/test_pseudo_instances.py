@@ -95,7 +95,7 @@ def test_kept_instances_have_a_pixel_that_counts():
 def labelled(logits, center, offset, quality="pixel", valid=True):
     dense = SimpleNamespace(sem_seg=logits[None], center=center[None], offset=offset[None])
     post_processing = PostProcessing((2,), 1000, stuff_area=1, threshold=0.1, nms_kernel=3, top_k=7)
-    teacher = SimpleNamespace(predict=lambda samples: dense, post_processing=post_processing)
+    teacher = SimpleNamespace(predict=lambda samples, instances: dense, post_processing=post_processing)
     labeller = PseudoLabeller(Selection("quality", 0.9, "image", 66.0, 0.9), True, quality, IGNORE)
     sample = {"image": torch.zeros(3, H, W), "valid_mask": torch.full((H, W), valid)}
     (result,), health = labeller(teacher, [sample], with_instances=True)
