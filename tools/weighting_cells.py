@@ -15,7 +15,8 @@ WEIGHTINGS = {
     "inverse frequency": ("inverse_frequency", {}),
     "effective number": ("effective_number", {}),
     GBW: ("gbw", _GBW),
-    "GBW, last_layer": ("gbw", _GBW | {"GBW.GRADIENT": "last_layer"}),
+    # normalised: else lambda depends on the norm of the features, here so much that a few classes get all weight
+    "GBW, last_layer": ("gbw", _GBW | {"GBW.GRADIENT": "last_layer", "GBW.NORMALIZE": "True"}),
     "GBW, pixel": ("gbw", _GBW | {"GBW.GRADIENT": "pixel"}),
 }
 FEW = tuple(WEIGHTINGS)[:4]
@@ -26,7 +27,7 @@ SENSITIVITY = {
     "GBW, momentum 0.9": ("gbw", _GBW | {"GBW.MOMENTUM": "0.9"}),
     "GBW, momentum 0.99": ("gbw", _GBW | {"GBW.MOMENTUM": "0.99"}),
     "GBW, normalised": ("gbw", _GBW | {"GBW.NORMALIZE": "True"}),
-    "GBW, last_layer, normalised": ("gbw", _GBW | {"GBW.GRADIENT": "last_layer", "GBW.NORMALIZE": "True"}),
+    "GBW, last_layer, not normalised": ("gbw", _GBW | {"GBW.GRADIENT": "last_layer"}),
     "GBW, source only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('source',)"}),
     "GBW, pseudo labels only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('mixed',)"}),
 }
