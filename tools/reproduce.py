@@ -109,7 +109,7 @@ def run(row: Row, method: str, seed: int, output: Path, arguments: argparse.Name
     if row.stage_one is not None:
         first = output / "runs" / name / f"stage_one_seed{seed}"
         if not RunFolder.read(first).is_finished:
-            train(first, row.stage_one.config, row.stage_one.options, row, seed, arguments)
+            train(first, row.stage_one.config, row.stage_one.options, row, seed, without_teacher(arguments))
         options += ["SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS", str(first / "model_final.pth")]
     folder = output / "runs" / name / f"{method}_seed{seed}"
     train(folder, row.configs[method], options, row, seed, arguments)
@@ -118,6 +118,13 @@ def run(row: Row, method: str, seed: int, output: Path, arguments: argparse.Name
     kept = {"row": name, "method": method, "seed": seed, "machine": machine(finished.value("MODEL.DEVICE"))}
     files.write_json(target, {**kept, **run_result(finished, row.benchmark)})
     return "trained"
+
+
+def without_teacher(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The arguments for a first stage, which has no teacher: overrides of SELF_TRAINING are not for it."""
+    pairs = zip(arguments.opts[::2], arguments.opts[1::2])
+    opts = [part for pair in pairs if not pair[0].startswith("SELF_TRAINING.") for part in pair]
+    return argparse.Namespace(**{**vars(arguments), "opts": opts})
 
 
 def train(folder: Path, config: str, options, row: Row, seed: int, arguments: argparse.Namespace) -> None:
@@ -152,7 +159,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--num-gpus", type=int, default=1)
     parser.add_argument("--output", default="output/reproduction", help="runs and results (default %(default)s)")
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of all runs, last")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of all runs, last; SELF_TRAINING.* not of first stages")
     return parser.parse_args()
 
 
