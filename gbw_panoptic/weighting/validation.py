@@ -8,6 +8,8 @@ from .base import BRANCHES
 
 #: Keys of WEIGHTING that name a class weighting.
 WEIGHTED = ("SEMANTIC", "CENTER", "OFFSET", "CLASSIFICATION", "MASK", "TARGET")
+#: Trainer -> branches that have labels; the source's alone with the others.
+_TRAINED = {"SelfTrainingTrainer": ("source", "mixed", "masked"), "ActiveTrainer": BRANCHES}
 
 
 def weighting_problems(cfg) -> Iterator[str]:
@@ -39,10 +41,12 @@ def _branches(cfg) -> Iterator[str]:
         if name not in BRANCHES:
             yield f"WEIGHTING.BRANCHES: expected some of {expected}, found '{name}'; correct it."
     weighted = [f"WEIGHTING.{key}" for key in WEIGHTED if key != "TARGET" and cfg.WEIGHTING[key] != "none"]
-    if weighted and not branches:
+    trained = _TRAINED.get(cfg.TRAINER.NAME, ("source",))
+    if weighted and not set(branches) & set(trained):
         yield (
-            f"WEIGHTING.BRANCHES: expected some of {expected} with {weighted[0]} {cfg.WEIGHTING[weighted[0][10:]]}, found "
-            "none; name those that are to be weighted, or set the weighting to none."
+            f"WEIGHTING.BRANCHES: expected some of {', '.join(trained)} with {cfg.TRAINER.NAME} and {weighted[0]} "
+            f"{cfg.WEIGHTING[weighted[0][10:]]}, found {', '.join(branches) or 'none'}; name those that are to be weighted, or "
+            "set the weighting to none."
         )
 
 
