@@ -31,6 +31,8 @@ SENSITIVITY = {
     "GBW, source only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('source',)"}),
     "GBW, pseudo labels only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('mixed',)"}),
 }
+#: Of panoptic training: which of its losses gain and which lose by class weights.
+HEADS = {"GBW, semantic loss only": ("gbw", _GBW | {"WEIGHTING.CENTER": "none", "WEIGHTING.OFFSET": "none"})}
 #: Network -> what its configurations' names end with.
 NETWORKS = {
     "Panoptic-DeepLab, convolutional": "",
@@ -58,9 +60,17 @@ def block(task: str, network: str, strategy: str, weightings: tuple[str, ...]) -
     return Block(title, tuple(Cell(task, network, strategy, weighting) for weighting in weightings))
 
 
-def _sensitivity() -> Block:
-    names = (GBW, *(name for name in WEIGHTINGS if name not in FEW), *SENSITIVITY, UNWEIGHTED)
-    return Block("sensitivity: " + block(*SENSITIVITY_OF, ()).title, block(*SENSITIVITY_OF, names).cells)
+def _sensitivity() -> tuple[Block, ...]:
+    return (
+        _against_gbw(SENSITIVITY_OF, (*(name for name in WEIGHTINGS if name not in FEW), *SENSITIVITY)),
+        _against_gbw(("panoptic", *SENSITIVITY_OF[1:]), tuple(HEADS)),
+    )
+
+
+def _against_gbw(place: tuple[str, str, str], names: tuple[str, ...]) -> Block:
+    """Settings of GBW, compared with the one of the other tiers."""
+    compared = block(*place, (GBW, *names, UNWEIGHTED))
+    return Block(f"sensitivity: {compared.title}", compared.cells)
 
 
 #: 1: the strategy that is used most; 2: the others, and all for the semantic task; 3: other networks; 4: GBW's settings.
@@ -71,7 +81,7 @@ TIERS: dict[int, tuple[Block, ...]] = {
         *(block("semantic", CONVOLUTIONAL, strategy, FEW) for strategy in STRATEGIES),
     ),
     3: tuple(block("panoptic", network, "self_training", (UNWEIGHTED, GBW)) for network in (TRANSFORMER, MASK2FORMER)),
-    4: (_sensitivity(),),
+    4: _sensitivity(),
 }
 SEEDS = {1: 5, 2: 3, 3: 3, 4: 3}
 LAMBDA_CELLS = {
@@ -86,7 +96,7 @@ def config_file(cell: Cell) -> Path:
 
 def options(cell: Cell) -> list[str]:
     """KEY VALUE overrides of the configuration: the task, and the class weighting of every loss that the model has."""
-    kind, values = {**WEIGHTINGS, **SENSITIVITY}[cell.weighting]
+    kind, values = {**WEIGHTINGS, **SENSITIVITY, **HEADS}[cell.weighting]
     if cell.network == MASK2FORMER:
         losses = ["CLASSIFICATION", "MASK"]
     else:
