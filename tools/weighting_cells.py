@@ -33,6 +33,7 @@ SENSITIVITY = {
 }
 #: Of panoptic training: which of its losses gain and which lose by class weights.
 HEADS = {"GBW, semantic loss only": ("gbw", _GBW | {"WEIGHTING.CENTER": "none", "WEIGHTING.OFFSET": "none"})}
+ALL_WEIGHTINGS = {**WEIGHTINGS, **SENSITIVITY, **HEADS}
 #: Network -> what its configurations' names end with.
 NETWORKS = {
     "Panoptic-DeepLab, convolutional": "",
@@ -96,7 +97,7 @@ def config_file(cell: Cell) -> Path:
 
 def options(cell: Cell) -> list[str]:
     """KEY VALUE overrides of the configuration: the task, and the class weighting of every loss that the model has."""
-    kind, values = {**WEIGHTINGS, **SENSITIVITY, **HEADS}[cell.weighting]
+    kind, values = ALL_WEIGHTINGS[cell.weighting]
     if cell.network == MASK2FORMER:
         losses = ["CLASSIFICATION", "MASK"]
     else:

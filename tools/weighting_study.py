@@ -76,7 +76,9 @@ def planned(arguments: argparse.Namespace) -> Iterator[tuple[Cell, int]]:
     """Cells and seeds, tier by tier and there seed by seed; a cell that two tiers have comes twice."""
     for tier in arguments.tiers:
         for seed in arguments.seeds or range(design.SEEDS[tier]):
-            yield from ((cell, seed) for block in design.TIERS[tier] for cell in block.cells)
+            for cell in (cell for block in design.TIERS[tier] for cell in block.cells):
+                if arguments.weightings is None or cell.weighting in arguments.weightings:
+                    yield cell, seed
 
 
 def refuse_another_device(results: Results, arguments: argparse.Namespace) -> None:
@@ -194,6 +196,9 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--tiers", nargs="+", type=int, choices=tuple(design.TIERS), default=list(design.TIERS))
     parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 to 4 in tier 1, 0 to 2 in the others")
+    parser.add_argument(
+        "--weightings", nargs="+", choices=sorted(design.ALL_WEIGHTINGS), metavar="NAME", help="of those tiers; default: all"
+    )
     parser.add_argument("--output", default="output/weighting_study", help="data, and the runs that are going on")
     parser.add_argument("--results", default=str(RESULTS))
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")

@@ -235,6 +235,12 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path, run_study):
     assert (tmp_path / "results/tables.md").read_text() == tables and "(p " not in tables  # two seeds: no test
 
 
+def test_a_part_of_a_tier(run_study):
+    run_study("--tiers", "1", "--seeds", "2", "--weightings", "unweighted", design.GBW)
+    cells = [cell for cell in design.TIERS[1][0].cells if cell.weighting in ("unweighted", design.GBW)]
+    assert run_study.trained == [("self_training", design.folder(cell), "2") for cell in cells] and len(cells) == 2
+
+
 def test_the_repositorys_results_take_no_other_settings(monkeypatch, run_study):
     with pytest.raises(UserError, match="--results of its own with --opts"):
         run_study("--results", str(weighting_study.RESULTS), "--opts", "SOLVER.MAX_ITER", "4")
