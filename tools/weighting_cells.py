@@ -15,7 +15,7 @@ WEIGHTINGS = {
     "inverse frequency": ("inverse_frequency", {}),
     "effective number": ("effective_number", {}),
     GBW: ("gbw", _GBW),
-    # normalised: else lambda depends on the norm of the features, here so much that a few classes get all weight
+    # normalised, since these gradients grow with the norm of the features, which no lambda knows
     "GBW, last_layer": ("gbw", _GBW | {"GBW.GRADIENT": "last_layer", "GBW.NORMALIZE": "True"}),
     "GBW, pixel": ("gbw", _GBW | {"GBW.GRADIENT": "pixel"}),
 }
@@ -28,9 +28,12 @@ SENSITIVITY = {
     "GBW, momentum 0.99": ("gbw", _GBW | {"GBW.MOMENTUM": "0.99"}),
     "GBW, normalised": ("gbw", _GBW | {"GBW.NORMALIZE": "True"}),
     "GBW, last_layer, not normalised": ("gbw", _GBW | {"GBW.GRADIENT": "last_layer"}),
+    "GBW, last_layer, lambda 5": (
+        "gbw", _GBW | {"GBW.GRADIENT": "last_layer", "GBW.NORMALIZE": "True", "GBW.LAMBDA": "5.0"},
+    ),
     "GBW, source only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('source',)"}),
     "GBW, pseudo labels only": ("gbw", _GBW | {"WEIGHTING.BRANCHES": "('mixed',)"}),
-}
+}  # fmt: skip
 #: Of panoptic training: which of its losses gain and which lose by class weights.
 HEADS = {"GBW, semantic loss only": ("gbw", _GBW | {"WEIGHTING.CENTER": "none", "WEIGHTING.OFFSET": "none"})}
 ALL_WEIGHTINGS = {**WEIGHTINGS, **SENSITIVITY, **HEADS}
