@@ -46,7 +46,8 @@ def weights_plot(results: Results, cell: Cell) -> bytes:
     rows = []
     for place in dict.fromkeys(place for run in runs for place in run["gbw"]):
         of_place = [run["gbw"][place] for run in runs if place in run["gbw"]]
-        names = sorted(of_place[0]["weight"], key=class_order)
+        # a class that one run never had in a step has no series there
+        names = sorted({name for run in of_place for name in run["weight"]}, key=class_order)
         iterations = of_place[0]["iterations"]
         rows.append(
             [
@@ -81,9 +82,8 @@ def _mean(values: Sequence[float]) -> Effect:
 
 def _mean_over_runs(of_place: Sequence[Mapping], kind: str, names: Sequence[str]) -> np.ndarray:
     """[T, C]; NaN where no run has a value."""
-    stacked = np.array(
-        [[[np.nan if v is None else v for v in run[kind][name]] for name in names] for run in of_place], dtype=float
-    )
+    absent = [None] * len(of_place[0]["iterations"])
+    stacked = np.array([[run[kind].get(name, absent) for name in names] for run in of_place], dtype=float)
     finite = np.isfinite(stacked)
     total, count = np.where(finite, stacked, 0).sum(0), finite.sum(0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).T

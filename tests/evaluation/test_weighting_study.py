@@ -157,6 +157,15 @@ def test_weights_are_means_over_runs_and_tenths_of_the_iterations(tmp_path):
     ).startswith(b"\x89PNG")
 
 
+def test_weights_of_a_class_that_only_one_run_has_seen():
+    place = {"iterations": [1, 2], "weight": {"road": [1.0, None]}, "gradient": {"road": [0.5, 0.5]}}
+    more = {**place, "weight": {"road": [3.0, 4.0], "truck": [None, 2.0]}, "gradient": {"road": [0.5, 0.5], "truck": [0.1, 0.1]}}
+    runs = [{**result(design.GBW, seed, 1.0), "gbw": {"mixed/sem_seg": x}} for seed, x in enumerate((place, more))]
+    mean = weighting_pictures._mean_over_runs([place, more], "weight", ["road", "truck"])
+    np.testing.assert_array_equal(mean, [[2.0, np.nan], [4.0, 2.0]])
+    assert weighting_pictures.weights_plot(Results(runs), BLOCKS[0].cells[3]).startswith(b"\x89PNG")
+
+
 def test_every_cell_is_a_valid_configuration_of_its_own(make_cfg):
     seen = set()
     for cell in CELLS:
