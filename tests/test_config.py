@@ -44,8 +44,11 @@ def test_every_config_trains_two_iterations(make_cfg, tmp_path, config):
 
 
 @pytest.mark.parametrize("config", LEAVES)
-def test_every_config_is_valid(make_cfg, config):
-    validate(make_cfg(config))
+def test_every_config_is_valid_and_validation_changes_nothing(make_cfg, config):
+    cfg = make_cfg(config)
+    before = cfg.dump()
+    validate(cfg)
+    assert cfg.dump() == before
 
 
 @pytest.mark.parametrize("config", LEAVES)

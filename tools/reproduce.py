@@ -159,7 +159,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--num-gpus", type=int, default=1)
     parser.add_argument("--output", default="output/reproduction", help="runs and results (default %(default)s)")
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides of all runs, last; SELF_TRAINING.* not of first stages")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[],
+        help="KEY VALUE overrides of all runs, last; SELF_TRAINING.* not of first stages",
+    )  # fmt: skip
     return parser.parse_args()
 
 

@@ -6,8 +6,10 @@ from gbw_panoptic.evaluation.weighting_results import Block, Cell
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "study"
 #: GBW with every value given, so that results keep their meaning if a default changes.
-_GBW = {"GBW.LAMBDA": "0.5", "GBW.GRADIENT": "logits", "GBW.NORMALIZE": "False", "GBW.MOMENTUM": "0.0"}
-_LABELLED = {"WEIGHTING.BRANCHES": "('source', 'mixed', 'masked', 'target')"}
+_GBW = {
+    "GBW.LAMBDA": "0.5", "GBW.GRADIENT": "logits", "GBW.NORMALIZE": "False", "GBW.MOMENTUM": "0.0",
+    "WEIGHTING.BRANCHES": "('source', 'mixed', 'masked', 'target')",
+}  # fmt: skip
 UNWEIGHTED, GBW = "unweighted", "GBW, logits"
 #: Name -> class weighting of every loss, and the values of its keys. The first is the reference of all differences.
 WEIGHTINGS = {
@@ -112,7 +114,7 @@ def options(cell: Cell) -> list[str]:
         tests.append("cityscapes_uda_panoptic_train")
     keys = {
         **TASKS[cell.task][0], **{f"WEIGHTING.{loss}": kind for loss in losses},
-        **(_LABELLED | values if kind == "gbw" else values), "DATASETS.TEST": str(tuple(tests)),
+        **values, "DATASETS.TEST": str(tuple(tests)),
     }  # fmt: skip
     return [part for pair in keys.items() for part in pair]
 

@@ -197,7 +197,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tiers", nargs="+", type=int, choices=tuple(design.TIERS), default=list(design.TIERS))
     parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 to 4 in tier 1, 0 to 2 in the others")
     parser.add_argument(
-        "--weightings", nargs="+", choices=sorted(design.ALL_WEIGHTINGS), metavar="NAME", help="of those tiers; default: all"
+        "--weightings", nargs="+", choices=tuple(design.ALL_WEIGHTINGS), metavar="NAME", help="default: all of the tiers"
     )
     parser.add_argument("--output", default="output/weighting_study", help="data, and the runs that are going on")
     parser.add_argument("--results", default=str(RESULTS))
