@@ -2,6 +2,7 @@
 
 import os
 import sys
+from argparse import ArgumentTypeError
 from typing import Callable
 
 from tqdm import tqdm
@@ -33,6 +34,13 @@ def run(main: Callable[[], int | None]) -> None:
         print(f"error: {sentence}", file=sys.stderr)
         status = EXIT_CODE
     sys.exit(status or 0)
+
+
+def count(text: str) -> int:
+    """Type of an option of argparse that counts something: a whole number of at least 1."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ArgumentTypeError(f"expected a whole number of at least 1, found {text}")
+    return int(text)
 
 
 def progress(total: int | None, title: str, unit: str = "image") -> tqdm:

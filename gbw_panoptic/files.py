@@ -99,12 +99,12 @@ def read_two_byte_channels(path: str | os.PathLike) -> np.ndarray:
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
 
-def read_json(path: str | os.PathLike) -> Any:
-    """Parse a JSON file."""
+def read_json(path: str | os.PathLike, *, remedy: str = "prepare the data again") -> Any:
+    """Parse a JSON file; ``remedy`` tells the user what to do where it is damaged."""
     try:
         return json.loads(_read_bytes(path))
     except ValueError as error:
-        raise UserError(f"expected JSON, found a damaged file at {path} ({error}); prepare the data again") from None
+        raise UserError(f"expected JSON, found a damaged file at {path} ({error}); {remedy}") from None
 
 
 def read_yaml(path: str | os.PathLike) -> Any:

@@ -144,7 +144,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--budgets", nargs="+", type=float, default=[5, 10, 20], help="percent of the target's pixels")
     parser.add_argument("--start-iterations", type=int, default=600, help="of the models of the source")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
+    parser.add_argument("--jobs", type=cli.count, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument("--protocol", default="16")
     parser.add_argument("--collect", action="store_true", help="train nothing: table and plot of the finished runs")
     parser.add_argument("--rebuild", metavar="FILE", help="a results.json, of which table and plot are made")

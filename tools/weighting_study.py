@@ -28,7 +28,7 @@ from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.run_folder import RunFolder
 from gbw_panoptic.evaluation.weighting_pictures import class_plot, effects_plot, lambda_plot, weights_plot
-from gbw_panoptic.evaluation.weighting_results import Cell, Results, run_result
+from gbw_panoptic.evaluation.weighting_results import RESULT_KEYS, Cell, Results, run_result
 from gbw_panoptic.evaluation.weighting_tables import class_page, study_page
 from gbw_panoptic.taxonomy import CITYSCAPES
 
@@ -163,7 +163,15 @@ def write_pages(folder: Path) -> None:
 
 def read_results(folder: Path) -> list[dict]:
     """The results of all runs, by name."""
-    return [files.read_json(path) for path in sorted(folder.glob("*/seed*.json"))]
+    remedy = "remove it and run the study again: it repeats what has no result"
+    results = []
+    for path in sorted(folder.glob("*/seed*.json")):
+        result = files.read_json(path, remedy=remedy)
+        lacking = [key for key in RESULT_KEYS if not isinstance(result, dict) or key not in result]
+        if lacking:
+            raise UserError(f"Expected a run's result in {path}, found no {', '.join(lacking)} there; {remedy}.")
+        results.append(result)
+    return results
 
 
 def make_data(output: Path, arguments: argparse.Namespace) -> Path:
@@ -201,7 +209,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--output", default="output/weighting_study", help="data, and the runs that are going on")
     parser.add_argument("--results", default=str(RESULTS))
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, each with its share of the cores")
+    parser.add_argument("--jobs", type=cli.count, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument(
         "--device",
         choices=("cpu", "cuda"),

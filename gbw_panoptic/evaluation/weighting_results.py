@@ -25,6 +25,11 @@ from .run_folder import RunFolder, class_scalars
 
 #: Column of the tables -> task and metric of a result file.
 STUDY_COLUMNS = {**COLUMNS, "rare precision": ("semantic", "rare_precision")}
+#: What every result file has.
+RESULT_KEYS = (
+    "task", "network", "strategy", "weighting", "seed", "model", "iterations", "device", "machine", "scores", "classes",
+    "pseudo_labels", "quality", "gbw",
+)  # fmt: skip
 #: Points in time that are kept of class weights and gradients.
 _TIMES = 10
 #: Heads whose weights are kept: of pixels, and of Mask2Former's queries.

@@ -38,8 +38,8 @@ def result(weighting, seed, value, machine="a"):
         for name, pixels in (("road", 75), ("train", 5), ("car", 20))
     }
     scores = {"mIoU": value, "rare recall": value / 2}
-    kept = {"seed": seed, "device": "cpu", "machine": machine, "pseudo_labels": {}, "quality": []}
-    return {**vars(cell), **kept, "scores": scores, "classes": classes}
+    kept = {"seed": seed, "model": "student", "iterations": 400, "device": "cpu", "machine": machine}
+    return {**vars(cell), **kept, "scores": scores, "classes": classes, "pseudo_labels": {}, "quality": [], "gbw": {}}
 
 
 def rows_of(page, title):
@@ -254,6 +254,24 @@ def test_the_repositorys_results_take_no_other_settings(monkeypatch, run_study):
     with pytest.raises(UserError, match="--results of its own with --opts"):
         run_study("--results", str(weighting_study.RESULTS), "--opts", "SOLVER.MAX_ITER", "4")
     assert not run_study.trained
+
+
+@pytest.mark.parametrize(
+    "content, words", [("{", "damaged file at .*seed0.json.*remove it"), ("[]", "found no task"), ('{"task": 1}', "found no network")]
+)
+def test_a_file_that_is_no_result_is_one_sentence(tmp_path, run_study, content, words):
+    file = tmp_path / "results" / "cell" / "seed0.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    with pytest.raises(UserError, match=words):
+        run_study("--rebuild")
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two"])
+def test_no_jobs_are_one_sentence(run_study, capsys, jobs):
+    with pytest.raises(SystemExit) as stopped:
+        run_study("--jobs", jobs)
+    assert stopped.value.code == 2 and f"--jobs: expected a whole number of at least 1, found {jobs}" in capsys.readouterr().err
 
 
 def test_a_table_is_of_one_type_of_device(tmp_path, run_study):
