@@ -149,7 +149,7 @@ def write_pages(folder: Path) -> None:
     text = study_page(results, [*comparisons, *design.TIERS[4]], method=design.GBW)
     folder.mkdir(parents=True, exist_ok=True)
     files.atomic_write(folder / "tables.md", f"{text}\n".encode())
-    files.atomic_write(folder / "classes.md", f"{class_page(results, comparisons, method=design.GBW)}\n".encode())
+    files.atomic_write(folder / "classes.md", f"{class_page(results, comparisons)}\n".encode())
     files.atomic_write(folder / "effects.png", effects_plot(results, comparisons))
     (first,) = design.TIERS[1]
     files.atomic_write(folder / "classes.png", class_plot(results, first))

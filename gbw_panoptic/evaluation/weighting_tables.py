@@ -36,13 +36,17 @@ def study_page(results: Results, blocks: Sequence[Block], *, method: str) -> str
     return "\n".join(parts).rstrip()
 
 
-def class_page(results: Results, blocks: Sequence[Block], *, method: str) -> str:
-    """For each block: share, scores without weights and differences by ``method`` for every class, the rarest last."""
+def class_page(results: Results, blocks: Sequence[Block]) -> str:
+    """For every class, the rarest last: share, scores without weights and differences by each weighting that was run; then
+    GBW's weights."""
     parts = []
     for block in blocks:
-        cell = _cell_of(block, method)
-        if cell is not None and results.runs(cell) and results.runs(block.reference):
-            parts += [f"## {block.title}", "", _class_table(results, cell, block.reference), ""]
+        for cell in block.cells[1:]:
+            if results.runs(cell) and results.runs(block.reference):
+                title = f"{block.title}: {cell.weighting}"
+                parts += [f"## {title}", "", _class_table(results, cell, block.reference), ""]
+                for place in _weighted_places(results, cell):
+                    parts += [f"Weights of {place}:", "", _weight_table(results, cell, place), ""]
     return "\n".join(parts).rstrip()
 
 
@@ -131,3 +135,42 @@ def _class_table(results: Results, cell: Cell, reference: Cell) -> str:
         cells = ["" if difference is None else difference.gain for difference in differences]
         rows.append([name, f"{100 * share:.2f} %", *means, *cells])
     return table(rows, ["class", "source share", *_CLASS_METRICS, *(f"{x}, difference" for x in _CLASS_METRICS)])
+
+
+def _weighted_places(results: Results, cell: Cell) -> list[str]:
+    """Branches and heads whose weights were kept, of all runs."""
+    return list(dict.fromkeys(place for run in results.runs(cell) for place in run["gbw"]))
+
+
+def _weight_table(results: Results, cell: Cell, place: str) -> str:
+    """Gradient and weight early and late in the run; share of the pixels, and of what they weigh, over the run: means over runs."""
+    kept = [run["gbw"][place] for run in results.runs(cell) if place in run["gbw"]]
+    rows = []
+    for name in (name for name in class_shares(results, cell) if any(name in run["weight"] for run in kept)):
+        values = {kind: _series(kept, kind, name) for kind in ("gradient", "weight", "share")}
+        shares = [_mean_share(run, name) for run in kept if name in run["weight"]]
+        ends = [_number(values[kind][end]) for kind in ("gradient", "weight") for end in (0, -1)]
+        rows.append([name, *ends, *(f"{100 * fmean(column):.2f} %" for column in zip(*shares))])
+    header = ["class", "gradient, first tenth", "last", "weight, first tenth", "last", "share of pixels", "weighted share"]
+    return table(rows, header)
+
+
+def _series(kept: Sequence[Mapping], kind: str, name: str) -> list[float | None]:
+    """Mean over runs for each tenth, of those that have a value there."""
+    columns = zip(*(run[kind][name] for run in kept if name in run[kind]))
+    found = ([value for value in column if value is not None] for column in columns)
+    return [fmean(values) if values else None for values in found]
+
+
+def _mean_share(run: Mapping, name: str) -> tuple[float, float]:
+    """Share of the pixels and of the summed weights, mean over the tenths of a run."""
+    shares = []
+    for tenth in range(len(run["iterations"])):
+        part = {c: run["share"][c][tenth] or 0 for c in run["share"]}
+        weighed = {c: part[c] * (run["weight"][c][tenth] or 0) for c in part}
+        shares.append((part[name] / (sum(part.values()) or 1), weighed[name] / (sum(weighed.values()) or 1)))
+    return tuple(fmean(column) for column in zip(*shares))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

@@ -72,8 +72,8 @@ def test_table_by_hand():
 
 
 def test_classes_by_hand():
-    page = weighting_tables.class_page(Results(by_hand()), BLOCKS, method=design.GBW)
-    rows = rows_of(page, BLOCKS[0].title)
+    page = weighting_tables.class_page(Results(by_hand()), BLOCKS)
+    rows = rows_of(page, f"{BLOCKS[0].title}: {design.GBW}")
     assert list(rows) == ["road", "car", "train"]  # from frequent to rare
     assert (rows["car"]["source share"], rows["car"]["recall"]) == ("20.00 %", "24.0 ± 3.6")
     assert (
@@ -164,6 +164,22 @@ def test_weights_of_a_class_that_only_one_run_has_seen():
     mean = weighting_pictures._mean_over_runs([place, more], "weight", ["road", "truck"])
     np.testing.assert_array_equal(mean, [[2.0, np.nan], [4.0, 2.0]])
     assert weighting_pictures.weights_plot(Results(runs), BLOCKS[0].cells[3]).startswith(b"\x89PNG")
+
+
+def test_weights_by_hand():
+    def seen(weight):
+        kinds = {"weight": weight, "gradient": {"road": [0.2, 0.1], "car": [1.0, 0.5]}, "share": {"road": [0.8, 0.6], "car": [0.2, 0.4]}}
+        return {"source/sem_seg": {"iterations": [1, 2], **kinds}}
+
+    weights = ({"road": [0.5, 0.5], "car": [2.0, 1.0]}, {"road": [0.7, 0.9], "car": [2.0, None]})
+    runs = [{**result(design.GBW, seed, 1.0), "gbw": seen(weight)} for seed, weight in enumerate(weights)]
+    page = weighting_tables.class_page(Results([*by_hand()[:3], *runs]), BLOCKS)
+    table = page.split("Weights of source/sem_seg:\n\n")[1]
+    road, car = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:])
+    assert road[:6] == ["road", "0.20", "0.10", "0.60", "0.70", "70.00 %"] and car[:6] == ["car", "1.00", "0.50", "2.00", "1.00", "30.00 %"]
+    first = [0.8 * 0.5 / (0.8 * 0.5 + 0.2 * 2), 0.6 * 0.5 / (0.6 * 0.5 + 0.4 * 1)]
+    second = [0.8 * 0.7 / (0.8 * 0.7 + 0.2 * 2), 1.0]
+    assert road[6] == f"{100 * np.mean([first, second]):.2f} %"
 
 
 def test_every_cell_is_a_valid_configuration_of_its_own(make_cfg):
