@@ -175,7 +175,7 @@ def test_weights_by_hand():
     runs = [{**result(design.GBW, seed, 1.0), "gbw": seen(weight)} for seed, weight in enumerate(weights)]
     page = weighting_tables.class_page(Results([*by_hand()[:3], *runs]), BLOCKS)
     table = page.split("Weights of source/sem_seg:\n\n")[1]
-    road, car = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:])
+    road, car = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:4])
     assert road[:6] == ["road", "0.20", "0.10", "0.60", "0.70", "70.00 %"] and car[:6] == ["car", "1.00", "0.50", "2.00", "1.00", "30.00 %"]
     first = [0.8 * 0.5 / (0.8 * 0.5 + 0.2 * 2), 0.6 * 0.5 / (0.6 * 0.5 + 0.4 * 1)]
     second = [0.8 * 0.7 / (0.8 * 0.7 + 0.2 * 2), 1.0]
