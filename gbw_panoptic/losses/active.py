@@ -57,9 +57,10 @@ def boundary_consistency(
     """
     probabilities = logits.float().softmax(dim=1)
     smooth = F.avg_pool2d(probabilities, 3, stride=1, padding=1, count_include_pad=False)
-    kernel = -torch.ones(1, 1, 3, 3, device=labels.device)
+    label_map = labels.unsqueeze(1).float()
+    kernel = label_map.new_full((1, 1, 3, 3), -1)
     kernel[..., 1, 1] = 8
-    laplacian = F.conv2d(labels.unsqueeze(1).float(), kernel, padding=1).squeeze(1)
+    laplacian = F.conv2d(label_map, kernel, padding=1).squeeze(1)
     boundary = (laplacian != 0) & (labels != ignore_label)
     distance = (probabilities - smooth).abs().sum(dim=1)
     return mean(torch.where(boundary, distance, 0).sum(), boundary.sum())
