@@ -38,8 +38,17 @@ def run(main: Callable[[], int | None]) -> None:
 
 def count(text: str) -> int:
     """Type of an option of argparse that counts something: a whole number of at least 1."""
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise ArgumentTypeError(f"expected a whole number of at least 1, found {text}")
+    return _whole_number(text, least=1)
+
+
+def seed(text: str) -> int:
+    """Type of an option of argparse that seeds random numbers: a whole number of at least 0."""
+    return _whole_number(text, least=0)
+
+
+def _whole_number(text: str, *, least: int) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) >= least):
+        raise ArgumentTypeError(f"expected a whole number of at least {least}, found {text}")
     return int(text)
 
 

@@ -7,6 +7,7 @@ EXIT_CODE = 2
 #: What a system call answers when a disk, a folder or a device refuses: nothing that a change of our code would mend.
 _MACHINE = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
+    errno.EISDIR, errno.EEXIST,
 }  # fmt: skip
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) ([^.]*)")  # torch's words
 

@@ -141,7 +141,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--root", help="prepared data sets")
     parser.add_argument("--output", default="output/active_study/runs")
     parser.add_argument("--config-file", default=str(study.ROOT / "configs" / "study" / "Base-ActiveStudy.yaml"))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2])
     parser.add_argument("--budgets", nargs="+", type=float, default=[5, 10, 20], help="percent of the target's pixels")
     parser.add_argument("--start-iterations", type=int, default=600, help="of the models of the source")
     parser.add_argument("--jobs", type=cli.count, default=1, help="runs at a time, each with its share of the cores")

@@ -156,7 +156,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="only write the table")
     parser.add_argument("--weights", default="weights", help="folder of ImageNet's weights (default %(default)s)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2])
     parser.add_argument("--num-gpus", type=int, default=1)
     parser.add_argument("--output", default="output/reproduction", help="runs and results (default %(default)s)")
     parser.add_argument(

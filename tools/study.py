@@ -107,7 +107,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", default="output/study")
     parser.add_argument("--folder", default="configs/streets", help="folder of the configurations")
     parser.add_argument("--configs", nargs="+", default=list(CONFIGS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2])
     parser.add_argument("--jobs", type=cli.count, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument("--protocol", default="16")
     parser.add_argument("--model", default="teacher", help="student or teacher of the adapting runs")

@@ -13,10 +13,14 @@ import argparse
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
+
+# fvcore and Detectron2 script functions at import; a user can do nothing about it
+warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 import study
 import torch
@@ -25,12 +29,14 @@ from benchmarks.timing import environment
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.data.statistics import ClassStatistics
+from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.run_folder import RunFolder
 from gbw_panoptic.evaluation.weighting_pictures import class_plot, effects_plot, lambda_plot, weights_plot
 from gbw_panoptic.evaluation.weighting_results import RESULT_KEYS, Cell, Results, run_result
 from gbw_panoptic.evaluation.weighting_tables import class_page, study_page
 from gbw_panoptic.taxonomy import CITYSCAPES
+from gbw_panoptic.validation import validate
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results" / "weighting"
@@ -45,6 +51,8 @@ def main() -> None:
             "Expected a --results of its own with --opts or --data, which change what is compared, found the repository's; "
             "name another folder."
         )
+    if arguments.rebuild and not results.is_dir():
+        raise UserError(f"--results: expected the folder of a study's results at {results}, found none; correct the path.")
     failed = [] if arguments.rebuild else train_all(results, arguments)
     write_pages(results)
     if failed:
@@ -56,6 +64,8 @@ def main() -> None:
 
 def train_all(results: Path, arguments: argparse.Namespace) -> list[str]:
     """Every run that has no result yet; the names of those that failed."""
+    check_settings(arguments)
+    results.mkdir(parents=True, exist_ok=True)
     data = make_data(Path(arguments.output).resolve(), arguments)
     refuse_another_device(Results(read_results(results)), arguments)
     runs = [run for run in dict.fromkeys(planned(arguments)) if not result_file(results, *run).is_file()]
@@ -79,6 +89,13 @@ def planned(arguments: argparse.Namespace) -> Iterator[tuple[Cell, int]]:
             for cell in (cell for block in design.TIERS[tier] for cell in block.cells):
                 if arguments.weightings is None or cell.weighting in arguments.weightings:
                     yield cell, seed
+
+
+def check_settings(arguments: argparse.Namespace) -> None:
+    """What no run could take ends the study before it begins, not every run."""
+    for cell in dict.fromkeys(cell for cell, _ in planned(arguments)):
+        opts = [*design.options(cell), *of_all_runs(0, arguments)]
+        validate(prepare_config(argparse.Namespace(config_file=str(design.config_file(cell)), opts=opts)))
 
 
 def refuse_another_device(results: Results, arguments: argparse.Namespace) -> None:
@@ -147,7 +164,6 @@ def write_pages(folder: Path) -> None:
     results = Results(read_results(folder))
     comparisons = [block for tier in (1, 2, 3) for block in design.TIERS[tier]]
     text = study_page(results, [*comparisons, *design.TIERS[4]], method=design.GBW)
-    folder.mkdir(parents=True, exist_ok=True)
     files.atomic_write(folder / "tables.md", f"{text}\n".encode())
     files.atomic_write(folder / "classes.md", f"{class_page(results, comparisons)}\n".encode())
     files.atomic_write(folder / "effects.png", effects_plot(results, comparisons))
@@ -176,17 +192,18 @@ def read_results(folder: Path) -> list[dict]:
 
 def make_data(output: Path, arguments: argparse.Namespace) -> Path:
     """Generate and prepare Streets, unless that was done."""
-    root, done = output / "datasets", output / "prepared"
+    root, done = output / "datasets", output / "prepared.json"
+    wanted = {**design.DATA, **dict(arguments.data)}
     output.mkdir(parents=True, exist_ok=True)
     if not done.is_file():
-        sizes = [
-            part for name, value in {**design.DATA, **dict(arguments.data)}.items() for part in (f"--{name}", value)
-        ]
+        options = [part for name, value in wanted.items() for part in (f"--{name}", value)]
         workers = ["--workers", str(arguments.jobs)]
-        call("datasets/make_streets.py", "--root", str(root), "--seed", "0", *sizes, *workers)
+        call("datasets/make_streets.py", "--root", str(root), "--seed", "0", *options, *workers)
         for name in ("synthia", "gta5", "cityscapes"):
             call("datasets/prepare.py", name, "--root", str(root), *workers)
-        files.atomic_write(done, b"")
+        files.write_json(done, wanted)
+    if (found := files.read_json(done, remedy=f"remove {output}")) != wanted:
+        raise UserError(f"--data: expected data of {wanted} in {root}, found those of {found}; name another --output.")
     return root
 
 
@@ -203,7 +220,7 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--tiers", nargs="+", type=int, choices=tuple(design.TIERS), default=list(design.TIERS))
-    parser.add_argument("--seeds", nargs="+", type=int, help="default: 0 to 4 in tier 1, 0 to 2 in the others")
+    parser.add_argument("--seeds", nargs="+", type=cli.seed, help="default: 0 to 4 in tier 1, 0 to 2 in the others")
     parser.add_argument(
         "--weightings", nargs="+", choices=tuple(design.ALL_WEIGHTINGS), metavar="NAME", help="default: all of the tiers"
     )

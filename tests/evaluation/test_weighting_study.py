@@ -13,7 +13,7 @@ import yaml
 from fabricated_run import CONFIG, fabricate_run
 from scipy import stats
 
-from gbw_panoptic.errors import UserError
+from gbw_panoptic.errors import UserError, explained
 from gbw_panoptic.evaluation import weighting_pictures, weighting_tables
 from gbw_panoptic.evaluation.run_folder import RunFolder
 from gbw_panoptic.evaluation.weighting_results import Cell, Difference, Results, adjusted, run_result
@@ -283,11 +283,47 @@ def test_a_file_that_is_no_result_is_one_sentence(tmp_path, run_study, content, 
         run_study("--rebuild")
 
 
-@pytest.mark.parametrize("jobs", ["0", "-1", "two"])
-def test_no_jobs_are_one_sentence(run_study, capsys, jobs):
+@pytest.mark.parametrize("option, least, value", [("jobs", 1, "0"), ("jobs", 1, "-1"), ("jobs", 1, "two"), ("seeds", 0, "-1"), ("seeds", 0, "x")])
+def test_no_jobs_and_no_seeds_are_one_sentence(run_study, capsys, option, least, value):
     with pytest.raises(SystemExit) as stopped:
-        run_study("--jobs", jobs)
-    assert stopped.value.code == 2 and f"--jobs: expected a whole number of at least 1, found {jobs}" in capsys.readouterr().err
+        run_study(f"--{option}", value)
+    assert stopped.value.code == 2
+    assert f"--{option}: expected a whole number of at least {least}, found {value}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("opts, words", [
+    (("SOLVER.NONSENSE", "3"), "found 'SOLVER.NONSENSE'"), (("SOLVER.MAX_ITER",), "exactly one value"),
+    (("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "7"), "NUM_CLASSES: expected 19"),
+])  # fmt: skip
+def test_settings_that_no_run_takes_end_the_study_at_once(tmp_path, run_study, opts, words):
+    with pytest.raises(UserError, match=words):
+        run_study("--tiers", "1", "--opts", *opts)
+    assert not run_study.trained and not run_study.commands and not (tmp_path / "results").exists()
+
+
+def test_other_data_want_another_folder(run_study):
+    run_study("--tiers", "1", "--seeds", "0", "--data", "source", "24")
+    trained = len(run_study.trained)
+    for other in ((), ("--data", "source", "25")):
+        with pytest.raises(UserError, match="--data: expected data of .*'source': .*, found those of .*'source': '24'.* another --output"):
+            run_study("--tiers", "1", *other)
+    run_study("--tiers", "1", "--seeds", "0", "1", "--data", "source", "24")
+    assert len(run_study.trained) == 2 * trained > 0 and len(run_study.commands) == 4
+
+
+@pytest.mark.parametrize("option", ["--output", "--results"])
+def test_a_file_in_the_place_of_a_folder_is_one_sentence(tmp_path, run_study, option):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError) as error:
+        run_study("--tiers", "1", option, str(tmp_path / "file"))
+    assert f"expected to read and write {tmp_path / 'file'}, found: File exists" in str(explained(error.value))
+    assert not run_study.trained and not run_study.commands
+
+
+def test_tables_of_no_folder_are_one_sentence(tmp_path, run_study):
+    with pytest.raises(UserError, match="expected the folder of a study's results at .*absent, found none"):
+        run_study("--rebuild", "--results", str(tmp_path / "absent"))
+    assert not (tmp_path / "absent").exists()
 
 
 def test_a_table_is_of_one_type_of_device(tmp_path, run_study):
