@@ -20,9 +20,11 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: setup
 	$(PY) tools/demo.py
 
+# One process per core, each with one thread; at most four, since a process takes a GB or two.
 test: setup
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -n auto --maxprocesses 4 --dist worksteal -m "not slow"
 
+# Many of these start processes of their own, so they run one by one.
 test-slow: setup
 	$(PY) -m pytest -m slow
 
