@@ -1,6 +1,6 @@
 """The study of class weighting in pictures, made of the results alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -59,16 +59,24 @@ def weights_plot(results: Results, cell: Cell) -> bytes:
 
 
 def lambda_plot(results: Results, cells: Mapping[float, Cell], reference: Cell) -> bytes:
-    """mIoU, recall and precision of rare classes over lambda; ``reference`` is the unweighted cell."""
-    columns = ("mIoU", "rare recall", "rare precision")
+    """mIoU, recall and precision of rare classes over lambda; ``reference`` is the unweighted cell.
+
+    Means over the seeds that all cells with runs have: a cell with more seeds than its neighbours would stand out by them.
+    """
     lines, levels = {}, {}
-    for column in columns:
-        values = {lam: list(results.values(cell, "scores", column).values()) for lam, cell in cells.items()}
-        lines[column] = {lam: _mean(of_lambda) for lam, of_lambda in values.items() if of_lambda}
-        unweighted = list(results.values(reference, "scores", column).values())
-        if unweighted:
-            levels[column] = spread(unweighted).mean
+    for column in ("mIoU", "rare recall", "rare precision"):
+        values = on_common_seeds(results, (*cells.values(), reference), column)
+        lines[column] = {lam: _mean(values[cell]) for lam, cell in cells.items() if cell in values}
+        if reference in values:
+            levels[column] = _mean(values[reference]).mean
     return setting_curves(lines, levels, label="lambda")
+
+
+def on_common_seeds(results: Results, cells: Iterable[Cell], score: str) -> dict[Cell, list[float]]:
+    """Values of the seeds that every cell with runs has; empty where they share none."""
+    found = {cell: values for cell in cells if (values := results.values(cell, "scores", score))}
+    seeds = sorted(set.intersection(*map(set, found.values()))) if found else []
+    return {cell: [values[seed] for seed in seeds] for cell, values in found.items()} if seeds else {}
 
 
 def _effects(differences: Mapping[str, Difference | None]) -> dict[str, Effect]:

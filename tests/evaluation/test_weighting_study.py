@@ -138,6 +138,16 @@ def test_pictures_are_drawn(results):
         assert picture.startswith(b"\x89PNG")
 
 
+def test_settings_are_compared_on_the_seeds_that_all_of_them_have():
+    cells = {cell.weighting: cell for cell in BLOCKS[0].cells}
+    runs = [("unweighted", 0, 1.0), ("unweighted", 1, 2.0), (design.GBW, 1, 3.0), (design.GBW, 2, 9.0)]
+    compared = (cells["unweighted"], cells[design.GBW], cells["inverse frequency"])
+    values = weighting_pictures.on_common_seeds(Results(result(*run) for run in runs), compared, "mIoU")
+    assert values == {cells["unweighted"]: [2.0], cells[design.GBW]: [3.0]}
+    apart = Results([result("unweighted", 0, 1.0), result(design.GBW, 1, 3.0)])
+    assert weighting_pictures.on_common_seeds(apart, compared, "mIoU") == {}
+
+
 def test_weights_are_means_over_runs_and_tenths_of_the_iterations(tmp_path):
     fabricate_run(tmp_path, config=config_of_student(399), scores={"student": 1})
     lines = [json.loads(line) for line in (tmp_path / "metrics.json").read_text().splitlines()]
