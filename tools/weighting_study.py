@@ -66,8 +66,8 @@ def train_all(results: Path, arguments: argparse.Namespace) -> list[str]:
     """Every run that has no result yet; the names of those that failed."""
     check_settings(arguments)
     results.mkdir(parents=True, exist_ok=True)
-    data = make_data(Path(arguments.output).resolve(), arguments)
     refuse_another_device(Results(read_results(results)), arguments)
+    data = make_data(Path(arguments.output).resolve(), arguments)
     runs = [run for run in dict.fromkeys(planned(arguments)) if not result_file(results, *run).is_file()]
     failed = []
     with ThreadPoolExecutor(arguments.jobs) as pool, cli.progress(len(runs), "weighting study", unit="run") as bar:
@@ -93,6 +93,9 @@ def planned(arguments: argparse.Namespace) -> Iterator[tuple[Cell, int]]:
 
 def check_settings(arguments: argparse.Namespace) -> None:
     """What no run could take ends the study before it begins, not every run."""
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        # a run would go on with the CPU, and its result into a table of GPUs
+        raise UserError("--device cuda: expected a GPU that torch can use, found none; see tools/doctor.py, or pass cpu.")
     for cell in dict.fromkeys(cell for cell, _ in planned(arguments)):
         opts = [*design.options(cell), *of_all_runs(0, arguments)]
         validate(prepare_config(argparse.Namespace(config_file=str(design.config_file(cell)), opts=opts)))

@@ -7,25 +7,23 @@ from .gains import mean_and_deviation
 from .page import table
 from .weighting_results import STUDY_COLUMNS, Block, Cell, Difference, Results, adjusted
 
-#: Columns whose differences are tested; the rest are shown as means alone.
-_TESTED = ("PQ", "mIoU", "rare recall", "rare precision")
 _SUMMARY = ("PQ", "mIoU", "mean recall", "rare recall", "rare precision")
 _NUM_RARE = 5  # as TEST.RARE_CLASSES
 _CLASS_METRICS = ("IoU", "recall", "precision")
 
 
 def study_page(results: Results, blocks: Sequence[Block], *, method: str) -> str:
-    """The summary of one weighting over all blocks, then a table for each block, a row for each cell.
+    """The summary of one weighting over all blocks, then the scores and their differences for each block, a row for each cell.
 
     Mean ± standard deviation over seeds; differences to a block's first cell, paired by seed, ± standard error, with
-    the p-value of the paired t-test from three seeds on. A block whose runs come from several machines says so.
+    the p-value of the paired t-test from three seeds on, adjusted in the summary only. A block whose runs come from several machines says so.
 
     Args:
         method: name of the weighting that is summarised.
     """
     parts = [f"## {method} against unweighted", "", _summary(results, blocks, method), ""]
     for block in blocks:
-        parts += [f"## {block.title}", "", *_machines(results, block), _block_table(results, block), ""]
+        parts += [f"## {block.title}", "", *_machines(results, block), *_block_tables(results, block)]
         if any(run["pseudo_labels"] for cell in block.cells for run in results.runs(cell)):
             parts += [
                 "The last teacher on the target images that it labels:",
@@ -91,17 +89,22 @@ def _machines(results: Results, block: Block) -> list[str]:
     return [f"**Of several machines, which differ in the last bits of every step**: {'; '.join(sorted(machines))}.", ""]
 
 
-def _block_table(results: Results, block: Block) -> str:
-    columns = [
-        name for name in STUDY_COLUMNS if any(results.values(cell, "scores", name) for cell in block.cells)
-    ] or list(STUDY_COLUMNS)
-    tested = [name for name in _TESTED if name in columns]
-    rows = []
+def _block_tables(results: Results, block: Block) -> list[str]:
+    """Scores of every cell, and their differences to the first where there are any."""
+    scored = [name for name in STUDY_COLUMNS if any(results.values(cell, "scores", name) for cell in block.cells)]
+    columns = scored or STUDY_COLUMNS
+    means, differences = [], []
     for cell in block.cells:
-        means = [mean_and_deviation(results.values(cell, "scores", name).values()) for name in columns]
-        differences = [results.difference(cell, block.reference, "scores", name) or "" for name in tested]
-        rows.append([cell.weighting, len(results.runs(cell)) or "", *means, *differences])
-    return table(rows, ["weighting", "seeds", *columns, *(f"{name}, difference" for name in tested)])
+        scores = [mean_and_deviation(results.values(cell, "scores", name).values()) for name in columns]
+        means.append([cell.weighting, len(results.runs(cell)) or "", *scores])
+        gains = [results.difference(cell, block.reference, "scores", name) for name in columns]
+        if any(gains):
+            differences.append([cell.weighting, *("" if gain is None else gain for gain in gains)])
+    parts = [table(means, ["weighting", "seeds", *columns]), ""]
+    if differences:
+        header = ["weighting", *(f"{name}, difference" for name in columns)]
+        parts += [f"Differences to {block.reference.weighting}, paired by seed:", "", table(differences, header), ""]
+    return parts
 
 
 def _pseudo_label_table(results: Results, block: Block) -> str:
@@ -131,9 +134,8 @@ def _class_table(results: Results, cell: Cell, reference: Cell) -> str:
     for name, share in class_shares(results, reference).items():
         paths = [("classes", name, metric) for metric in _CLASS_METRICS]
         means = [mean_and_deviation(results.values(reference, *path).values()) for path in paths]
-        differences = [results.difference(cell, reference, *path) for path in paths]
-        cells = ["" if difference is None else difference.gain for difference in differences]
-        rows.append([name, f"{100 * share:.2f} %", *means, *cells])
+        differences = [results.difference(cell, reference, *path) or "" for path in paths]
+        rows.append([name, f"{100 * share:.2f} %", *means, *differences])
     return table(rows, ["class", "source share", *_CLASS_METRICS, *(f"{x}, difference" for x in _CLASS_METRICS)])
 
 

@@ -43,9 +43,13 @@ def result(weighting, seed, value, machine="a"):
 
 
 def rows_of(page, title):
-    lines = page.split(f"## {title}\n")[1].split("\n## ")[0].splitlines()
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("|")]
-    return {cells[0]: dict(zip(rows[0], cells)) for cells in rows[2:]}
+    """First column -> header -> cell, of all tables below a title."""
+    found = {}
+    for part in page.split(f"## {title}\n")[1].split("\n## ")[0].split("\n\n"):
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines() if line.startswith("|")]
+        for cells in rows[2:]:
+            found.setdefault(cells[0], {}).update(zip(rows[0], cells))
+    return found
 
 
 def first_table(results):
@@ -61,11 +65,12 @@ def test_table_by_hand():
     page, rows = first_table(reversed(by_hand()))
     base, ours = (np.array(VALUES[name]) for name in ("unweighted", design.GBW))
     assert rows["unweighted"]["mIoU"] == f"{base.mean():.1f} ± {base.std(ddof=1):.1f}"
-    assert rows["unweighted"]["mIoU, difference"] == ""
+    assert "mIoU, difference" not in rows["unweighted"] and "unweighted, paired by seed:" in page
     p = stats.ttest_1samp(ours - base, 0).pvalue
     error = (ours - base).std(ddof=1) / 3**0.5
     text = f"{(ours - base).mean():+.1f} ± {error:.1f} (p {p:.2g}"
     assert rows[design.GBW]["mIoU, difference"] == text + ")"
+    assert rows[design.GBW]["rare recall, difference"].endswith(f"(p {p:.2g})")  # every score is tested
     assert set(rows["inverse frequency"].values()) == {"inverse frequency", ""}  # a cell that was not run
     summary = rows_of(page, f"{design.GBW} against unweighted")[BLOCKS[0].title]
     assert summary["mIoU"] == f"{text}, adjusted {p:.2g})"  # the only test of its column
@@ -76,9 +81,9 @@ def test_classes_by_hand():
     rows = rows_of(page, f"{BLOCKS[0].title}: {design.GBW}")
     assert list(rows) == ["road", "car", "train"]  # from frequent to rare
     assert (rows["car"]["source share"], rows["car"]["recall"]) == ("20.00 %", "24.0 ± 3.6")
-    assert (
-        rows["train"]["recall, difference"] == "+3.0 ± 0.6" and rows["train"]["precision, difference"] == "+1.5 ± 0.3"
-    )
+    p = f"(p {stats.ttest_1samp([3, 2, 4], 0).pvalue:.2g})"
+    assert rows["train"]["recall, difference"] == f"+3.0 ± 0.6 {p}"
+    assert rows["train"]["precision, difference"] == f"+1.5 ± 0.3 {p}"
 
 
 def test_pseudo_labels_by_hand():
@@ -336,7 +341,15 @@ def test_tables_of_no_folder_are_one_sentence(tmp_path, run_study):
     assert not (tmp_path / "absent").exists()
 
 
-def test_a_table_is_of_one_type_of_device(tmp_path, run_study):
+def test_a_gpu_that_is_not_there_is_no_cpu(tmp_path, run_study, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="--device cuda: expected a GPU that torch can use, found none"):
+        run_study("--tiers", "1", "--device", "cuda")
+    assert not run_study.trained and not run_study.commands and not (tmp_path / "results").exists()
+
+
+def test_a_table_is_of_one_type_of_device(tmp_path, run_study, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     path = tmp_path / "results" / design.folder(BLOCKS[0].cells[0]) / "seed0.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(result("unweighted", 0, 1.0)))
@@ -344,7 +357,7 @@ def test_a_table_is_of_one_type_of_device(tmp_path, run_study):
         UserError, match="--device: expected cpu, where the results of 'panoptic.* come from, found cuda"
     ):
         run_study("--tiers", "1", "--seeds", "0", "--device", "cuda")
-    assert not run_study.trained
+    assert not run_study.trained and not run_study.commands
 
 
 def test_both_cells_of_a_seed_share_their_first_teacher(tmp_path, run_study):
