@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -25,18 +24,17 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=Futur
 import study
 import torch
 import weighting_cells as design
+import weighting_plan as plan
 from benchmarks.timing import environment
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.data.statistics import ClassStatistics
-from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.run_folder import RunFolder
 from gbw_panoptic.evaluation.weighting_pictures import class_plot, effects_plot, lambda_plot, weights_plot
 from gbw_panoptic.evaluation.weighting_results import RESULT_KEYS, Cell, Results, run_result
 from gbw_panoptic.evaluation.weighting_tables import class_page, study_page
 from gbw_panoptic.taxonomy import CITYSCAPES
-from gbw_panoptic.validation import validate
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results" / "weighting"
@@ -64,11 +62,18 @@ def main() -> None:
 
 def train_all(results: Path, arguments: argparse.Namespace) -> list[str]:
     """Every run that has no result yet; the names of those that failed."""
-    check_settings(arguments)
+    plan.check_settings(arguments)
     results.mkdir(parents=True, exist_ok=True)
-    refuse_another_device(Results(read_results(results)), arguments)
+    there = Results(read_results(results))
+    plan.refuse_another_device(there, arguments)
     data = make_data(Path(arguments.output).resolve(), arguments)
-    runs = [run for run in dict.fromkeys(planned(arguments)) if not result_file(results, *run).is_file()]
+    missing = plan.missing(there, arguments)
+    runs = [run for run in missing if plan.is_comparable(*run, there, arguments)]
+    if len(runs) < len(missing):
+        print(
+            f"{len(missing) - len(runs)} run(s) left for another machine: this one computes in {plan.precision(arguments)}, and what "
+            "they are compared with, the runs of the same seeds, has another precision, which --precision chooses where time does not count."
+        )
     failed = []
     with ThreadPoolExecutor(arguments.jobs) as pool, cli.progress(len(runs), "weighting study", unit="run") as bar:
         jobs = [pool.submit(train, *run, data, results, arguments) for run in runs]
@@ -82,40 +87,10 @@ def train_all(results: Path, arguments: argparse.Namespace) -> list[str]:
     return failed
 
 
-def planned(arguments: argparse.Namespace) -> Iterator[tuple[Cell, int]]:
-    """Cells and seeds, tier by tier and there seed by seed; a cell that two tiers have comes twice."""
-    for tier in arguments.tiers:
-        for seed in arguments.seeds or range(design.SEEDS[tier]):
-            for cell in (cell for block in design.TIERS[tier] for cell in block.cells):
-                if arguments.weightings is None or cell.weighting in arguments.weightings:
-                    yield cell, seed
-
-
-def check_settings(arguments: argparse.Namespace) -> None:
-    """What no run could take ends the study before it begins, not every run."""
-    if arguments.device == "cuda" and not torch.cuda.is_available():
-        # a run would go on with the CPU, and its result into a table of GPUs
-        raise UserError("--device cuda: expected a GPU that torch can use, found none; see tools/doctor.py, or pass cpu.")
-    for cell in dict.fromkeys(cell for cell, _ in planned(arguments)):
-        opts = [*design.options(cell), *of_all_runs(0, arguments)]
-        validate(prepare_config(argparse.Namespace(config_file=str(design.config_file(cell)), opts=opts)))
-
-
-def refuse_another_device(results: Results, arguments: argparse.Namespace) -> None:
-    """What is compared has to come from one type of device."""
-    for block in (block for tier in arguments.tiers for block in design.TIERS[tier]):
-        found = {run["device"] for cell in block.cells for run in results.runs(cell)} - {arguments.device}
-        if found:
-            raise UserError(
-                f"--device: expected {', '.join(sorted(found))}, where the results of '{block.title}' come from, found "
-                f"{arguments.device}: differences between devices would count as effects; pass --device, or another --results."
-            )
-
-
 def train(cell: Cell, seed: int, data: Path, results: Path, arguments: argparse.Namespace) -> None:
     """One run; its folder goes once its result is kept."""
-    run_folder = Path(arguments.output).resolve() / "runs" / design.folder(cell) / f"seed{seed}"
-    options = [*design.options(cell), *burn_in(cell, seed, data, arguments), *of_all_runs(seed, arguments)]
+    run_folder = run_root(arguments) / design.folder(cell) / f"seed{seed}"
+    options = [*design.options(cell), *burn_in(cell, seed, data, arguments), *plan.of_all_runs(seed, arguments)]
     config = str(design.config_file(cell))
     study.run_training(run_folder, config, options, root=str(data), jobs=arguments.jobs)
     run = RunFolder.read(run_folder)
@@ -125,7 +100,9 @@ def train(cell: Cell, seed: int, data: Path, results: Path, arguments: argparse.
     target = result_file(results, cell, seed)
     target.parent.mkdir(parents=True, exist_ok=True)
     device = run.value("MODEL.DEVICE")
-    files.write_json(target, {**vars(cell), "seed": seed, "device": device, "machine": machine(device), **result})
+    precision = run.value("SOLVER.AMP.PRECISION") if run.value("SOLVER.AMP.ENABLED") else "float32"
+    where = {"device": device, "machine": machine(device), "precision": precision}
+    files.write_json(target, {**vars(cell), "seed": seed, **where, **result})
     shutil.rmtree(run_folder)
 
 
@@ -134,21 +111,22 @@ def burn_in(cell: Cell, seed: int, data: Path, arguments: argparse.Namespace) ->
     config = design.teacher_config(cell)
     if config is None:
         return []
-    teacher = Path(arguments.output).resolve() / "teachers" / config.stem / f"seed{seed}"
+    teacher = run_root(arguments) / "teachers" / config.stem / f"seed{seed}"
     with _one_teacher_at_a_time:
         if not RunFolder.read(teacher).is_finished:
-            options = of_all_runs(seed, arguments)
+            options = plan.of_all_runs(seed, arguments)
             study.run_training(teacher, str(config), options, root=str(data), jobs=arguments.jobs)
     half = RunFolder.read(teacher).value("SOLVER.MAX_ITER") // 2
     values = {"BURN_IN_ITERS": str(half), "TEACHER_WEIGHTS": str(teacher / "model_final.pth")}
     return [part for key, value in values.items() for part in (f"SELF_TRAINING.SEGMENTS.{key}", value)]
 
 
-def of_all_runs(seed: int, arguments: argparse.Namespace) -> list[str]:
-    return ["MODEL.DEVICE", arguments.device, "SEED", str(seed), *arguments.opts]
-
-
 _one_teacher_at_a_time = Lock()
+
+
+def run_root(arguments: argparse.Namespace) -> Path:
+    """Of runs that are going on, which go on in their precision."""
+    return Path(arguments.output).resolve() / "runs" / plan.precision(arguments)
 
 
 def result_file(results: Path, cell: Cell, seed: int) -> Path:
@@ -235,6 +213,11 @@ def parse() -> argparse.Namespace:
         choices=("cpu", "cuda"),
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="a table is of one type (default: a GPU where there is one)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=tuple(plan.PRECISIONS),
+        help="runs of a seed are compared in one (default: bfloat16 where the device has instructions for it)",
     )
     parser.add_argument("--rebuild", action="store_true", help="train nothing")
     parser.add_argument(

@@ -53,6 +53,24 @@ def build_precision(cfg) -> tuple[torch.dtype | None, LossScaler | None]:
     return dtype, LossScaler() if dtype == torch.float16 else None
 
 
+def computes_bfloat16(device: str) -> bool:
+    """Whether ``device`` has instructions for bfloat16; a CPU without is many times slower than in float32."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    # no public function says what oneDNN can; get_capabilities of torch.cpu is too new for our oldest torch
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def slow_precision(cfg) -> str | None:
+    """A warning where autocast costs time instead of saving it."""
+    if not cfg.SOLVER.AMP.ENABLED or cfg.SOLVER.AMP.PRECISION != "bfloat16" or computes_bfloat16(cfg.MODEL.DEVICE):
+        return None
+    return (
+        f"SOLVER.AMP.PRECISION bfloat16: expected MODEL.DEVICE {cfg.MODEL.DEVICE} to have instructions for it, found none: steps "
+        "will be many times slower than in float32; set SOLVER.AMP.ENABLED False."
+    )
+
+
 def build_execution(cfg, model: nn.Module) -> nn.Module:
     """``model`` as MODEL.CHANNELS_LAST and MODEL.COMPILE ask for it, in place; its state has the same names and shapes."""
     if cfg.MODEL.CHANNELS_LAST:

@@ -2,7 +2,7 @@
 
 A result is plain values, one small JSON file a run::
 
-    {"task", "network", "strategy", "weighting", "seed", "model", "iterations", "device", "machine",
+    {"task", "network", "strategy", "weighting", "seed", "model", "iterations", "device", "machine", "precision",
      "scores": {column: percent},
      "classes": {name: {"IoU", "recall", "precision" (percent), "pixels", "source_pixels"}},
      "pseudo_labels": {name: {"recall", "precision"}} (the last teacher on the images that it labels; {} without one),
@@ -27,8 +27,8 @@ from .run_folder import RunFolder, class_scalars
 STUDY_COLUMNS = {**COLUMNS, "rare precision": ("semantic", "rare_precision")}
 #: What every result file has.
 RESULT_KEYS = (
-    "task", "network", "strategy", "weighting", "seed", "model", "iterations", "device", "machine", "scores", "classes",
-    "pseudo_labels", "quality", "gbw",
+    "task", "network", "strategy", "weighting", "seed", "model", "iterations", "device", "machine", "precision", "scores",
+    "classes", "pseudo_labels", "quality", "gbw",
 )  # fmt: skip
 #: Points in time that are kept of class weights and gradients.
 _TIMES = 10

@@ -83,10 +83,12 @@ def _cell_of(block: Block, method: str) -> Cell | None:
 
 
 def _machines(results: Results, block: Block) -> list[str]:
-    machines = {run["machine"] for cell in block.cells for run in results.runs(cell)}
+    machines = {f"{run['machine']}, {run['precision']}" for cell in block.cells for run in results.runs(cell)}
     if len(machines) < 2:
         return [*machines, ""] if machines else []
-    return [f"**Of several machines, which differ in the last bits of every step**: {'; '.join(sorted(machines))}.", ""]
+    return [
+        f"**Of several machines or precisions, of which the runs of one seed have one**: {'; '.join(sorted(machines))}.", "",
+    ]  # fmt: skip
 
 
 def _block_tables(results: Results, block: Block) -> list[str]:

@@ -8,7 +8,9 @@ from torch import nn
 
 from gbw_panoptic.adaptation.strategy import Strategy
 from gbw_panoptic.data.loader import DomainBatch
-from gbw_panoptic.engine.execution import LossScaler, build_description, build_execution, build_precision, compile_backbone
+from gbw_panoptic.engine.execution import (
+    LossScaler, build_description, build_execution, build_precision, compile_backbone, slow_precision,
+)  # fmt: skip
 from gbw_panoptic.engine.solver import build_learning_rate
 from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.errors import UserError
@@ -177,6 +179,16 @@ def test_precision_of_a_configuration(make_cfg):
     dtype, scaler = build_precision(make_cfg("quick/source_only.yaml", *half))
     assert dtype == torch.float16 and isinstance(scaler, LossScaler)
     assert build_precision(make_cfg("quick/source_only.yaml")) == (None, None)
+
+
+@pytest.mark.parametrize("there, options, slow", [
+    (False, ("SOLVER.AMP.ENABLED", True), True), (True, ("SOLVER.AMP.ENABLED", True), False), (False, (), False),
+    (False, ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "float16"), False),
+])  # fmt: skip
+def test_bfloat16_without_instructions_is_warned_of(there, options, slow, make_cfg, monkeypatch):
+    monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: there)
+    warning = slow_precision(make_cfg("quick/source_only.yaml", "MODEL.DEVICE", "cpu", *options))
+    assert bool(warning) == slow and (not slow or "set SOLVER.AMP.ENABLED False" in warning)
 
 
 class Network(nn.Module):

@@ -31,14 +31,14 @@ def config_of_student(max_iter):
     return CONFIG.replace("teacher", "student") + f"SOLVER: {{MAX_ITER: {max_iter}}}"
 
 
-def result(weighting, seed, value, machine="a"):
+def result(weighting, seed, value, machine="a", precision="bfloat16"):
     cell = design.block("panoptic", design.CONVOLUTIONAL, "self_training", (weighting,)).cells[0]
     classes = {
         name: {"IoU": value, "recall": value + 1, "precision": value / 2, "pixels": 9, "source_pixels": pixels}
         for name, pixels in (("road", 75), ("train", 5), ("car", 20))
     }
     scores = {"mIoU": value, "rare recall": value / 2}
-    kept = {"seed": seed, "model": "student", "iterations": 400, "device": "cpu", "machine": machine}
+    kept = {"seed": seed, "model": "student", "iterations": 400, "device": "cpu", "machine": machine, "precision": precision}
     return {**vars(cell), **kept, "scores": scores, "classes": classes, "pseudo_labels": {}, "quality": [], "gbw": {}}
 
 
@@ -121,7 +121,7 @@ def test_machines_are_named_and_mixing_them_is_marked():
     two, _ = first_table([result("unweighted", 0, 1.0), result(design.GBW, 0, 2.0, machine="b")])
     assert (
         "several machines" not in one
-        and "**Of several machines, which differ in the last bits of every step**: a; b." in two
+        and "**Of several machines or precisions, of which the runs of one seed have one**: a, bfloat16; b, bfloat16." in two
     )
 
 
@@ -215,6 +215,7 @@ def fake_training(folder, config_file, options):
     config = yaml.safe_load(config_of_student(399))
     config["DATASETS"]["TEST"] = [name.strip(",") for name in tests]
     config["MODEL"]["DEVICE"] = "cpu"
+    config["SOLVER"]["AMP"] = {"ENABLED": pairs["SOLVER.AMP.ENABLED"] == "True", "PRECISION": "bfloat16"}
     fabricate_run(folder, config=yaml.safe_dump(config), scores={"student": 1})
     file = folder / "inference" / "student.json"
     teacher = json.loads(file.read_text()) | {"model": "teacher", "dataset": "cityscapes_uda_panoptic_train"}
@@ -350,6 +351,7 @@ def test_a_gpu_that_is_not_there_is_no_cpu(tmp_path, run_study, monkeypatch):
 
 def test_a_table_is_of_one_type_of_device(tmp_path, run_study, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("weighting_plan.computes_bfloat16", lambda device: True)
     path = tmp_path / "results" / design.folder(BLOCKS[0].cells[0]) / "seed0.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(result("unweighted", 0, 1.0)))
@@ -358,6 +360,24 @@ def test_a_table_is_of_one_type_of_device(tmp_path, run_study, monkeypatch):
     ):
         run_study("--tiers", "1", "--seeds", "0", "--device", "cuda")
     assert not run_study.trained and not run_study.commands
+
+
+def test_a_pair_of_runs_is_of_one_precision(tmp_path, run_study, monkeypatch, capsys):
+    """A seed whose reference was made in another precision waits; other seeds take the one that the device is fast in."""
+    monkeypatch.setattr("weighting_plan.computes_bfloat16", lambda device: False)
+    path = tmp_path / "results" / design.folder(BLOCKS[0].cells[0]) / "seed0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(result("unweighted", 0, 1.0)))
+    arguments = ("--tiers", "1", "--seeds", "0", "1", "--weightings", "unweighted", design.GBW)
+    run_study(*arguments)
+    folders = [design.folder(cell) for cell in (BLOCKS[0].cells[0], BLOCKS[0].cells[3])]
+    assert run_study.trained == [("self_training", folder, "1") for folder in folders]
+    assert "1 run(s) left for another machine: this one computes in float32" in capsys.readouterr().out
+    assert json.loads(path.with_name("seed1.json").read_text())["precision"] == "float32"
+    run_study(*arguments, "--precision", "bfloat16")
+    assert run_study.trained[2:] == [("self_training", folders[1], "0")]
+    assert "run(s) left" not in capsys.readouterr().out
+    assert json.loads((tmp_path / "results" / folders[1] / "seed0.json").read_text())["precision"] == "bfloat16"
 
 
 def test_both_cells_of_a_seed_share_their_first_teacher(tmp_path, run_study):

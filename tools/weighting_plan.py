@@ -1,0 +1,75 @@
+"""Which runs the study of class weighting makes, and what has to be equal among those that it compares: device and precision."""
+
+import argparse
+
+import torch
+import weighting_cells as design
+
+from gbw_panoptic.engine.execution import computes_bfloat16
+from gbw_panoptic.engine.setup import prepare_config
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.evaluation.weighting_results import Cell, Results
+from gbw_panoptic.validation import validate
+
+#: Precision -> its overrides.
+PRECISIONS = {
+    "bfloat16": ("SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16"),
+    "float32": ("SOLVER.AMP.ENABLED", "False"),
+}
+
+
+def planned(arguments: argparse.Namespace) -> list[tuple[Cell, int]]:
+    """Cells and seeds, tier by tier and there seed by seed."""
+    runs = {}  # a set in order: two tiers may share a cell
+    for tier in arguments.tiers:
+        for seed in arguments.seeds or range(design.SEEDS[tier]):
+            for cell in (cell for block in design.TIERS[tier] for cell in block.cells):
+                if arguments.weightings is None or cell.weighting in arguments.weightings:
+                    runs[cell, seed] = True
+    return list(runs)
+
+
+def missing(results: Results, arguments: argparse.Namespace) -> list[tuple[Cell, int]]:
+    """Planned runs without a result."""
+    return [(cell, seed) for cell, seed in planned(arguments) if all(run["seed"] != seed for run in results.runs(cell))]
+
+
+def is_comparable(cell: Cell, seed: int, results: Results, arguments: argparse.Namespace) -> bool:
+    """Whether no result of the same seed, in a block of the cell's, has another precision.
+
+    Differences are paired by seed: one between precisions would count as an effect.
+    """
+    rivals = {rival for blocks in design.TIERS.values() for block in blocks if cell in block.cells for rival in block.cells}
+    found = {run["precision"] for rival in rivals for run in results.runs(rival) if run["seed"] == seed}
+    return found <= {precision(arguments)}
+
+
+def precision(arguments: argparse.Namespace) -> str:
+    """The one that was asked for, else the faster one of the device."""
+    return arguments.precision or ("bfloat16" if computes_bfloat16(arguments.device) else "float32")
+
+
+def of_all_runs(seed: int, arguments: argparse.Namespace) -> list[str]:
+    """KEY VALUE overrides that no cell decides."""
+    return ["MODEL.DEVICE", arguments.device, "SEED", str(seed), *PRECISIONS[precision(arguments)], *arguments.opts]
+
+
+def check_settings(arguments: argparse.Namespace) -> None:
+    """What no run could take ends the study before it begins, not every run."""
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        # a run would go on with the CPU, and its result into a table of GPUs
+        raise UserError("--device cuda: expected a GPU that torch can use, found none; see tools/doctor.py, or pass cpu.")
+    for cell in dict.fromkeys(cell for cell, _ in planned(arguments)):
+        opts = [*design.options(cell), *of_all_runs(0, arguments)]
+        validate(prepare_config(argparse.Namespace(config_file=str(design.config_file(cell)), opts=opts)))
+
+
+def refuse_another_device(results: Results, arguments: argparse.Namespace) -> None:
+    """What is compared has to come from one type of device."""
+    for block in (block for tier in arguments.tiers for block in design.TIERS[tier]):
+        found = {run["device"] for cell in block.cells for run in results.runs(cell)} - {arguments.device}
+        if found:
+            raise UserError(
+                f"--device: expected {', '.join(sorted(found))}, where the results of '{block.title}' come from, found "
+                f"{arguments.device}: differences between devices would count as effects; pass --device, or another --results."
+            )
