@@ -7,7 +7,7 @@ EXIT_CODE = 2
 #: What a system call answers when a disk, a folder or a device refuses: nothing that a change of our code would mend.
 _MACHINE = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR,
-    errno.EISDIR, errno.EEXIST,
+    errno.EISDIR, errno.EEXIST, errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG,
 }  # fmt: skip
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) ([^.]*)")  # torch's words
 
@@ -36,7 +36,7 @@ def explained(error: BaseException) -> UserError | None:
     if isinstance(error, OSError) and error.errno in _MACHINE:
         return UserError(
             f"expected to read and write {error.filename or 'the files of this command'}, found: {error.strerror}; free disk "
-            "space, mend the permissions or choose another folder, then run the command again (a training: with --resume)"
+            "space, mend the path and its permissions or choose another folder, then run the command again (a training: with --resume)"
         )
     if not isinstance(error, RuntimeError):
         return None

@@ -82,6 +82,14 @@ def test_torch_s_words_for_it(words, found):
     assert explained(RuntimeError("Caught KeyError in DataLoader worker process 0.")) is None
 
 
+def test_an_output_folder_behind_a_link_to_a_disk_that_is_gone(tmp_path, capsys):
+    (tmp_path / "output").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(SystemExit) as stop:
+        cli.run(lambda: (tmp_path / "output" / "metrics.json").write_text(""))
+    assert stop.value.code == 2
+    assert f"error: expected to read and write {tmp_path / 'output' / 'metrics.json'}, found: No such file" in capsys.readouterr().err
+
+
 def test_an_output_folder_below_a_file(make_cfg, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="OUTPUT_DIR: expected a folder that can be written"):
