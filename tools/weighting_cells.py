@@ -38,7 +38,9 @@ SENSITIVITY = {
 }  # fmt: skip
 #: Of panoptic training: which of its losses gain and which lose by class weights.
 HEADS = {"GBW, semantic loss only": ("gbw", _GBW | {"WEIGHTING.CENTER": "none", "WEIGHTING.OFFSET": "none"})}
-ALL_WEIGHTINGS = {**WEIGHTINGS, **SENSITIVITY, **HEADS}
+#: Of strategies that ask something of unlabelled images: whether weights there gain or lose.
+UNLABELLED = {"GBW, labelled losses only": ("gbw", _GBW | {"WEIGHTING.TARGET": "none"})}
+ALL_WEIGHTINGS = {**WEIGHTINGS, **SENSITIVITY, **HEADS, **UNLABELLED}
 #: Network -> what its configurations' names end with.
 NETWORKS = {
     "Panoptic-DeepLab, convolutional": "",
@@ -70,6 +72,7 @@ def _sensitivity() -> tuple[Block, ...]:
     return (
         _against_gbw(SENSITIVITY_OF, (*(name for name in WEIGHTINGS if name not in FEW), *SENSITIVITY)),
         _against_gbw(("panoptic", *SENSITIVITY_OF[1:]), tuple(HEADS)),
+        *(_against_gbw(("panoptic", CONVOLUTIONAL, strategy), tuple(UNLABELLED)) for strategy in ("adversarial", "entropy")),
     )
 
 
