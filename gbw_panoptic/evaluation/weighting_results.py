@@ -32,7 +32,7 @@ RESULT_KEYS = (
 )  # fmt: skip
 #: Points in time that are kept of class weights and gradients.
 _TIMES = 10
-#: Heads whose weights are kept: of pixels, and of Mask2Former's queries.
+#: Heads whose weights are kept: of pixels, and of Mask2Former's queries; on the target's unlabelled images, all are.
 _KEPT_HEADS = ("sem_seg", "classification")
 
 
@@ -163,7 +163,10 @@ def _weights_over_time(run: RunFolder) -> dict:
     """Means of what a class weighting has logged over tenths of the run, per branch and head."""
     kinds = {kind: class_scalars(run.metrics, kind) for kind in ("weight", "gradient", "share")}
     kept = {}
-    for place in (place for place in kinds["weight"] if place.split("/")[1] in _KEPT_HEADS):
+    for place in kinds["weight"]:
+        branch, head = place.split("/")
+        if branch != "target" and head not in _KEPT_HEADS:
+            continue
         kept[place] = {}
         for kind, series in kinds.items():
             iterations, names, values = series[place]

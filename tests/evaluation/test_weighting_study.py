@@ -161,9 +161,11 @@ def test_weights_are_means_over_runs_and_tenths_of_the_iterations(tmp_path):
             {"gbw/source/sem_seg/weight/road": line["iteration"] / 100, "gbw/source/sem_seg/gradient/road": 0.5}
         )
         line.update({"gbw/source/sem_seg/share/road": 1.0 if line["iteration"] > 50 else 0.0})
+        line.update({f"gbw/target/alignment/{kind}/road": 2.0 for kind in ("weight", "gradient", "share")})
     (tmp_path / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = run_result(RunFolder.read(tmp_path), "16", source_pixels=PIXELS)["gbw"]
-    assert list(found) == ["source/sem_seg"]  # the fabricated head "semantic" is none that is kept
+    assert sorted(found) == ["source/sem_seg", "target/alignment"]  # the fabricated head "semantic" is none that is kept
+    assert set(found["target/alignment"]["weight"]["road"]) == {2.0}
     kept = found["source/sem_seg"]
     assert len(kept["iterations"]) == 10 and kept["iterations"][:2] == [29, 69]
     assert kept["weight"]["road"][:3] == [None, pytest.approx(0.69, abs=0.101), pytest.approx(1.09, abs=0.101)]
