@@ -1,5 +1,6 @@
 """Differences to a reference, by row, by class and over a setting, as PNG bytes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -16,8 +17,12 @@ class Effect:
     error: float | None
 
 
-def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]]) -> bytes:
-    """Panels side by side: title -> row -> name -> effect. A name keeps its colour; rows without effects stay."""
+def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]], *, widest: float = 16.0) -> bytes:
+    """Panels side by side: title -> row -> name -> effect. A name keeps its colour; rows without effects stay.
+
+    Args:
+        widest: effects beyond it are cut there and have their mean written beside them, so that small ones can be seen.
+    """
     rows = list(dict.fromkeys(row for panel in panels.values() for row in panel))
     names = list(dict.fromkeys(name for panel in panels.values() for effects in panel.values() for name in effects))
     height = 0.8 / max(len(names), 1)
@@ -25,12 +30,19 @@ def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]]) -> byt
     handles = {}
     for axes, (title, panel) in zip(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items()):
         for place, name in enumerate(names):
-            found = [(rows.index(row), effects[name]) for row, effects in panel.items() if name in effects]
+            shift = (place - (len(names) - 1) / 2) * height
+            found = [(rows.index(row) + shift, effects[name]) for row, effects in panel.items() if name in effects]
             handles[name] = axes.barh(
-                [number + (place - (len(names) - 1) / 2) * height for number, _ in found],
-                [effect.mean for _, effect in found], height=0.9 * height, color=f"C{place}",
+                [y for y, _ in found], [effect.mean for _, effect in found], height=0.9 * height, color=f"C{place}",
                 xerr=[effect.error or 0 for _, effect in found] if found else None, error_kw={"elinewidth": 1},
             )  # fmt: skip
+            for y, mean in ((y, effect.mean) for y, effect in found if abs(effect.mean) > widest):
+                axes.text(
+                    math.copysign(0.98 * widest, mean), y, f"{mean:+.1f}", color="white", fontsize=6, va="center",
+                    ha="right" if mean > 0 else "left",
+                )  # fmt: skip
+        left, right = axes.get_xlim()
+        axes.set_xlim(max(left, -widest), min(right, widest))
         axes.axvline(0, color="#444444", linewidth=0.8)
         axes.set_yticks(range(len(rows)), rows, fontsize=8)
         axes.set_ylim(len(rows) - 0.5, -0.5)
