@@ -72,7 +72,11 @@ def _sensitivity() -> tuple[Block, ...]:
     return (
         _against_gbw(SENSITIVITY_OF, (*(name for name in WEIGHTINGS if name not in FEW), *SENSITIVITY)),
         _against_gbw(("panoptic", *SENSITIVITY_OF[1:]), tuple(HEADS)),
-        *(_against_gbw(("panoptic", CONVOLUTIONAL, strategy), tuple(UNLABELLED)) for strategy in ("adversarial", "entropy")),
+        *(
+            _against_gbw((task, CONVOLUTIONAL, strategy), tuple(UNLABELLED))
+            for task in TASKS
+            for strategy in ("adversarial", "entropy")
+        ),
     )
 
 
