@@ -25,7 +25,7 @@ from .acquisition import AcquisitionHook, build_acquisition, build_label_store, 
 from .acquisition_pictures import build_round_pictures
 from .checkpoint import SafeCheckpointer
 from .evaluation import evaluate
-from .execution import build_description, build_execution, build_precision, data_parallel, slow_precision
+from .execution import build_description, build_execution, build_precision, build_precision_warning, data_parallel
 from .hooks import ClassWeightLogger, DiscriminatorMonitor, LearningRate
 from .saving import CheckpointSaver, StopSignals, StopTraining, remove_halves
 from .self_training import build_self_training
@@ -131,7 +131,7 @@ def _build(
     autocast, scaler = build_precision(cfg)
     logger = logging.getLogger("gbw_panoptic")
     logger.info(build_description(cfg))
-    if slow := slow_precision(cfg):
+    if slow := build_precision_warning(cfg):
         logger.warning(slow)
     trainer = cls(
         model=data_parallel(model, every_parameter=cls is SourceOnlyTrainer),

@@ -61,7 +61,7 @@ def computes_bfloat16(device: str) -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def slow_precision(cfg) -> str | None:
+def build_precision_warning(cfg) -> str | None:
     """A warning where autocast costs time instead of saving it."""
     if not cfg.SOLVER.AMP.ENABLED or cfg.SOLVER.AMP.PRECISION != "bfloat16" or computes_bfloat16(cfg.MODEL.DEVICE):
         return None

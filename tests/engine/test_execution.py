@@ -9,7 +9,8 @@ from torch import nn
 from gbw_panoptic.adaptation.strategy import Strategy
 from gbw_panoptic.data.loader import DomainBatch
 from gbw_panoptic.engine.execution import (
-    LossScaler, build_description, build_execution, build_precision, compile_backbone, slow_precision,
+    LossScaler, build_description, build_execution, build_precision, build_precision_warning,
+    compile_backbone,
 )  # fmt: skip
 from gbw_panoptic.engine.solver import build_learning_rate
 from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
@@ -187,7 +188,7 @@ def test_precision_of_a_configuration(make_cfg):
 ])  # fmt: skip
 def test_bfloat16_without_instructions_is_warned_of(there, options, slow, make_cfg, monkeypatch):
     monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: there)
-    warning = slow_precision(make_cfg("quick/source_only.yaml", "MODEL.DEVICE", "cpu", *options))
+    warning = build_precision_warning(make_cfg("quick/source_only.yaml", "MODEL.DEVICE", "cpu", *options))
     assert bool(warning) == slow and (not slow or "set SOLVER.AMP.ENABLED False" in warning)
 
 
