@@ -35,11 +35,11 @@ def missing(results: Results, arguments: argparse.Namespace) -> list[tuple[Cell,
 
 
 def is_comparable(cell: Cell, seed: int, results: Results, arguments: argparse.Namespace) -> bool:
-    """Whether no result of the same seed, in a block of the cell's, has another precision.
+    """Whether no result of the same task, network, strategy and seed has another precision.
 
-    Differences are paired by seed: one between precisions would count as an effect.
+    Differences are between such runs alone, paired by seed: one between precisions would count as an effect.
     """
-    rivals = {rival for blocks in design.TIERS.values() for block in blocks if cell in block.cells for rival in block.cells}
+    rivals = [Cell(cell.task, cell.network, cell.strategy, weighting) for weighting in design.ALL_WEIGHTINGS]
     found = {run["precision"] for rival in rivals for run in results.runs(rival) if run["seed"] == seed}
     return found <= {precision(arguments)}
 
@@ -59,6 +59,8 @@ def check_settings(arguments: argparse.Namespace) -> None:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         # a run would go on with the CPU, and its result into a table of GPUs
         raise UserError("--device cuda: expected a GPU that torch can use, found none; see tools/doctor.py, or pass cpu.")
+    if set(arguments.opts[::2]) & {key for overrides in PRECISIONS.values() for key in overrides[::2]}:
+        raise UserError("--opts: expected no key of SOLVER.AMP, found one; pass --precision, which every result names.")
     for cell in dict.fromkeys(cell for cell, _ in planned(arguments)):
         opts = [*design.options(cell), *of_all_runs(0, arguments)]
         validate(prepare_config(argparse.Namespace(config_file=str(design.config_file(cell)), opts=opts)))

@@ -100,8 +100,7 @@ def train(cell: Cell, seed: int, data: Path, results: Path, arguments: argparse.
     target = result_file(results, cell, seed)
     target.parent.mkdir(parents=True, exist_ok=True)
     device = run.value("MODEL.DEVICE")
-    precision = run.value("SOLVER.AMP.PRECISION") if run.value("SOLVER.AMP.ENABLED") else "float32"
-    where = {"device": device, "machine": machine(device), "precision": precision}
+    where = {"device": device, "machine": machine(device), "precision": plan.precision(arguments)}
     files.write_json(target, {**vars(cell), "seed": seed, **where, **result})
     shutil.rmtree(run_folder)
 

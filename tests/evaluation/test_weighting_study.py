@@ -19,6 +19,7 @@ from gbw_panoptic.evaluation.run_folder import RunFolder
 from gbw_panoptic.evaluation.weighting_results import Cell, Difference, Results, adjusted, run_result
 from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.validation import validate
+from gbw_panoptic.visualization.effects import Effect, effect_bars
 
 ROOT = Path(__file__).parents[2]
 CELLS = list(dict.fromkeys(cell for blocks in design.TIERS.values() for block in blocks for cell in block.cells))
@@ -118,11 +119,9 @@ def test_differences_pair_seeds():
 
 def test_machines_are_named_and_mixing_them_is_marked():
     one, _ = first_table([result("unweighted", 0, 1.0), result(design.GBW, 0, 2.0)])
-    two, _ = first_table([result("unweighted", 0, 1.0), result(design.GBW, 0, 2.0, machine="b")])
-    assert (
-        "several machines" not in one
-        and "**Of several machines or precisions, of which the runs of one seed have one**: a, bfloat16; b, bfloat16." in two
-    )
+    two, _ = first_table([result("unweighted", 0, 1.0), result("unweighted", 1, 2.0, machine="b", precision="float32")])
+    assert "several machines" not in one and "\na, bfloat16\n" in one
+    assert "**Of several machines or precisions; the runs of a seed share the precision**: a, bfloat16; b, float32." in two
 
 
 def test_adjusted_p_values_by_hand():
@@ -141,6 +140,14 @@ def test_pictures_are_drawn(results):
         weighting_pictures.lambda_plot(found, {0.5: BLOCKS[0].cells[3], 5.0: BLOCKS[0].cells[0]}, BLOCKS[0].cells[0]),
     ):
         assert picture.startswith(b"\x89PNG")
+
+
+def test_the_largest_effects_are_cut_and_written(monkeypatch):
+    monkeypatch.setattr("gbw_panoptic.visualization.effects.png_bytes", lambda figure: figure)
+    panels = {"small": {"row": {"x": Effect(2.0, 1.0)}}, "large": {"row": {"x": Effect(-30.0, None), "y": Effect(1.0, 0.5)}}}
+    small, large = effect_bars(panels, widest=10.0).axes
+    assert not small.texts and 3.0 <= small.get_xlim()[1] < 10.0
+    assert [text.get_text() for text in large.texts] == ["-30.0"] and large.get_xlim()[0] == -10.0
 
 
 def test_settings_are_compared_on_the_seeds_that_all_of_them_have():
@@ -217,7 +224,6 @@ def fake_training(folder, config_file, options):
     config = yaml.safe_load(config_of_student(399))
     config["DATASETS"]["TEST"] = [name.strip(",") for name in tests]
     config["MODEL"]["DEVICE"] = "cpu"
-    config["SOLVER"]["AMP"] = {"ENABLED": pairs["SOLVER.AMP.ENABLED"] == "True", "PRECISION": "bfloat16"}
     fabricate_run(folder, config=yaml.safe_dump(config), scores={"student": 1})
     file = folder / "inference" / "student.json"
     teacher = json.loads(file.read_text()) | {"model": "teacher", "dataset": "cityscapes_uda_panoptic_train"}
@@ -312,6 +318,7 @@ def test_no_jobs_and_no_seeds_are_one_sentence(run_study, capsys, option, least,
 @pytest.mark.parametrize("opts, words", [
     (("SOLVER.NONSENSE", "3"), "found 'SOLVER.NONSENSE'"), (("SOLVER.MAX_ITER",), "exactly one value"),
     (("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "7"), "NUM_CLASSES: expected 19"),
+    (("SOLVER.MAX_ITER", "4", "SOLVER.AMP.ENABLED", "True"), "--opts: expected no key of SOLVER.AMP"),
 ])  # fmt: skip
 def test_settings_that_no_run_takes_end_the_study_at_once(tmp_path, run_study, opts, words):
     with pytest.raises(UserError, match=words):
