@@ -54,7 +54,7 @@ def build_precision(cfg) -> tuple[torch.dtype | None, LossScaler | None]:
 
 
 def computes_bfloat16(device: str) -> bool:
-    """Whether ``device`` has instructions for bfloat16; a CPU without is many times slower than in float32."""
+    """Whether ``device`` has instructions for bfloat16; a CPU without is several times slower than in float32."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     # no public function says what oneDNN can; get_capabilities of torch.cpu is too new for our oldest torch
@@ -67,7 +67,7 @@ def build_precision_warning(cfg) -> str | None:
         return None
     return (
         f"SOLVER.AMP.PRECISION bfloat16: expected MODEL.DEVICE {cfg.MODEL.DEVICE} to have instructions for it, found none: steps "
-        "will be many times slower than in float32; set SOLVER.AMP.ENABLED False."
+        "will be several times slower than in float32; set SOLVER.AMP.ENABLED False."
     )
 
 
