@@ -14,9 +14,10 @@ import shutil
 import subprocess
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from threading import Lock
 
 # fvcore and Detectron2 script functions at import; a user can do nothing about it
 warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
@@ -76,8 +77,7 @@ def train_all(results: Path, arguments: argparse.Namespace) -> list[str]:
         )
     failed = []
     with ThreadPoolExecutor(arguments.jobs) as pool, cli.progress(len(runs), "weighting study", unit="run") as bar:
-        jobs = [pool.submit(train, *run, data, results, arguments) for run in runs]
-        for (cell, seed), job in zip(runs, jobs):
+        for (cell, seed), job in submit(runs, pool, data, results, arguments).items():
             try:
                 job.result()
             except UserError as error:
@@ -87,10 +87,33 @@ def train_all(results: Path, arguments: argparse.Namespace) -> list[str]:
     return failed
 
 
-def train(cell: Cell, seed: int, data: Path, results: Path, arguments: argparse.Namespace) -> None:
+def submit(
+    runs: list[tuple[Cell, int]], pool: Executor, data: Path, results: Path, arguments: argparse.Namespace
+) -> dict[tuple[Cell, int], Future]:
+    """Every run as a job, in order; a first teacher is a job ahead of its seed's runs and of those of the seed before.
+
+    So cores have something to do while it trains. Jobs start in order, so a run waits for teachers that have begun only.
+    """
+    seeds = [list(group) for _, group in groupby(runs, key=itemgetter(1))]
+    teachers, jobs = {}, {}
+    for group, following in zip(seeds, [*seeds[1:], []]):
+        for cell, seed in group + following:
+            key = design.teacher_config(cell), seed
+            if key[0] is not None and key not in teachers:
+                teachers[key] = pool.submit(train_teacher, *key, data, arguments)
+        for cell, seed in group:
+            teacher = teachers.get((design.teacher_config(cell), seed))
+            jobs[cell, seed] = pool.submit(train, cell, seed, teacher, data, results, arguments)
+    return jobs
+
+
+def train(
+    cell: Cell, seed: int, teacher: Future | None, data: Path, results: Path, arguments: argparse.Namespace
+) -> None:
     """One run; its folder goes once its result is kept."""
+    first_teacher = [] if teacher is None else burn_in(teacher.result())
     run_folder = run_root(arguments) / design.folder(cell) / f"seed{seed}"
-    options = [*design.options(cell), *burn_in(cell, seed, data, arguments), *plan.of_all_runs(seed, arguments)]
+    options = [*design.options(cell), *first_teacher, *plan.of_all_runs(seed, arguments)]
     config = str(design.config_file(cell))
     study.run_training(run_folder, config, options, root=str(data), jobs=arguments.jobs)
     run = RunFolder.read(run_folder)
@@ -105,22 +128,19 @@ def train(cell: Cell, seed: int, data: Path, results: Path, arguments: argparse.
     shutil.rmtree(run_folder)
 
 
-def burn_in(cell: Cell, seed: int, data: Path, arguments: argparse.Namespace) -> list[str]:
-    """Overrides that give a cell its first teacher, for half of the iterations; it is trained once for a network and seed."""
-    config = design.teacher_config(cell)
-    if config is None:
-        return []
-    teacher = run_root(arguments) / "teachers" / config.stem / f"seed{seed}"
-    with _one_teacher_at_a_time:
-        if not RunFolder.read(teacher).is_finished:
-            options = plan.of_all_runs(seed, arguments)
-            study.run_training(teacher, str(config), options, root=str(data), jobs=arguments.jobs)
+def train_teacher(config: Path, seed: int, data: Path, arguments: argparse.Namespace) -> Path:
+    """Folder of the run that gives a network and seed the first teacher; all cells share it, and it is trained once."""
+    folder = run_root(arguments) / "teachers" / config.stem / f"seed{seed}"
+    if not RunFolder.read(folder).is_finished:
+        study.run_training(folder, str(config), plan.of_all_runs(seed, arguments), root=str(data), jobs=arguments.jobs)
+    return folder
+
+
+def burn_in(teacher: Path) -> list[str]:
+    """Overrides that make a finished run the first teacher, for half of the iterations."""
     half = RunFolder.read(teacher).value("SOLVER.MAX_ITER") // 2
     values = {"BURN_IN_ITERS": str(half), "TEACHER_WEIGHTS": str(teacher / "model_final.pth")}
     return [part for key, value in values.items() for part in (f"SELF_TRAINING.SEGMENTS.{key}", value)]
-
-
-_one_teacher_at_a_time = Lock()
 
 
 def run_root(arguments: argparse.Namespace) -> Path:

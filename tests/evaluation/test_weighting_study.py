@@ -395,6 +395,25 @@ def test_both_cells_of_a_seed_share_their_first_teacher(tmp_path, run_study):
     assert configs.count("source_only_mask2former") == 1 and configs.count("self_training_mask2former") == 2
 
 
+def test_a_first_teacher_trains_ahead_of_the_seed_before(run_study):
+    """So two jobs always have something to do: while a teacher trains, its seed's other runs and those of the seed before."""
+    run_study("--tiers", "3", "--weightings", design.GBW)
+    teacher, transformer, mask2former = "source_only_mask2former", "self_training_mit_b0", "self_training_mask2former"
+    expected = [(teacher, "0"), (teacher, "1"), (transformer, "0"), (mask2former, "0"), (teacher, "2")]
+    expected += [(config, seed) for seed in "12" for config in (transformer, mask2former)]
+    assert [(config, seed) for config, _, seed in run_study.trained] == expected
+
+
+def test_what_a_failed_teacher_should_have_taught_is_repeated_alone(run_study):
+    run_study.failing = 1
+    with pytest.raises(UserError, match="found 2 that did not .*mask2former.*/seed0, .*mask2former.*/seed0"):
+        run_study("--tiers", "3", "--seeds", "0")
+    run_study.trained.clear()
+    run_study.failing = None
+    run_study("--tiers", "3", "--seeds", "0")
+    assert [config for config, *_ in run_study.trained] == ["source_only_mask2former", *["self_training_mask2former"] * 2]
+
+
 def test_a_run_that_has_not_ended_is_an_error(tmp_path):
     fabricate_run(tmp_path, config=config_of_student(999), scores={"student": 1})
     with pytest.raises(UserError, match="last iteration"):
