@@ -25,7 +25,7 @@ def build_adversarial_alignment(cfg, model: nn.Module) -> AdversarialAlignment:
     rate, power, last = options.LEARNING_RATE, options.POLY_LR_POWER, cfg.SOLVER.MAX_ITER
     return AdversarialAlignment(
         discriminators=discriminators,
-        optimizer=torch.optim.Adam(discriminators.parameters(), rate, betas=tuple(options.BETAS)),
+        optimizer=torch.optim.Adam(discriminators.parameters(), rate, betas=tuple(options.BETAS), fused=True),
         learning_rate=lambda iteration: rate * (1 - iteration / last) ** power,
         loss_weights=_build_loss_weights(cfg, options),
         align=options.ALIGN,

@@ -1,5 +1,7 @@
 """Groups of parameters: learning rates and weight decay as DAFormer and Swin have them; the schedule of DAFormer."""
 
+import copy
+
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -54,6 +56,31 @@ def test_embeddings_have_a_decay_of_their_own(make_cfg):
     cfg = make_cfg("quick/source_only.yaml", "SOLVER.WEIGHT_DECAY_EMBED", 0.3, "SOLVER.WEIGHT_DECAY", 0.2)
     model = nn.ModuleDict({"queries": nn.Embedding(3, 4), "layer": nn.Linear(4, 4)})
     assert {decay for _, decay in settings(model, build_optimizer(cfg, model)).values()} == {0.3, 0.2}
+
+
+@pytest.mark.parametrize("name", ["SGD", "ADAM", "ADAMW"])
+def test_fused_updates_are_those_of_plain_torch(make_cfg, name):
+    """And a checkpoint that plain torch made goes on as it began."""
+    cfg = make_cfg("quick/source_only.yaml", "SOLVER.OPTIMIZER", name, "SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.BASE_LR", 0.05)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7))
+    plain_model, before = copy.deepcopy(model), copy.deepcopy(model)
+    fused, plain = build_optimizer(cfg, model), build_optimizer(cfg, plain_model)
+    assert all(group["fused"] for group in fused.param_groups)
+    for group in plain.param_groups:
+        group.update(fused=None, foreach=False)
+    for _ in range(5):
+        for one, other in zip(model.parameters(), plain_model.parameters()):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        fused.step()
+        plain.step()
+    for one, other, old in zip(model.parameters(), plain_model.parameters(), before.parameters()):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+        assert (one - old).abs().min() > 1e-3
+    fused.load_state_dict(plain.state_dict())
+    assert not any(group["fused"] for group in fused.param_groups)
+    fused.step()
 
 
 def test_the_schedule_is_linear_up_to_1500_and_linear_down_to_0(make_cfg):

@@ -32,6 +32,12 @@ def test_loader_at_a_small_size():
     assert plain.ratio > 0 < rare.ratio and "48x64 crop of 64x128" in plain.name
 
 
+def test_both_optimizers_update_alike():
+    arguments = benchmark.parse(["optimizer", "--configs", "study/self_training", "--repeats", "2"])
+    (comparison,) = benchmark.load("optimizer").main(arguments)
+    assert comparison.equal and comparison.ratio > 0 and "0.6 M parameters" in comparison.name
+
+
 def run_tool(monkeypatch, *options) -> None:
     monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, options)])
     benchmark.main()
