@@ -24,9 +24,13 @@ def planned(arguments: argparse.Namespace) -> list[tuple[Cell, int]]:
     for tier in arguments.tiers:
         for seed in arguments.seeds or range(design.SEEDS[tier]):
             for cell in (cell for block in design.TIERS[tier] for cell in block.cells):
-                if arguments.weightings is None or cell.weighting in arguments.weightings:
+                if _is_wanted(cell.weighting, arguments.weightings) and _is_wanted(cell.network, arguments.networks):
                     runs[cell, seed] = True
     return list(runs)
+
+
+def _is_wanted(name: str, wanted: list[str] | None) -> bool:
+    return wanted is None or name in wanted
 
 
 def missing(results: Results, arguments: argparse.Namespace) -> list[tuple[Cell, int]]:
@@ -61,7 +65,9 @@ def check_settings(arguments: argparse.Namespace) -> None:
         raise UserError("--device cuda: expected a GPU that torch can use, found none; see tools/doctor.py, or pass cpu.")
     if set(arguments.opts[::2]) & {key for overrides in PRECISIONS.values() for key in overrides[::2]}:
         raise UserError("--opts: expected no key of SOLVER.AMP, found one; pass --precision, which every result names.")
-    for cell in dict.fromkeys(cell for cell, _ in planned(arguments)):
+    if not (runs := planned(arguments)):
+        raise UserError("Expected a cell of all that --tiers, --networks and --weightings name, found none; see docs/study.md, Cells.")
+    for cell in dict.fromkeys(cell for cell, _ in runs):
         opts = [*design.options(cell), *of_all_runs(0, arguments)]
         validate(prepare_config(argparse.Namespace(config_file=str(design.config_file(cell)), opts=opts)))
 

@@ -224,6 +224,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--weightings", nargs="+", choices=tuple(design.ALL_WEIGHTINGS), metavar="NAME", help="default: all of the tiers"
     )
+    parser.add_argument(
+        "--networks", nargs="+", choices=tuple(design.NETWORKS), metavar="NAME", help="default: all of the tiers"
+    )
     parser.add_argument("--output", default="output/weighting_study", help="data, and the runs that are going on")
     parser.add_argument("--results", default=str(RESULTS))
     parser.add_argument("--jobs", type=cli.count, default=1, help="runs at a time, each with its share of the cores")

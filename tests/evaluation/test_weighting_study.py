@@ -395,6 +395,14 @@ def test_both_cells_of_a_seed_share_their_first_teacher(tmp_path, run_study):
     assert configs.count("source_only_mask2former") == 1 and configs.count("self_training_mask2former") == 2
 
 
+def test_a_network_may_be_chosen(run_study):
+    run_study("--tiers", "2", "3", "--seeds", "1", "--networks", design.TRANSFORMER, design.MASK2FORMER, "--weightings", design.GBW)
+    found = [config for config, *_ in run_study.trained]
+    assert found == ["source_only_mask2former", "self_training_mit_b0", "self_training_mask2former"]
+    with pytest.raises(UserError, match="a cell of all that .* name, found none"):
+        run_study("--tiers", "1", "--networks", design.MASK2FORMER)
+
+
 def test_a_first_teacher_trains_ahead_of_the_seed_before(run_study):
     """So two jobs always have something to do: while a teacher trains, its seed's other runs and those of the seed before."""
     run_study("--tiers", "3", "--weightings", design.GBW)
