@@ -145,7 +145,7 @@ def _weighted_places(results: Results, cell: Cell) -> list[str]:
 
 
 def _weight_table(results: Results, cell: Cell, place: str) -> str:
-    """Gradient and weight early and late in the run; share of the pixels, and of what they weigh, over the run: means over runs."""
+    """Gradient and weight early and late in the run; share of what is weighted, and of its weight, over the run: means over runs."""
     kept = [run["gbw"][place] for run in results.runs(cell) if place in run["gbw"]]
     rows = []
     for name in (name for name in class_shares(results, cell) if any(name in run["weight"] for run in kept)):
@@ -153,7 +153,8 @@ def _weight_table(results: Results, cell: Cell, place: str) -> str:
         shares = [_mean_share(run, name) for run in kept if name in run["weight"]]
         ends = [_number(values[kind][end]) for kind in ("gradient", "weight") for end in (0, -1)]
         rows.append([name, *ends, *(f"{100 * fmean(column):.2f} %" for column in zip(*shares))])
-    header = ["class", "gradient, first tenth", "last", "weight, first tenth", "last", "share of pixels", "weighted share"]
+    weighted = "segments" if place.endswith("/classification") else "pixels"  # Mask2Former's
+    header = ["class", "gradient, first tenth", "last", "weight, first tenth", "last", f"share of {weighted}", "weighted share"]
     return table(rows, header)
 
 

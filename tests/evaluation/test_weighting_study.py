@@ -204,6 +204,9 @@ def test_weights_by_hand():
     first = [0.8 * 0.5 / (0.8 * 0.5 + 0.2 * 2), 0.6 * 0.5 / (0.6 * 0.5 + 0.4 * 1)]
     second = [0.8 * 0.7 / (0.8 * 0.7 + 0.2 * 2), 1.0]
     assert road[6] == f"{100 * np.mean([first, second]):.2f} %"
+    assert "share of pixels" in table and "share of segments" not in table
+    runs = [{**run, "gbw": {"source/classification": of_pixels}} for run in runs for of_pixels in run["gbw"].values()]
+    assert "share of segments" in weighting_tables.class_page(Results([*by_hand()[:3], *runs]), BLOCKS)
 
 
 def test_every_cell_is_a_valid_configuration_of_its_own(make_cfg):
