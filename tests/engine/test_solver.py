@@ -1,4 +1,4 @@
-"""Groups of parameters: learning rates and weight decay as DAFormer and Swin have them; the schedule of DAFormer."""
+"""Parameter groups: learning rates and weight decay as DAFormer and Swin have them; updates; DAFormer's schedule."""
 
 import copy
 
