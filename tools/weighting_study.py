@@ -77,13 +77,16 @@ def train_all(results: Path, arguments: argparse.Namespace) -> list[str]:
         )
     failed = []
     with ThreadPoolExecutor(arguments.jobs) as pool, cli.progress(len(runs), "weighting study", unit="run") as bar:
-        for (cell, seed), job in submit(runs, pool, data, results, arguments).items():
-            try:
-                job.result()
-            except UserError as error:
-                failed.append(f"{design.folder(cell)}/seed{seed}")
-                bar.write(str(error))
-            bar.update()
+        try:
+            for (cell, seed), job in submit(runs, pool, data, results, arguments).items():
+                try:
+                    job.result()
+                except UserError as error:
+                    failed.append(f"{design.folder(cell)}/seed{seed}")
+                    bar.write(str(error))
+                bar.update()
+        finally:  # after Ctrl-C or on a full disk: what has not begun is not to begin
+            pool.shutdown(wait=False, cancel_futures=True)
     return failed
 
 
@@ -98,9 +101,9 @@ def submit(
     teachers, jobs = {}, {}
     for group, following in zip(seeds, [*seeds[1:], []]):
         for cell, seed in group + following:
-            key = design.teacher_config(cell), seed
-            if key[0] is not None and key not in teachers:
-                teachers[key] = pool.submit(train_teacher, *key, data, arguments)
+            config = design.teacher_config(cell)
+            if config is not None and (config, seed) not in teachers:
+                teachers[config, seed] = pool.submit(train_teacher, config, seed, data, arguments)
         for cell, seed in group:
             teacher = teachers.get((design.teacher_config(cell), seed))
             jobs[cell, seed] = pool.submit(train, cell, seed, teacher, data, results, arguments)

@@ -32,8 +32,8 @@ RESULT_KEYS = (
 )  # fmt: skip
 #: Points in time that are kept of class weights and gradients.
 _TIMES = 10
-#: Heads whose weights are kept: of pixels, and of Mask2Former's queries; on the target's unlabelled images, all are.
-_KEPT_HEADS = ("sem_seg", "classification")
+#: Heads whose weights are kept (on the target's unlabelled images, all are), and what they weigh.
+KEPT_HEADS = {"sem_seg": "pixels", "classification": "segments"}
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def _weights_over_time(run: RunFolder) -> dict:
     kept = {}
     for place in kinds["weight"]:
         branch, head = place.split("/")
-        if branch != "target" and head not in _KEPT_HEADS:
+        if branch != "target" and head not in KEPT_HEADS:
             continue
         kept[place] = {}
         for kind, series in kinds.items():

@@ -5,7 +5,7 @@ from statistics import fmean
 
 from .gains import mean_and_deviation
 from .page import table
-from .weighting_results import STUDY_COLUMNS, Block, Cell, Difference, Results, adjusted
+from .weighting_results import KEPT_HEADS, STUDY_COLUMNS, Block, Cell, Difference, Results, adjusted
 
 _SUMMARY = ("PQ", "mIoU", "mean recall", "rare recall", "rare precision")
 _NUM_RARE = 5  # as TEST.RARE_CLASSES
@@ -153,7 +153,7 @@ def _weight_table(results: Results, cell: Cell, place: str) -> str:
         shares = [_mean_share(run, name) for run in kept if name in run["weight"]]
         ends = [_number(values[kind][end]) for kind in ("gradient", "weight") for end in (0, -1)]
         rows.append([name, *ends, *(f"{100 * fmean(column):.2f} %" for column in zip(*shares))])
-    weighted = "segments" if place.endswith("/classification") else "pixels"  # Mask2Former's
+    weighted = KEPT_HEADS.get(place.split("/")[1], "pixels")
     header = ["class", "gradient, first tenth", "last", "weight, first tenth", "last", f"share of {weighted}", "weighted share"]
     return table(rows, header)
 

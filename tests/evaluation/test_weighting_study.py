@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -413,6 +414,21 @@ def test_a_first_teacher_trains_ahead_of_the_seed_before(run_study):
     expected = [(teacher, "0"), (teacher, "1"), (transformer, "0"), (mask2former, "0"), (teacher, "2")]
     expected += [(config, seed) for seed in "12" for config in (transformer, mask2former)]
     assert [(config, seed) for config, _, seed in run_study.trained] == expected
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["Ctrl-C", "full disk"])
+def test_what_ends_the_study_begins_no_further_run(run_study, monkeypatch, error):
+    begun = []
+
+    def fake(*arguments, **options):
+        begun.append(arguments)
+        time.sleep(0.1)
+        raise error
+
+    monkeypatch.setattr(study, "run_training", fake)
+    with pytest.raises(type(error)):
+        run_study("--tiers", "1", "2")
+    assert 1 <= len(begun) < 20  # of 114, one after the other
 
 
 def test_what_a_failed_teacher_should_have_taught_is_repeated_alone(run_study):
