@@ -33,6 +33,7 @@ from gbw_panoptic.engine.build import (
     resume_or_load,
 )
 from gbw_panoptic.engine.evaluation import evaluate
+from gbw_panoptic.engine.execution import keep_freed_memory
 from gbw_panoptic.engine.launch import launch
 from gbw_panoptic.engine.logs import guarded_log_file, quiet_explained_errors
 from gbw_panoptic.engine.setup import load_config, prepare_config
@@ -63,6 +64,8 @@ def main(args: argparse.Namespace) -> None:
         load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=args.resume)
         evaluate(cfg, models, iteration=-1)
     else:
+        if cfg.MODEL.DEVICE == "cpu":
+            keep_freed_memory()
         trainer = build_trainer(cfg)
         resume_or_load(trainer, cfg.MODEL.WEIGHTS, resume=args.resume)
         if args.dry_run:

@@ -51,6 +51,14 @@ def test_masks_at_a_small_size():
     assert all(c.ratio > 0 and c.note.count(" MB") == 2 for c in comparisons)
 
 
+@pytest.mark.slow
+def test_memory_at_a_small_size():
+    options = ["memory", "--configs", "quick/source_only", "--images", "2", "--repeats", "2"]
+    (comparison,) = benchmark.load("memory").main(benchmark.parse(options))
+    assert len(comparison.ours_seconds) == len(comparison.reference_seconds) == 2 and comparison.ratio > 0
+    assert comparison.note.startswith("page faults of the last step ")
+
+
 def test_command_prints_and_writes_all_numbers(tmp_path, monkeypatch, capsys):
     small = ("--size", 64, 128, "--instances", 2, "--repeats", 1)
     run_tool(monkeypatch, "targets", *small, "--json", tmp_path / "out.json")

@@ -3,6 +3,7 @@
 import argparse
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from detectron2.utils.events import EventStorage
@@ -15,7 +16,7 @@ from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 
 from .timing import Comparison, alternate
 
-_CONFIGS = Path(__file__).resolve().parents[2] / "configs/streets"
+_CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _STRATEGIES = ("entropy", "adversarial", "self_training", "self_training_gbw")
 
 
@@ -28,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    with streets(arguments) as folder:
+        yield from _compare(arguments, folder)
+
+
+@contextmanager
+def streets(arguments: argparse.Namespace) -> Iterator[str]:
+    """A folder with generated data, registered for as long as it is there."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         generate(
@@ -38,22 +46,22 @@ def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
             prepare(name, root, workers=1)
         register_all(str(root))
         try:
-            yield from _compare(arguments, folder)
+            yield folder
         finally:
             register_all()
 
 
 def _compare(arguments: argparse.Namespace, folder: str) -> Iterator[Comparison]:
-    supervised = _step("source_only", folder, arguments.seed)
+    supervised = training_step("streets/source_only", folder, arguments.seed)
     for key in arguments.switches:
-        switched = _step("source_only", folder, arguments.seed, key, "True")
+        switched = training_step("streets/source_only", folder, arguments.seed, key, "True")
         seconds = alternate(
             {"off": supervised, "on": switched}, repeats=arguments.repeats, label=key, clock=arguments.clock
         )
         yield Comparison(f"Supervised step with {key}", "off", "on", seconds["off"], seconds["on"])
     for name in arguments.strategies:
         seconds = alternate(
-            {"supervised": supervised, "adaptation": _step(name, folder, arguments.seed)},
+            {"supervised": supervised, "adaptation": training_step(f"streets/{name}", folder, arguments.seed)},
             repeats=arguments.repeats, label=name, clock=arguments.clock,
         )  # fmt: skip
         yield Comparison(
@@ -62,7 +70,7 @@ def _compare(arguments: argparse.Namespace, folder: str) -> Iterator[Comparison]
         )  # fmt: skip
 
 
-def _step(name: str, folder: str, seed: int, *options: str) -> Callable[[], None]:
+def training_step(name: str, folder: str, seed: int, *options: str) -> Callable[[], None]:
     """One true training step, data loading included, of a trainer that goes on every time; nothing is written."""
     options = ["OUTPUT_DIR", folder, "SEED", str(seed), "MODEL.DEVICE", "cpu", *options]
     cfg = load_config(str(_CONFIGS / f"{name}.yaml"), options)
