@@ -98,6 +98,7 @@ TIERS: dict[int, tuple[Block, ...]] = {
     4: _sensitivity(),
 }
 SEEDS = {1: 5, 2: 3, 3: 3, 4: 3}
+PLANNED = {block: SEEDS[tier] for tier, blocks in TIERS.items() for block in blocks}
 LAMBDA_CELLS = {
     x: Cell(*SENSITIVITY_OF, GBW if x == float(_GBW["GBW.LAMBDA"]) else f"GBW, lambda {x:g}") for x in LAMBDAS
 }

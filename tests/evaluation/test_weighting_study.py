@@ -1,6 +1,7 @@
 """The study of class weighting: tables by hand, runs that are kept and continued, valid configurations."""
 
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from scipy import stats
 from gbw_panoptic.errors import UserError, explained
 from gbw_panoptic.evaluation import weighting_pictures, weighting_tables
 from gbw_panoptic.evaluation.run_folder import RunFolder
-from gbw_panoptic.evaluation.weighting_results import Cell, Difference, Results, adjusted, run_result
+from gbw_panoptic.evaluation.weighting_results import Block, Cell, Difference, Results, adjusted, run_result
 from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.validation import validate
 from gbw_panoptic.visualization.effects import Effect, effect_bars
@@ -123,6 +124,18 @@ def test_machines_are_named_and_mixing_them_is_marked():
     two, _ = first_table([result("unweighted", 0, 1.0), result("unweighted", 1, 2.0, machine="b", precision="float32")])
     assert "several machines" not in one and "\na, bfloat16\n" in one
     assert "**Of several machines or precisions; the runs of a seed share the precision**: a, bfloat16; b, float32." in two
+
+
+def test_what_is_missing_by_hand():
+    """A cell that two blocks share counts once; a seed beyond the plan does not count."""
+    cells = [result(name, 0, 1.0) for name in ("a", "b", "c")]
+    a, b, c = (Cell(*(cell[key] for key in ("task", "network", "strategy", "weighting"))) for cell in cells)
+    planned = {Block("first", (a, b)): 3, Block("second", (a, c)): 2}
+    runs = [result("a", 0, 1.0), result("b", 0, 1.0), result("b", 2, 1.0, precision="float32"), result("c", 5, 1.0)]
+    page = weighting_tables.runs_page(Results(runs), planned)
+    rows = rows_of(page, "Runs: 3 of 8")
+    assert list(rows["first"].values()) == ["first", "bfloat16", "", "float32", "a: 1, 2; b: 1"]
+    assert list(rows["second"].values()) == ["second", "bfloat16", "", "", "a: 1; c: 0, 1"]
 
 
 def test_adjusted_p_values_by_hand():
@@ -459,3 +472,5 @@ def test_the_tables_in_docs_are_those_of_the_results(tmp_path):
     for found in results:
         cell = Cell(*(found[key] for key in ("task", "network", "strategy", "weighting")))
         assert cell in CELLS and (folder / design.folder(cell) / f"seed{found['seed']}.json").is_file()
+    made, planned = re.search(r"## Runs: (\d+) of (\d+)", (folder / "tables.md").read_text()).groups()
+    assert f"**{made} of the {planned} runs have been made" in (ROOT / "docs" / "study.md").read_text()
