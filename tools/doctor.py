@@ -67,6 +67,21 @@ def describe_devices() -> Iterator[tuple[str, str]]:
         yield f"CUDA {index}", f"{device.name}, {device.total_memory // MIB} MiB, CUDA {torch.version.cuda}"
 
 
+def describe_bfloat16() -> str:
+    """Return whether ``SOLVER.AMP`` saves time on the device that training takes."""
+    import torch
+
+    from gbw_panoptic.engine.execution import computes_bfloat16
+
+    if torch.cuda.is_available():
+        device, name, alternative = "cuda", "GPU", "set SOLVER.AMP.PRECISION float16"
+    else:
+        device, name, alternative = "cpu", "CPU", "leave SOLVER.AMP off"
+    if computes_bfloat16(device):
+        return f"the {name} has instructions for it: SOLVER.AMP saves time"
+    return f"the {name} has no instructions for it: {alternative}"
+
+
 def describe_environment() -> Iterator[tuple[str, str]]:
     """Yield name and description of everything that is installed."""
     yield "Python", f"{platform.python_version()} ({sys.executable})"
@@ -76,6 +91,8 @@ def describe_environment() -> Iterator[tuple[str, str]]:
     yield "Detectron2", describe_detectron2()
     if version("torch"):
         yield from describe_devices()
+    if version("torch") and importlib.util.find_spec("detectron2"):
+        yield "bfloat16", describe_bfloat16()
     if version(PROJECT):
         yield from describe_extras(importlib.metadata.requires(PROJECT) or [])
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import doctor
+import pytest
 
 DOCTOR = Path(doctor.__file__)
 
@@ -44,3 +45,13 @@ def test_flavour_and_release_of_detectron2_are_told_apart(monkeypatch):
     assert doctor.describe_detectron2().startswith("main, with compiled operators")
     present()
     assert doctor.describe_detectron2().startswith("not installed")
+
+
+@pytest.mark.parametrize("gpu, there, words", [
+    (False, True, "the CPU has instructions for it"), (False, False, "the CPU has no instructions for it: leave SOLVER.AMP off"),
+    (True, False, "the GPU has no instructions for it: set SOLVER.AMP.PRECISION float16"),
+])  # fmt: skip
+def test_what_autocast_saves_is_said(gpu, there, words, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    monkeypatch.setattr("gbw_panoptic.engine.execution.computes_bfloat16", lambda device: there)
+    assert doctor.describe_bfloat16().startswith(words)
