@@ -10,6 +10,8 @@ import pytest
 from benchmarks import scenes
 from benchmarks.timing import Comparison, alternate
 
+from gbw_panoptic.errors import UserError
+
 
 @pytest.mark.parametrize(
     "options",
@@ -57,6 +59,11 @@ def test_memory_at_a_small_size():
     (comparison,) = benchmark.load("memory").main(benchmark.parse(options))
     assert len(comparison.ours_seconds) == len(comparison.reference_seconds) == 2 and comparison.ratio > 0
     assert comparison.note.startswith("page faults of the last step ")
+
+
+def test_memory_of_no_configuration_is_one_sentence():
+    with pytest.raises(UserError, match="expected a YAML file, found nothing at .*no/such.yaml"):
+        list(benchmark.load("memory").main(benchmark.parse(["memory", "--configs", "no/such"])))
 
 
 def test_command_prints_and_writes_all_numbers(tmp_path, monkeypatch, capsys):

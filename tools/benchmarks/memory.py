@@ -12,8 +12,10 @@ import torch.multiprocessing as mp
 from gbw_panoptic import cli
 from gbw_panoptic.data import register_all
 from gbw_panoptic.engine.execution import keep_freed_memory
+from gbw_panoptic.engine.setup import load_config
+from gbw_panoptic.errors import UserError
 
-from .step import streets, training_step
+from .step import CONFIGS, streets, training_step
 from .timing import CLOCKS, Comparison
 
 _WARM_UP = 3  # steps until a process has touched what it keeps
@@ -27,6 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    for name in arguments.configs:  # here, where a wrong name is one sentence
+        load_config(str(CONFIGS / f"{name}.yaml"), [])
     with streets(arguments) as folder:
         for name in arguments.configs:
             yield _compare(name, folder, arguments)
@@ -39,13 +43,17 @@ def _compare(name: str, folder: str, arguments: argparse.Namespace) -> Compariso
         here, there = context.Pipe()
         options = (there, keep, name, folder, arguments.seed, arguments.clock, torch.get_num_threads())
         context.Process(target=_serve, args=options, daemon=True).start()
+        there.close()  # so that a process that has died is an end of file here
         ways[keep] = here
     seconds, faults = {False: [], True: []}, {}
     with cli.progress(_WARM_UP + arguments.repeats, f"memory, {name}", unit="run") as bar:
         for repeat in range(-_WARM_UP, arguments.repeats):
             for keep, connection in ways.items():
-                connection.send(True)
-                took, faults[keep] = connection.recv()
+                try:
+                    connection.send(True)
+                    took, faults[keep] = connection.recv()
+                except (EOFError, BrokenPipeError) as error:
+                    raise UserError(f"Expected both processes to train {name}, found that one has died; see above.") from error
                 if repeat >= 0:
                     seconds[keep].append(took)
             bar.update()

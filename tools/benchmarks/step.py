@@ -16,7 +16,7 @@ from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 
 from .timing import Comparison, alternate
 
-_CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 _STRATEGIES = ("entropy", "adversarial", "self_training", "self_training_gbw")
 
 
@@ -73,7 +73,7 @@ def _compare(arguments: argparse.Namespace, folder: str) -> Iterator[Comparison]
 def training_step(name: str, folder: str, seed: int, *options: str) -> Callable[[], None]:
     """One true training step, data loading included, of a trainer that goes on every time; nothing is written."""
     options = ["OUTPUT_DIR", folder, "SEED", str(seed), "MODEL.DEVICE", "cpu", *options]
-    cfg = load_config(str(_CONFIGS / f"{name}.yaml"), options)
+    cfg = load_config(str(CONFIGS / f"{name}.yaml"), options)
     adapt_to_machine(cfg)
     trainer = build_trainer(cfg)
     trainer.iter = trainer.start_iter = 0
