@@ -52,7 +52,7 @@ def _compare(name: str, folder: str, arguments: argparse.Namespace) -> Compariso
                 try:
                     connection.send(True)
                     took, faults[keep] = connection.recv()
-                except (EOFError, BrokenPipeError) as error:
+                except (EOFError, ConnectionError) as error:
                     raise UserError(f"Expected both processes to train {name}, found that one has died; see above.") from error
                 if repeat >= 0:
                     seconds[keep].append(took)
