@@ -34,7 +34,8 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.run_folder import RunFolder
 from gbw_panoptic.evaluation.weighting_pictures import class_plot, effects_plot, lambda_plot, weights_plot
 from gbw_panoptic.evaluation.weighting_results import RESULT_KEYS, Cell, Results, run_result
-from gbw_panoptic.evaluation.weighting_tables import class_page, runs_page, study_page
+from gbw_panoptic.evaluation.weighting_runs import adaptation_page, runs_page
+from gbw_panoptic.evaluation.weighting_tables import class_page, study_page
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -167,7 +168,8 @@ def write_pages(folder: Path) -> None:
     results = Results(read_results(folder))
     comparisons = [block for tier in (1, 2, 3) for block in design.TIERS[tier]]
     text = study_page(results, [*comparisons, *design.TIERS[4]], method=design.GBW)
-    files.atomic_write(folder / "tables.md", f"{text}\n\n{runs_page(results, design.PLANNED)}".encode())
+    files.atomic_write(folder / "tables.md", f"{text}\n\n{adaptation_page(results, comparisons)}\n".encode())
+    files.atomic_write(folder / "runs.md", f"{runs_page(results, design.PLANNED)}\n".encode())
     files.atomic_write(folder / "classes.md", f"{class_page(results, comparisons)}\n".encode())
     files.atomic_write(folder / "effects.png", effects_plot(results, comparisons))
     (first,) = design.TIERS[1]

@@ -102,8 +102,8 @@ def compile_backbone(model: nn.Module, *, backend: str = "inductor") -> None:
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that a step on the CPU frees: the next step needs it again.
 
-    glibc gives it back to the system, which clears every page anew when it is touched: thousands of page faults a step, which
-    took a hundredth of its time on one machine and a third on a nested virtual one. The process's peak stays what it was.
+    glibc gives it back to the system, which clears every page anew when it is touched: thousands of page faults a step, whose cost is
+    the machine's (``tools/benchmark.py memory``). The process's peak stays what it was.
 
     Returns:
         Whether that was done: not without glibc, nor where the environment sets MALLOC_TRIM_THRESHOLD_ itself.

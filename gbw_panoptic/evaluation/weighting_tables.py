@@ -34,24 +34,6 @@ def study_page(results: Results, blocks: Sequence[Block], *, method: str) -> str
     return "\n".join(parts).rstrip()
 
 
-def runs_page(results: Results, planned: Mapping[Block, int]) -> str:
-    """How many runs have been made; for every block, the precision of its seeds' runs, and what is missing.
-
-    Args:
-        planned: block -> number of its seeds, from 0.
-    """
-    wanted = {(cell, seed) for block, seeds in planned.items() for cell in block.cells for seed in range(seeds)}
-    made = {(cell, run["seed"]) for cell, _ in wanted for run in results.runs(cell)} & wanted
-    columns, rows = range(max(planned.values())), []
-    for block, seeds in planned.items():
-        precisions = {run["seed"]: run["precision"] for cell in block.cells for run in results.runs(cell)}
-        lacking = {cell.weighting: [seed for seed in range(seeds) if (cell, seed) not in made] for cell in block.cells}
-        missing = (f"{weighting}: {', '.join(map(str, found))}" for weighting, found in lacking.items() if found)
-        rows.append([block.title, *(precisions.get(seed, "") for seed in columns), "; ".join(missing)])
-    header = ["", *(f"seed {seed}" for seed in columns), "seeds that are missing"]
-    return "\n".join([f"## Runs: {len(made)} of {len(wanted)}", "", table(rows, header), ""])
-
-
 def class_page(results: Results, blocks: Sequence[Block]) -> str:
     """For every class, the rarest last: share, scores without weights and differences by each weighting that was run; then
     GBW's weights."""

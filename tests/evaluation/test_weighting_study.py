@@ -16,7 +16,7 @@ from fabricated_run import CONFIG, fabricate_run
 from scipy import stats
 
 from gbw_panoptic.errors import UserError, explained
-from gbw_panoptic.evaluation import weighting_pictures, weighting_tables
+from gbw_panoptic.evaluation import weighting_pictures, weighting_runs, weighting_tables
 from gbw_panoptic.evaluation.run_folder import RunFolder
 from gbw_panoptic.evaluation.weighting_results import Block, Cell, Difference, Results, adjusted, run_result
 from gbw_panoptic.taxonomy import CITYSCAPES
@@ -132,10 +132,25 @@ def test_what_is_missing_by_hand():
     a, b, c = (Cell(*(cell[key] for key in ("task", "network", "strategy", "weighting"))) for cell in cells)
     planned = {Block("first", (a, b)): 3, Block("second", (a, c)): 2}
     runs = [result("a", 0, 1.0), result("b", 0, 1.0), result("b", 2, 1.0, precision="float32"), result("c", 5, 1.0)]
-    page = weighting_tables.runs_page(Results(runs), planned)
+    page = weighting_runs.runs_page(Results(runs), planned)
     rows = rows_of(page, "Runs: 3 of 8")
     assert list(rows["first"].values()) == ["first", "bfloat16", "", "float32", "a: 1, 2; b: 1"]
     assert list(rows["second"].values()) == ["second", "bfloat16", "", "", "a: 1; c: 0, 1"]
+    lines = [line.split("|") for line in page.split("## Every run\n\n")[1].splitlines()[2:]]
+    assert [(line[2].strip(), line[3].strip(), line[4].strip()) for line in lines] == [
+        ("a", "0", "bfloat16"), ("b", "0", "bfloat16"), ("b", "2", "float32"), ("c", "5", "bfloat16"),
+    ]  # fmt: skip
+
+
+def test_gains_over_the_source_alone_by_hand():
+    """Paired by seed and weighting; a seed that has another precision on the other side is named."""
+    runs = [result("a", 0, 30.0), result("a", 1, 32.0, precision="float32"), result("a", 2, 99.0), result("b", 0, 50.0)]
+    runs += [{**result("a", seed, value), "strategy": "source_only"} for seed, value in ((0, 29.0), (1, 28.0))]
+    cells = tuple(Cell("panoptic", design.CONVOLUTIONAL, "self_training", name) for name in ("a", "b"))
+    page = weighting_runs.adaptation_page(Results(runs), [Block("one", cells)])
+    rows = rows_of(page, "Against the source alone")
+    (row,) = rows.values()  # b has no run on the source alone
+    assert (row["weighting"], row["seeds"], row["mIoU"], row["seeds of two precisions"]) == ("a", "2", "+2.5 ± 1.5", "1")
 
 
 def test_adjusted_p_values_by_hand():
@@ -467,10 +482,10 @@ def test_the_tables_in_docs_are_those_of_the_results(tmp_path):
         (tmp_path / path.parent.name).mkdir(exist_ok=True)
         (tmp_path / path.parent.name / path.name).write_bytes(path.read_bytes())
     weighting_study.write_pages(tmp_path)
-    for name in ("tables.md", "classes.md") if results else ():
+    for name in ("tables.md", "classes.md", "runs.md") if results else ():
         assert (folder / name).read_text() == (tmp_path / name).read_text()
     for found in results:
         cell = Cell(*(found[key] for key in ("task", "network", "strategy", "weighting")))
         assert cell in CELLS and (folder / design.folder(cell) / f"seed{found['seed']}.json").is_file()
-    made, planned = re.search(r"## Runs: (\d+) of (\d+)", (folder / "tables.md").read_text()).groups()
+    made, planned = re.search(r"## Runs: (\d+) of (\d+)", (folder / "runs.md").read_text()).groups()
     assert f"**{made} of the {planned} runs have been made" in (ROOT / "docs" / "study.md").read_text()
