@@ -37,7 +37,8 @@ def adaptation_page(results: Results, blocks: Sequence[Block]) -> str:
             gains = (results.difference(cell, base, "scores", name) or "" for name in STUDY_COLUMNS)
             rows.append([_place(cell), cell.weighting, len(seeds), *gains, ", ".join(mixed)])
     header = ["", "weighting", "seeds", *STUDY_COLUMNS, "seeds of two precisions"]
-    return "\n".join(["## Against the source alone", "", table(rows, header)])
+    legend = "Difference of a strategy to training on the source alone under the same weighting, paired by seed."
+    return "\n".join(["## Against the source alone", "", legend, "", table(rows, header)])
 
 
 def _coverage(results: Results, planned: Mapping[Block, int], made: set[tuple[Cell, int]]) -> str:
