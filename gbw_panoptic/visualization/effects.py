@@ -21,7 +21,8 @@ def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]], *, wid
     """Panels side by side: title -> row -> name -> effect. A name keeps its colour; rows without effects stay.
 
     Args:
-        widest: effects beyond it are cut there and have their mean written beside them, so that small ones can be seen.
+        widest: effects beyond it are cut there and have their mean written on them, instead of an error bar that would
+            cross it, so that small ones can be seen.
     """
     rows = list(dict.fromkeys(row for panel in panels.values() for row in panel))
     names = list(dict.fromkeys(name for panel in panels.values() for effects in panel.values() for name in effects))
@@ -34,7 +35,7 @@ def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]], *, wid
             found = [(rows.index(row) + shift, effects[name]) for row, effects in panel.items() if name in effects]
             handles[name] = axes.barh(
                 [y for y, _ in found], [effect.mean for _, effect in found], height=0.9 * height, color=f"C{place}",
-                xerr=[effect.error or 0 for _, effect in found] if found else None, error_kw={"elinewidth": 1},
+                xerr=[_whisker(effect, widest) for _, effect in found] if found else None, error_kw={"elinewidth": 1},
             )  # fmt: skip
             for y, mean in ((y, effect.mean) for y, effect in found if abs(effect.mean) > widest):
                 axes.text(
@@ -53,6 +54,10 @@ def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]], *, wid
     if handles:
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return png_bytes(figure)
+
+
+def _whisker(effect: Effect, widest: float) -> float:
+    return (effect.error or 0.0) if abs(effect.mean) <= widest else 0.0
 
 
 def class_effects(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]], shares: Mapping[str, float]) -> bytes:

@@ -173,10 +173,12 @@ def test_pictures_are_drawn(results):
 
 def test_the_largest_effects_are_cut_and_written(monkeypatch):
     monkeypatch.setattr("gbw_panoptic.visualization.effects.png_bytes", lambda figure: figure)
-    panels = {"small": {"row": {"x": Effect(2.0, 1.0)}}, "large": {"row": {"x": Effect(-30.0, None), "y": Effect(1.0, 0.5)}}}
+    panels = {"small": {"row": {"x": Effect(2.0, 1.0)}}, "large": {"row": {"x": Effect(-30.0, 3.0), "y": Effect(1.0, 0.5)}}}
     small, large = effect_bars(panels, widest=10.0).axes
     assert not small.texts and 3.0 <= small.get_xlim()[1] < 10.0
     assert [text.get_text() for text in large.texts] == ["-30.0"] and large.get_xlim()[0] == -10.0
+    errors = [np.ptp(line) for bars in large.collections for line in (segment[:, 0] for segment in bars.get_segments())]
+    assert sorted(errors) == [0.0, 1.0], "the bar that is cut has none: it would cross its number"
 
 
 def test_settings_are_compared_on_the_seeds_that_all_of_them_have():
