@@ -53,7 +53,7 @@ def burn_in(path, iterations=3):
 
 
 def test_resume_before_at_and_after_the_end_of_the_burn_in_is_bit_for_bit(make_cfg, tmp_path, teacher_weights):
-    options = (*SMALL, *burn_in(teacher_weights), "SELF_TRAINING.MASKED.ENABLED", True)
+    options = (*SMALL, *burn_in(teacher_weights), "SELF_TRAINING.MASKED.ENABLED", True, "WEIGHTING.MASK", "gbw")
     whole = train(make_cfg(GBW, *options, "OUTPUT_DIR", tmp_path / "whole"))
     cut = make_cfg(GBW, *options, "OUTPUT_DIR", tmp_path / "cut")
     for stop_at in (2, 3, 4, 6):
