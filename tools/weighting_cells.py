@@ -38,9 +38,11 @@ SENSITIVITY = {
 }  # fmt: skip
 #: Of panoptic training: which of its losses gain and which lose by class weights.
 HEADS = {"GBW, semantic loss only": ("gbw", _GBW | {"WEIGHTING.CENTER": "none", "WEIGHTING.OFFSET": "none"})}
+#: Of Mask2Former, likewise.
+MASKS = {"GBW, classification only": ("gbw", _GBW | {"WEIGHTING.MASK": "none"})}
 #: Of strategies that ask something of unlabelled images: whether weights there gain or lose.
 UNLABELLED = {"GBW, labelled losses only": ("gbw", _GBW | {"WEIGHTING.TARGET": "none"})}
-ALL_WEIGHTINGS = {**WEIGHTINGS, **SENSITIVITY, **HEADS, **UNLABELLED}
+ALL_WEIGHTINGS = {**WEIGHTINGS, **SENSITIVITY, **HEADS, **MASKS, **UNLABELLED}
 #: Network -> what its configurations' names end with.
 NETWORKS = {
     "Panoptic-DeepLab, convolutional": "",
@@ -73,6 +75,7 @@ def _sensitivity() -> tuple[Block, ...]:
         _against_gbw(SENSITIVITY_OF, (*(name for name in WEIGHTINGS if name not in FEW), *SENSITIVITY)),
         # momentum 0.99 gained on the semantic task: whether here, too, decides the default
         _against_gbw(("panoptic", *SENSITIVITY_OF[1:]), (*HEADS, "GBW, momentum 0.99")),
+        _against_gbw(("panoptic", MASK2FORMER, "self_training"), tuple(MASKS)),
         *(
             _against_gbw((task, CONVOLUTIONAL, strategy), tuple(UNLABELLED))
             for task in TASKS
