@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.targets import areas_and_centroids, instance_targets
+from ..data.instance_scores import pixel_scores, scores_of_instances
+from ..data.targets import instance_targets
 
 
 @dataclass(frozen=True)
@@ -101,24 +102,20 @@ def instances_from_panoptic(
 
 
 def instance_scores(ids: Tensor, classes: Tensor, logits: Tensor, center: Tensor) -> Tensor:
-    """Score of each instance: the mean probability of its class over its pixels times the heat at its centre of mass.
-
-    That is Panoptic-DeepLab's score of a predicted instance in Detectron2; as a weight of losses it is ours.
+    """Score of each instance, as average precision ranks it; as a weight of losses it is ours.
 
     Args:
         ids: [H, W] int64, 0 = none, else 1..K.
         classes: [K] int64.
-        logits: [C, H, W]; center: [1, H, W] heatmap.
+        logits: [C, H, W]; center: [1, H, W] heatmap, of which what exceeds 0..1 is cut.
 
     Returns:
         [K] float32 in 0..1; 0 for ids without pixels.
     """
-    areas, centroids = areas_and_centroids(ids, len(classes))
+    height, width = ids.shape
     wanted = F.pad(classes, (1, 0))[ids]
-    logits = logits.float()
-    probability = (logits.gather(0, wanted[None])[0] - logits.logsumexp(dim=0)).exp().double()
-    sums = torch.zeros(len(classes) + 1, dtype=torch.float64, device=ids.device)
-    sums.index_add_(0, ids.flatten(), probability.flatten())
-    y, x = centroids.round().long().unbind(1)
-    heat = center[0, y, x].float().clamp(0, 1)
-    return (sums[1:] / areas.clamp(min=1)).float() * heat
+    rows, columns = (torch.arange(size, device=ids.device) for size in (height, width))
+    pixels = torch.cartesian_prod(rows, columns)
+    heat = center[0].float().clamp(0, 1)
+    probability = pixel_scores(logits.flatten(1), wanted.flatten())
+    return scores_of_instances(probability, ids.flatten(), pixels, heat, len(classes) + 1)[1:]

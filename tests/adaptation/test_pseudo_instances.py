@@ -17,6 +17,7 @@ from gbw_panoptic.adaptation.pseudo_instances import (
 from gbw_panoptic.adaptation.pseudo_labels import SELECTIONS, PseudoLabeller, Selection
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
 from gbw_panoptic.modeling import PostProcessing
+from gbw_panoptic.modeling.instance_scores import instance_scores as ranked_scores
 
 H, W = 24, 32
 IGNORE = 255
@@ -59,12 +60,24 @@ def test_scores_are_class_probability_times_heat_at_the_centre():
     ids, target, logits = scene()
     logits[2, 12:22, 15:30] = torch.linspace(-1, 5, 150).view(10, 15)
     heat = torch.zeros(1, H, W)
-    centers = {1: (int(np.rint((3 + 8) / 2)), 7), 2: (int(np.rint((12 + 21) / 2)), 22)}
+    centers = {1: ((3 + 8) // 2, 7), 2: ((12 + 21) // 2, 22)}  # rounded down, as Detectron2 does
     heat[0, centers[1][0], centers[1][1]], heat[0, centers[2][0], centers[2][1]] = 0.6, 1.7  # a heatmap may exceed 1
     scores = instance_scores(ids, torch.tensor([2, 2, 0]), logits, heat)
     probability = logits.softmax(0)[2]
     expected = [probability[ids == 1].mean() * 0.6, probability[ids == 2].mean(), 0.0]
     torch.testing.assert_close(scores, torch.tensor(expected))
+
+
+def test_scores_are_those_that_average_precision_ranks():
+    """One number for one instance, wherever its centroid lies between pixels."""
+    rng = np.random.default_rng(3)
+    ids = torch.from_numpy(rng.integers(0, 4, (H, W)))
+    classes = torch.tensor([1, 2, 2])
+    logits, heat = torch.from_numpy(rng.normal(size=(3, H, W))).float(), torch.from_numpy(rng.random((1, H, W))).float()
+    panoptic = torch.where(ids > 0, torch.tensor([0, 1, 2, 2])[ids] * 1000 + ids, -1)
+    values, expected = ranked_scores(panoptic, logits, heat, thing_ids=(1, 2), label_divisor=1000)
+    assert values.tolist() == [1001, 2002, 2003]
+    assert torch.equal(instance_scores(ids, classes, logits, heat), expected)
 
 
 def test_targets_of_the_teachers_instances_are_those_of_the_same_labels():
@@ -109,7 +122,8 @@ def test_perfect_predictions_give_back_their_instances(quality):
     assert torch.equal(instances.ids, ids) and instances.classes[:2].tolist() == [2, 2] and len(instances.classes) == 7
     assert health["pseudo_labels/kept_instances"] == 2
     probability = float(logits.softmax(0)[2].max())
-    expected = [1.0, 1.0] if quality == "pixel" else [probability, probability]
+    heat = [float(target["center"][row, column]) for row, column in ((5, 7), (16, 22))]  # centroids, rounded down
+    expected = [1.0, 1.0] if quality == "pixel" else [probability * h for h in heat]
     assert instances.weights[:2].tolist() == pytest.approx(expected)
     assert (instances.pixel_weights == 1).all()
 

@@ -1,0 +1,37 @@
+"""The score of an instance, for average precision and as a weight of self-training: the one place that computes it.
+
+Shapes: C classes, M pixels, K instances, H x W image.
+"""
+
+import torch
+from torch import Tensor
+
+
+def pixel_scores(logits: Tensor, classes: Tensor) -> Tensor:
+    """float64 [M]: probability of the class ``classes`` [M] (int64) at each pixel of ``logits`` [C, M]."""
+    logits = logits.float()
+    return (logits.gather(0, classes[None])[0] - logits.logsumexp(0)).exp().double()
+
+
+def scores_of_instances(probability: Tensor, instance: Tensor, pixels: Tensor, center: Tensor, count: int) -> Tensor:
+    """Panoptic-DeepLab's confidence (arXiv 1911.10194, section 3.3, as in Detectron2): the mean probability of the
+    instance's class over its pixels times the heat at their centroid, which is rounded down.
+
+    No value is read on the host.
+
+    Args:
+        probability: float64 [M], of the instance's class.
+        instance: int64 [M] in 0..K - 1.
+        pixels: int64 [M, 2], row and column.
+        center: [H, W], centre heatmap.
+        count: K.
+
+    Returns:
+        float32 [K], as large as the heat allows; 0 without pixels.
+    """
+    zeros = torch.zeros(count, dtype=torch.int64, device=instance.device)
+    areas = zeros.index_add(0, instance, torch.ones_like(instance)).clamp_(min=1)
+    mean = zeros.double().index_add_(0, instance, probability) / areas
+    centroids = zeros[:, None].repeat(1, 2).index_add_(0, instance, pixels).div_(areas[:, None], rounding_mode="floor")
+    row, column = centroids.unbind(1)
+    return (mean * center[row, column]).float()
