@@ -16,8 +16,8 @@ from .losses import GRADIENTS, LOSS_TYPES
 from .losses.adversarial import ALIGNED_MAPS, GANS
 from .modeling.validation import architecture_problems
 from .taxonomy import PROTOCOLS
-from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTINGS
-from .weighting.validation import WEIGHTED, weighting_problems
+from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTED_KEYS, WEIGHTINGS
+from .weighting.validation import weighting_problems
 
 TASKS = ("panoptic", "semantic")
 TRAINER_NAMES = (
@@ -45,7 +45,7 @@ def _choices(cfg) -> Iterator[str]:
         ("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, OPTIMIZERS),
         ("SOLVER.AMP.PRECISION", cfg.SOLVER.AMP.PRECISION, ("bfloat16", "float16")),
         ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE, LOSS_TYPES),
-        *((f"WEIGHTING.{head}", cfg.WEIGHTING[head], WEIGHTINGS) for head in WEIGHTED),
+        *((f"WEIGHTING.{head}", cfg.WEIGHTING[head], WEIGHTINGS) for head in WEIGHTED_KEYS),
         ("WEIGHTING.LOSS_DENOMINATOR", cfg.WEIGHTING.LOSS_DENOMINATOR, DENOMINATORS),
         ("GBW.GRADIENT", cfg.GBW.GRADIENT, GRADIENTS),
         ("SELF_TRAINING.SELECTION", cfg.SELF_TRAINING.SELECTION, SELECTIONS),
@@ -154,7 +154,7 @@ def _task(cfg) -> Iterator[str]:
 
 
 def _class_statistics(cfg) -> Iterator[str]:
-    names = [cfg.WEIGHTING[head] for head in WEIGHTED] + [cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE]
+    names = [cfg.WEIGHTING[head] for head in WEIGHTED_KEYS] + [cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE]
     needing = [name for name in names if name in (*STATIC_WEIGHTS, "logit_adjustment")]
     for source in cfg.DATASETS.TRAIN:
         if needing and MetadataCatalog.get(source).get("class_statistics") is None:

@@ -24,7 +24,7 @@ ALLOWED = {
     "active": COMMON | {"data", "losses"},
     "validation": COMMON | {"active", "adaptation", "losses", "modeling", "weighting"},
     "engine": COMMON | {"config", "data", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "validation", "visualization"},
-    "inference": COMMON | {"data", "modeling", "evaluation", "visualization", "engine"},
+    "inference": COMMON | {"data", "weighting", "modeling", "evaluation", "visualization", "engine"},
 }
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 

@@ -17,6 +17,7 @@ from ..data.views import resize_ids, resize_image, shortest_edge_size
 from ..errors import UserError
 from ..evaluation.maps import predicted_labels, predicted_panoptic_map
 from ..taxonomy import Taxonomy
+from ..weighting import WEIGHTED_KEYS
 from .weights import load_weights
 
 #: Logits exist for so many pixels at most (4096 x 2048: 0.6 GiB for 19 classes); maps of larger images are enlarged.
@@ -108,7 +109,8 @@ def build_predictor(cfg, weights: str, model_name: str | None = None) -> tuple[P
     cfg = cfg.clone()
     cfg.defrost()
     # class weights and shaped losses may need the source's statistics, and predictions need neither
-    cfg.WEIGHTING.SEMANTIC = cfg.WEIGHTING.CENTER = cfg.WEIGHTING.OFFSET = "none"
+    for key in WEIGHTED_KEYS:
+        cfg.WEIGHTING[key] = "none"
     cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"
     model = build_model(cfg)
     name = load_weights(model, weights, model_name, default=cfg.TEST.MODEL)

@@ -7,13 +7,15 @@ from .reduction import DENOMINATORS, weighted_mean
 from .simplex import gbw_weights
 from .static import STATIC_WEIGHTS, StaticWeighting, static_weights
 
-#: What WEIGHTING.{SEMANTIC, CENTER, OFFSET, TARGET} may name.
+#: Keys of WEIGHTING that name a class weighting, and what they may name.
+WEIGHTED_KEYS = ("SEMANTIC", "CENTER", "OFFSET", "CLASSIFICATION", "MASK", "TARGET")
 WEIGHTINGS = ("none", "manual", *STATIC_WEIGHTS, "gbw")
 
 __all__ = [
     "BRANCHES",
     "DENOMINATORS",
     "STATIC_WEIGHTS",
+    "WEIGHTED_KEYS",
     "WEIGHTINGS",
     "ClassWeighting",
     "GradientBasedWeighting",

@@ -3,11 +3,9 @@
 from typing import Iterator
 
 from ..losses import LOSS_TYPES
-from . import WEIGHTINGS
+from . import WEIGHTED_KEYS, WEIGHTINGS
 from .base import BRANCHES
 
-#: Keys of WEIGHTING that name a class weighting.
-WEIGHTED = ("SEMANTIC", "CENTER", "OFFSET", "CLASSIFICATION", "MASK", "TARGET")
 #: Trainer -> branches that have labels; the source's alone with the others.
 _TRAINED = {"SelfTrainingTrainer": ("source", "mixed", "masked"), "ActiveTrainer": BRANCHES}
 
@@ -20,7 +18,7 @@ def weighting_problems(cfg) -> Iterator[str]:
 
 def _comparators(cfg) -> Iterator[str]:
     """A class weighting named as a pixel loss, or the reverse: say where it belongs."""
-    for head in WEIGHTED:
+    for head in WEIGHTED_KEYS:
         name = cfg.WEIGHTING[head]
         if name in LOSS_TYPES:
             yield (
@@ -40,7 +38,7 @@ def _branches(cfg) -> Iterator[str]:
     for name in branches:
         if name not in BRANCHES:
             yield f"WEIGHTING.BRANCHES: expected some of {expected}, found '{name}'; correct it."
-    weighted = [f"WEIGHTING.{key}" for key in WEIGHTED if key != "TARGET" and cfg.WEIGHTING[key] != "none"]
+    weighted = [f"WEIGHTING.{key}" for key in WEIGHTED_KEYS if key != "TARGET" and cfg.WEIGHTING[key] != "none"]
     trained = _TRAINED.get(cfg.TRAINER.NAME, ("source",))
     if weighted and not set(branches) & set(trained):
         yield (
@@ -52,7 +50,7 @@ def _branches(cfg) -> Iterator[str]:
 
 def _manual_weights(cfg) -> Iterator[str]:
     weights, classes = tuple(cfg.WEIGHTING.CLASS_WEIGHTS), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-    if "manual" not in [cfg.WEIGHTING[head] for head in WEIGHTED]:
+    if "manual" not in [cfg.WEIGHTING[head] for head in WEIGHTED_KEYS]:
         if weights:
             yield (
                 f"WEIGHTING.CLASS_WEIGHTS: expected () where no head's weighting is manual, found {len(weights)} "

@@ -180,3 +180,11 @@ def test_points_without_a_confident_segment_get_no_mask_gradient(make_cfg):
     matched = mask_logits.grad.abs().sum(dim=(2, 3)) > 0
     assert matched.sum() == 2
     assert (mask_logits.grad[..., 9:] == 0).all() and (mask_logits.grad[..., :8] != 0).any()
+
+
+@pytest.mark.parametrize("iterations", [0, 3])
+def test_self_training_without_a_burn_in_is_warned_of(make_cfg, caplog, teacher_weights, iterations):
+    caplog.clear()
+    build_trainer(make_cfg(CONFIG, *SMALL, *(burn_in(teacher_weights) if iterations else ())))
+    told = [record.message for record in caplog.records if "BURN_IN_ITERS 0" in record.message]
+    assert len(told) == (not iterations) and all("TEACHER_WEIGHTS" in text for text in told)

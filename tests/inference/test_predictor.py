@@ -86,14 +86,28 @@ def test_panoptic_ids_are_those_of_cityscapes():
     assert ids.dtype == np.int32 and ids.tolist() == [[0, 23, 26001, 26012]]  # cityscapesScripts, labels.py
 
 
-@pytest.mark.parametrize("loss_type", ["logit_adjustment", "seesaw"])
-def test_a_model_predicts_where_its_source_is_not_prepared(make_cfg, tmp_path, loss_type):
-    cfg = make_cfg("quick/source_only.yaml", "WEIGHTING.SEMANTIC", "median_frequency", "MODEL.SEM_SEG_HEAD.LOSS_TYPE",
-                   loss_type)  # fmt: skip
-    torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "model.pth")
+@pytest.mark.parametrize(
+    "config, opts",
+    [
+        ("source_only", ("WEIGHTING.SEMANTIC", "median_frequency", "MODEL.SEM_SEG_HEAD.LOSS_TYPE", "logit_adjustment")),
+        ("source_only", ("WEIGHTING.SEMANTIC", "median_frequency", "MODEL.SEM_SEG_HEAD.LOSS_TYPE", "seesaw")),
+        ("mask2former_source_only", ("WEIGHTING.CLASSIFICATION", "inverse_frequency", "WEIGHTING.MASK", "effective_number")),
+    ],
+)
+def test_a_model_predicts_where_its_source_is_not_prepared(make_cfg, tmp_path, config, opts):
+    cfg = make_cfg(f"quick/{config}.yaml", *opts)
+    model = build_model(cfg)
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     del metadata.class_statistics
     metadata.class_statistics = str(tmp_path / "absent.json")
     with pytest.raises(UserError, match="absent.json"):
         build_model(cfg)
-    build_predictor(cfg, str(tmp_path / "model.pth"))
+    tool, name = build_predictor(cfg, str(tmp_path / "model.pth"))
+    assert name == "student"
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    tool.short_edge = 0
+    prediction = tool(image)
+    assert prediction.labels.shape == prediction.panoptic.shape == (64, 96)
+    expected = Predictor(model, taxonomy=CITYSCAPES, image_format="RGB", short_edge=0, max_size=tool.max_size)(image)
+    assert (prediction.labels == expected.labels).all() and (prediction.panoptic == expected.panoptic).all()
