@@ -66,7 +66,7 @@ def check_settings(arguments: argparse.Namespace) -> None:
     if set(arguments.opts[::2]) & {key for overrides in PRECISIONS.values() for key in overrides[::2]}:
         raise UserError("--opts: expected no key of SOLVER.AMP, found one; pass --precision, which every result names.")
     if not (runs := planned(arguments)):
-        raise UserError("Expected a cell of all that --tiers, --networks and --weightings name, found none; see docs/study.md, Cells.")
+        raise UserError("Expected a cell of all that --tiers, --networks and --weightings name, found none; see docs/study.md.")
     for cell in dict.fromkeys(cell for cell, _ in runs):
         opts = [*design.options(cell), *of_all_runs(0, arguments)]
         validate(prepare_config(argparse.Namespace(config_file=str(design.config_file(cell)), opts=opts)))
