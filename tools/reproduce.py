@@ -26,7 +26,7 @@ from gbw_panoptic import cli, files
 from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.reproduction import METHODS, reproduction_page, run_result
+from gbw_panoptic.evaluation.reproduction import METHODS, reproduction_overview, reproduction_page, run_result
 from gbw_panoptic.evaluation.run_folder import RunFolder
 from gbw_panoptic.validation import validate
 
@@ -137,7 +137,8 @@ def train(folder: Path, config: str, options, row: Row, seed: int, arguments: ar
 
 def write_table(output: Path) -> None:
     results = [files.read_json(path) for path in sorted(output.glob("results/*/*_seed*.json"))]
-    page = reproduction_page([row.benchmark for row in ROWS.values()], results)
+    benchmarks = [row.benchmark for row in ROWS.values()]
+    page = f"{reproduction_overview(benchmarks, results)}\n\n{reproduction_page(benchmarks, results)}"
     (output / "results").mkdir(parents=True, exist_ok=True)
     files.atomic_write(output / "results" / "tables.md", f"{page}\n".encode())
     print(f"{len(results)} runs: {output / 'results' / 'tables.md'}")

@@ -64,15 +64,29 @@ def run_result(run: RunFolder, benchmark: Benchmark) -> dict:
     return {"model": evaluation["model"], "iterations": evaluation["iteration"], "scores": scores}
 
 
+def reproduction_overview(benchmarks: Sequence[Benchmark], results: Iterable[Mapping]) -> str:
+    """Markdown: one table of all benchmarks, a row for every published figure; our cells are empty without runs.
+
+    The headline is the first column of a benchmark. Ours stands in its first row: mean ± standard deviation over seeds.
+    """
+    found, rows = _by_row(results), []
+    for benchmark in benchmarks:
+        first = benchmark.columns[0]
+        for place, published in enumerate(benchmark.published):
+            scores = [published.scores.get(name, "") for name in (first, "SQ", "RQ")]
+            runs = [found.get((benchmark.name, method), {}).values() if not place else () for method in METHODS]
+            ours = [mean_and_deviation(run["scores"][first] for run in own) for own in runs]
+            rows.append([f"`{benchmark.name}`", first, benchmark.protocol, published.source, *scores, *ours])
+    header = ["benchmark", "score", "protocol", "published by", "published", "SQ", "RQ"]
+    return table(rows, [*header, *(f"ours, {method}" for method in METHODS)])
+
+
 def reproduction_page(benchmarks: Sequence[Benchmark], results: Iterable[Mapping]) -> str:
     """Markdown: for every benchmark the published rows, then ours; rows without runs are empty.
 
     Mean ± standard deviation over seeds; the gain of GBW is paired by seed, ± standard error.
     """
-    found: dict[tuple[str, str], dict[int, Mapping]] = {}
-    for result in results:
-        found.setdefault((result["row"], result["method"]), {})[result["seed"]] = result
-    parts = []
+    found, parts = _by_row(results), []
     for benchmark in benchmarks:
         runs = {method: found.get((benchmark.name, method), {}) for method in METHODS}
         rows = [
@@ -86,6 +100,14 @@ def reproduction_page(benchmarks: Sequence[Benchmark], results: Iterable[Mapping
             f"`{benchmark.name}`, protocol {benchmark.protocol}. {benchmark.differences}", "", table(rows, header), "",
         ]  # fmt: skip
     return "\n".join(parts).rstrip()
+
+
+def _by_row(results: Iterable[Mapping]) -> dict[tuple[str, str], dict[int, Mapping]]:
+    """(Benchmark's name, method) -> seed -> result."""
+    found: dict[tuple[str, str], dict[int, Mapping]] = {}
+    for result in results:
+        found.setdefault((result["row"], result["method"]), {})[result["seed"]] = result
+    return found
 
 
 def _own_row(benchmark: Benchmark, method: str, runs: Mapping[str, Mapping[int, Mapping]]) -> list:

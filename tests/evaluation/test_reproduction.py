@@ -13,7 +13,7 @@ from fabricated_run import CONFIG, fabricate_run
 from reproduction_rows import ROWS
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.reproduction import reproduction_page
+from gbw_panoptic.evaluation.reproduction import reproduction_overview, reproduction_page
 from gbw_panoptic.validation import validate
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +41,17 @@ def test_without_runs_our_cells_are_empty_and_published_figures_stand():
         assert not any(text for method in ("ours, unweighted", "ours, GBW") for text in cells[method].values())
         published = cells[f"published: {benchmark.published[0].source}"]
         assert float(published[benchmark.columns[0]]) == benchmark.published[0].scores[benchmark.columns[0]]
+
+
+def test_the_overview_has_one_row_for_every_published_figure():
+    results = [
+        {"row": TWO_STAGES, "method": "GBW", "seed": seed, "scores": {"PQ": 40.0 + seed, "SQ": 70.0, "RQ": 50.0}} for seed in (0, 2)
+    ]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in reproduction_overview(BENCHMARKS, results).splitlines()[2:]]
+    assert len(rows) == sum(len(benchmark.published) for benchmark in BENCHMARKS) == 9
+    own = [row for row in rows if row[0] == f"`{TWO_STAGES}`"]
+    assert [row[-2:] for row in own] == [["", "41.0 ± 1.4"], ["", ""]] and [row[4] for row in own] == ["47.4", "48.5"]
+    assert not any(row[-1] or row[-2] for row in rows if row not in own)
 
 
 def test_own_runs_by_hand():
@@ -166,4 +177,5 @@ def test_a_benchmark_runs_on_streets_from_the_first_stage_to_the_table(streets_r
 
 def test_the_table_in_docs_holds_published_figures_and_no_run_of_ours():
     text = (ROOT / "docs" / "reproduction.md").read_text()
-    assert text.endswith(f"{reproduction_page(BENCHMARKS, [])}\n") and "None of them has been run by us" in text
+    assert reproduction_overview(BENCHMARKS, []) in text and "**We have run none of them.**" in text
+    assert all(benchmark.differences in " ".join(text.split()) for benchmark in BENCHMARKS)
