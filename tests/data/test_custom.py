@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -440,12 +438,9 @@ def test_photographs_that_lie_on_their_side_are_turned_before_sizes_are_compared
     assert not check("mine", root, workers=1)[0].faults
 
 
-def test_the_tool_prepares_checks_and_exits_with_two(root):
+def test_the_tool_prepares_checks_and_exits_with_two(run_tool, root):
     def run(*arguments):
-        tool = ["datasets/prepare.py", *arguments, "--root", str(root), "--workers", "1"]
-        command = [sys.executable, "-W", "ignore", *tool]
-        environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-        return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+        return run_tool("datasets/prepare.py", *arguments, "--root", root, "--workers", 1)
 
     result = run("mine")
     assert result.returncode == 0, result.stderr

@@ -33,10 +33,7 @@ SYNTHIA = "synthia/RAND_CITYSCAPES"
 SYNTHIA_LABEL = f"{SYNTHIA}/GT/LABELS/0000002.png"
 
 
-def run_tool(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-W", "ignore", "datasets/prepare.py", *arguments]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
+TOOL = "datasets/prepare.py"
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -246,8 +243,10 @@ def test_an_early_stop_ends_the_processes():
     assert multiprocessing.active_children() == []
 
 
-def test_the_tool_prepares_checks_and_reports(raw_root):
-    result = run_tool("synthia", "--root", str(raw_root), "--workers", "2")
+def test_the_tool_prepares_checks_and_reports(run_tool, raw_root):
+    command = [sys.executable, "-W", "ignore", TOOL, "synthia", "--root", str(raw_root), "--workers", "2"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    result = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stderr
     assert "synthia train: expected 5 images, found 5, prepared 5\n" in result.stdout
     for line in ("ids outside the taxonomy: 0", "size mismatches: 0", "unreadable files or wrong formats: 0"):
@@ -255,11 +254,11 @@ def test_the_tool_prepares_checks_and_reports(raw_root):
     for name in CITYSCAPES.names:
         assert name in result.stdout
     assert "100%" in result.stderr  # the progress bar
-    assert run_tool("synthia", "--root", str(raw_root), "--workers", "1", "--check").returncode == 0
+    assert run_tool(TOOL, "synthia", "--root", str(raw_root), "--workers", "1", "--check").returncode == 0
 
 
-def test_the_tool_says_what_is_missing_and_where_to_get_it(tmp_path):
-    result = run_tool("cityscapes", "--root", str(tmp_path))
+def test_the_tool_says_what_is_missing_and_where_to_get_it(run_tool, tmp_path):
+    result = run_tool(TOOL, "cityscapes", "--root", str(tmp_path))
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert str(tmp_path / "cityscapes/leftImg8bit/train") in result.stderr
     assert "register at cityscapes-dataset.com" in result.stderr
@@ -370,9 +369,9 @@ def test_synthia_refuses_bad_labels_and_writes_no_index(raw_root, plant, kind, m
     assert not (raw_root / SYNTHIA / "panoptic_cityscapes/0000002_panoptic.png").exists()
 
 
-def test_the_tool_refuses_bad_labels_with_one_sentence(raw_root):
+def test_the_tool_refuses_bad_labels_with_one_sentence(run_tool, raw_root):
     plant_eight_bit(raw_root / SYNTHIA_LABEL)
-    result = run_tool("synthia", "--root", str(raw_root), "--workers", "1")
+    result = run_tool(TOOL, "synthia", "--root", str(raw_root), "--workers", "1")
     assert result.returncode == 2 and "Traceback" not in result.stderr
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("error: synthia is not prepared, 1 fault(s)") and SYNTHIA_LABEL in last
@@ -487,7 +486,7 @@ def test_check_names_each_planted_fault_and_no_other(raw_root, name):
         assert any(fault.kind is kind and text in fault.message for fault in faults), (text, faults)
 
 
-def test_check_finds_six_faults_at_once_and_the_tool_exits_with_two(raw_root):
+def test_check_finds_six_faults_at_once_and_the_tool_exits_with_two(run_tool, raw_root):
     for path in (raw_root / SYNTHIA / "RGB/0000000.png", raw_root / SYNTHIA_LABEL):
         for number in range(5, 8):
             path.with_name(f"{number:07d}.png").write_bytes(path.read_bytes())
@@ -498,7 +497,7 @@ def test_check_finds_six_faults_at_once_and_the_tool_exits_with_two(raw_root):
     plant_json_fault(raw_root)
     plant_outside(labels / "0000003.png")
     plant_truncation(raw_root / SYNTHIA / "RGB/0000004.png")
-    result = run_tool("synthia", "--root", str(raw_root), "--workers", "1", "--check")
+    result = run_tool(TOOL, "synthia", "--root", str(raw_root), "--workers", "1", "--check")
     assert result.returncode == 2 and "Traceback" not in result.stderr
     for text in (
         "missing files: 1",

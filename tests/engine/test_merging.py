@@ -1,9 +1,5 @@
 """Merging of checkpoints against its formula, at its limits, and what it refuses; re-estimated batch-norm statistics."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -17,7 +13,7 @@ from gbw_panoptic.engine.merging import (
 )
 from gbw_panoptic.errors import UserError
 
-ROOT = Path(__file__).parents[2]
+TOOL = "tools/merge_checkpoints.py"
 
 
 class Model(nn.Module):
@@ -108,12 +104,7 @@ def test_reestimated_statistics_are_those_of_the_images_and_nothing_else_changes
     assert not any(module.training for module in model.modules())
 
 
-def run(*arguments):
-    command = [sys.executable, "tools/merge_checkpoints.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_tool_merges_and_reestimates(make_cfg, tmp_path):
+def test_tool_merges_and_reestimates(make_cfg, run_tool, tmp_path):
     from gbw_panoptic.engine import build_models
     from gbw_panoptic.engine.checkpoint import read_checkpoint
 
@@ -123,8 +114,8 @@ def test_tool_merges_and_reestimates(make_cfg, tmp_path):
         paths.append(tmp_path / f"{seed}.pth")
         torch.save({"model": model.state_dict()}, paths[-1])
     output = tmp_path / "merged.pth"
-    result = run("--anchor", paths[0], "--others", paths[1], "--output", output, "--batch-norm-batches", 2,
-                 "--config-file", "configs/quick/self_training.yaml")  # fmt: skip
+    result = run_tool(TOOL, "--anchor", paths[0], "--others", paths[1], "--output", output, "--batch-norm-batches", 2,
+                      "--config-file", "configs/quick/self_training.yaml")  # fmt: skip
     assert result.returncode == 0, result.stderr
     merged, anchor = read_checkpoint(str(output))["model"], read_checkpoint(str(paths[0]))["model"]
     assert merged.keys() == anchor.keys()
@@ -132,13 +123,13 @@ def test_tool_merges_and_reestimates(make_cfg, tmp_path):
     assert torch.equal(merged["sem_seg_head.predictor.weight"], anchor["sem_seg_head.predictor.weight"])
 
 
-def test_tool_s_errors_are_one_sentence(tmp_path):
+def test_tool_s_errors_are_one_sentence(run_tool, tmp_path):
     torch.save({"model": Model(0).state_dict()}, tmp_path / "a.pth")
     for arguments, words in (
         (("--anchor", tmp_path / "none.pth", "--others", tmp_path / "a.pth"), "Expected a weights file at"),
         (("--anchor", tmp_path / "a.pth", "--others", tmp_path / "a.pth", "--model", "teacher"), "Expected a teacher in"),
         (("--anchor", tmp_path / "a.pth", "--others", tmp_path / "a.pth", "--batch-norm-batches", 3), "--config-file"),
     ):
-        result = run(*arguments, "--output", tmp_path / "out.pth")
+        result = run_tool(TOOL, *arguments, "--output", tmp_path / "out.pth")
         assert result.returncode == 2 and words in result.stderr and "Traceback" not in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1 and not (tmp_path / "out.pth").exists()

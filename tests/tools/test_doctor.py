@@ -1,23 +1,12 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import doctor
 import pytest
 
-DOCTOR = Path(doctor.__file__)
 
-
-def run_doctor(root: Path) -> str:
-    environment = {**os.environ, "DETECTRON2_DATASETS": str(root)}
-    done = subprocess.run([sys.executable, str(DOCTOR)], capture_output=True, text=True, env=environment)
+def test_doctor_reports_versions_and_missing_data_sets_and_how_to_get_them(run_tool, monkeypatch, tmp_path):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "nothing here"))
+    done = run_tool("tools/doctor.py")
     assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_doctor_reports_versions_and_missing_data_sets_and_how_to_get_them(tmp_path):
-    report = run_doctor(tmp_path / "nothing here")
+    report = done.stdout
     for package in ("torch", "numpy", "cityscapesScripts"):
         assert doctor.version(package) in report
     data_sets = report.split("Data sets below")[1]

@@ -1,8 +1,6 @@
 """The heat maps of a run's class weights, and what the tool says where there are none."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -93,10 +91,8 @@ def test_a_run_without_class_weighting(run, monkeypatch):
         plot(monkeypatch, run)
 
 
-def test_no_metrics_is_one_sentence_and_exit_code_2(tmp_path):
-    root = Path(plot_weights.__file__).parents[1]
-    command = [sys.executable, plot_weights.__file__, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(root)})
+def test_no_metrics_is_one_sentence_and_exit_code_2(run_tool, tmp_path):
+    done = run_tool("tools/plot_weights.py", tmp_path)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: expected a run's metrics.json, found nothing at")
     assert done.stderr.count("\n") == 1

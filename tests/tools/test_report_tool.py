@@ -1,13 +1,8 @@
 """tools/report.py: one run, several, and its sentences."""
 
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import report
-
-TOOL = Path(report.__file__)
 
 
 def call(monkeypatch, *arguments) -> dict:
@@ -33,13 +28,12 @@ def test_one_run_is_a_report_and_several_are_a_comparison(monkeypatch, capsys):
     assert capsys.readouterr().out == "Report: path\n" * 3
 
 
-def test_errors_are_one_sentence(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(TOOL.parents[1])}
+def test_errors_are_one_sentence(run_tool, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments, words in (
         ([tmp_path / "absent"], "found nothing at"),
         ([tmp_path / "empty", tmp_path / "absent"], "found neither in"),
     ):
-        done = subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True, env=environment)
+        done = run_tool("tools/report.py", *arguments)
         assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
         assert done.stderr.startswith("error: expected ")
