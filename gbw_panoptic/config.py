@@ -56,7 +56,7 @@ def add_gbw_panoptic_config(cfg: CN) -> None:
 
 def _add_backbone_keys(cfg: CN) -> None:
     # MODEL.BACKBONE.NAME build_mit_backbone, build_swin_backbone or build_timm_backbone (docs/backbones.md). Feature maps
-    # have the names and strides of Detectron2's ResNets; OUT_FEATURES: those that a head reads.
+    # have the names and strides of Detectron2's ResNets; OUT_FEATURES: those that a head reads; timm's may have res1, too.
     features = ["res2", "res3", "res4", "res5"]
     cfg.MODEL.MIT = CN()
     cfg.MODEL.MIT.VARIANT = "b5"  # DAFormer, EDAPS; b0 to b5

@@ -14,7 +14,8 @@ from .errors import UserError
 from .files import sha256
 from .losses import GRADIENTS, LOSS_TYPES
 from .losses.adversarial import ALIGNED_MAPS, GANS
-from .modeling.validation import architecture_problems
+from .modeling.backbones.packaged import local_file
+from .modeling.validation import architecture_problems, weights_problems
 from .taxonomy import PROTOCOLS
 from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTED_KEYS, WEIGHTINGS
 from .weighting.validation import weighting_problems
@@ -33,7 +34,7 @@ def validate(cfg) -> None:
         UserError: naming the key, what was expected, what was found and what to do.
     """
     checks = (weighting_problems, _choices, _ranges, _execution, _data_sets, _task, _class_statistics)
-    for check in (*checks, architecture_problems, adaptation_problems, active_problems, _protocols, _tracking, _files):
+    for check in (*checks, architecture_problems, weights_problems, adaptation_problems, active_problems, _protocols, _tracking, _files):
         for problem in check(cfg):
             raise UserError(problem)
 
@@ -203,13 +204,14 @@ def _tracking(cfg) -> Iterator[str]:
 
 
 def _files(cfg) -> Iterator[str]:
-    if cfg.MODEL.WEIGHTS and not os.path.isfile(cfg.MODEL.WEIGHTS):
+    path = local_file(cfg.MODEL.WEIGHTS)
+    if path and not os.path.isfile(path):
         yield (
             f"MODEL.WEIGHTS: expected a local .pth file, found nothing at {cfg.MODEL.WEIGHTS}; correct the path, or set it "
             "to '' to start from random weights."
         )
-    elif cfg.MODEL.WEIGHTS and cfg.MODEL.WEIGHTS_SHA256:
-        found = sha256(cfg.MODEL.WEIGHTS)
+    elif path and cfg.MODEL.WEIGHTS_SHA256:
+        found = sha256(path)
         if found != cfg.MODEL.WEIGHTS_SHA256.lower():
             yield (
                 f"MODEL.WEIGHTS_SHA256: expected {cfg.MODEL.WEIGHTS_SHA256}, found {found} of {cfg.MODEL.WEIGHTS}; fetch "

