@@ -3,16 +3,18 @@
 Example: python datasets/make_streets.py --root datasets/streets --size 128x256 --source 400 --target-train 400
 """
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
+import _environment  # noqa: E402, F401  (first: says what is missing)
 
-from gbw_panoptic.cli import run  # noqa: E402
-from gbw_panoptic.data.streets import class_table, generate  # noqa: E402
-from gbw_panoptic.errors import UserError  # noqa: E402
+import argparse
+import os
+
+from gbw_panoptic.cli import run
+from gbw_panoptic.data.streets import class_table, generate
+from gbw_panoptic.errors import UserError
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
 """Prepare a downloaded (or generated) data set for training, or check one: see datasets/README.md."""
 
-import argparse
+import sys
 from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
+import _environment  # noqa: E402, F401  (first: says what is missing)
+
+import argparse
 
 from gbw_panoptic import cli
 from gbw_panoptic.data.layout import default_root

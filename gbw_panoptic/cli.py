@@ -3,11 +3,12 @@
 import os
 import sys
 from argparse import ArgumentTypeError
-from typing import Callable
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Callable
 
 from .errors import EXIT_CODE, Stopped, explained
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -52,7 +53,9 @@ def _whole_number(text: str, *, least: int) -> int:
     return int(text)
 
 
-def progress(total: int | None, title: str, unit: str = "image") -> tqdm:
+def progress(total: int | None, title: str, unit: str = "image") -> "tqdm":
     """A progress bar on stderr with the time that is left; log files get a line in ten seconds."""
+    from tqdm import tqdm
+
     interval = 0.1 if sys.stderr.isatty() else 10.0
     return tqdm(total=total, desc=title, unit=unit, mininterval=interval, maxinterval=interval)

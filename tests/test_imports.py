@@ -14,6 +14,7 @@ ALLOWED = {
     "files": {"errors"},
     "cli": {"errors"},
     "config": set(),
+    "config_files": {"errors"},
     "data": COMMON,
     "losses": COMMON,
     "visualization": COMMON,
@@ -23,7 +24,7 @@ ALLOWED = {
     "adaptation": COMMON | {"data", "losses", "weighting"},
     "active": COMMON | {"data", "losses"},
     "validation": COMMON | {"active", "adaptation", "losses", "modeling", "weighting"},
-    "engine": COMMON | {"config", "data", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "validation", "visualization"},
+    "engine": COMMON | {"config", "config_files", "data", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "validation", "visualization"},
     "inference": COMMON | {"data", "weighting", "modeling", "evaluation", "visualization", "engine"},
 }
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -8,41 +8,14 @@ folder overlays/<round>, bars of the classes by round to its classes.png.
 A killed round is continued by the same command. Train on them with ActiveTrainer, that ACTIVE.LABELS, ACTIVE.ITERATIONS "()".
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import logging
-import warnings
 from pathlib import Path
-
-# fvcore and Detectron2 script functions at import; a user can do nothing about it
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
-
-from detectron2.data import MetadataCatalog
-from detectron2.utils.logger import setup_logger
-
-from gbw_panoptic import cli
-from gbw_panoptic.active.acquisition import Acquisition
-from gbw_panoptic.active.validation import acquisition_problems
-from gbw_panoptic.data.register import check_datasets
-from gbw_panoptic.engine.acquisition import build_acquisition, build_label_store, build_predict
-from gbw_panoptic.engine.acquisition_pictures import draw_round
-from gbw_panoptic.engine.build import build_models, load_for_evaluation
-from gbw_panoptic.engine.setup import prepare_config
-from gbw_panoptic.errors import UserError
 
 #: --method -> ACTIVE.SCORE and whether CBDA's two switches are on.
 METHODS = {"random": ("random", False), "entropy": ("entropy", False), "ripu": ("ripu", False), "cbda": ("ripu", True)}
-
-
-def main() -> None:
-    arguments = parse()
-    setup_logger(name="gbw_panoptic")
-    cfg = build_config(arguments)
-    acquisition = build_acquisition(cfg, build_label_store(cfg), arguments.rounds)
-    models = {"student": build_models(cfg)["student"]}
-    load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False)
-    entry = acquisition.run(arguments.round, build_predict(cfg, models["student"]))
-    draw_round(acquisition, MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy, cfg.ACTIVE.NUM_OVERLAYS)
-    print(summary(entry, acquisition))
 
 
 def parse() -> argparse.Namespace:
@@ -57,6 +30,35 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="that share the budget (default %(default)s)")
     parser.add_argument("opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides, such as MODEL.WEIGHTS FILE")
     return parser.parse_args()
+
+
+if __name__ == "__main__":
+    parse()  # --help and a wrong command line need not wait for the imports below
+
+from detectron2.data import MetadataCatalog
+from detectron2.utils.logger import setup_logger
+
+from gbw_panoptic import cli
+from gbw_panoptic.active.acquisition import Acquisition
+from gbw_panoptic.active.validation import acquisition_problems
+from gbw_panoptic.data.register import check_datasets
+from gbw_panoptic.engine.acquisition import build_acquisition, build_label_store, build_predict
+from gbw_panoptic.engine.acquisition_pictures import draw_round
+from gbw_panoptic.engine.build import build_models, load_for_evaluation
+from gbw_panoptic.engine.setup import prepare_config
+from gbw_panoptic.errors import UserError
+
+
+def main() -> None:
+    arguments = parse()
+    setup_logger(name="gbw_panoptic")
+    cfg = build_config(arguments)
+    acquisition = build_acquisition(cfg, build_label_store(cfg), arguments.rounds)
+    models = {"student": build_models(cfg)["student"]}
+    load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False)
+    entry = acquisition.run(arguments.round, build_predict(cfg, models["student"]))
+    draw_round(acquisition, MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy, cfg.ACTIVE.NUM_OVERLAYS)
+    print(summary(entry, acquisition))
 
 
 def build_config(arguments: argparse.Namespace):

@@ -10,6 +10,8 @@ time. It writes results.json, study.md (the table) and study.png; --collect does
 --rebuild makes the latter two of a results.json.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import shutil
 from collections.abc import Iterator

@@ -7,14 +7,12 @@
 Both sides run in one process by turns; medians and their ratio are printed. docs/benchmarks.md holds the results.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import importlib
 import pkgutil
-import warnings
 from types import ModuleType
-
-# fvcore and Detectron2 script functions at import; a user can do nothing about it
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 import benchmarks
 import cv2

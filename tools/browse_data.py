@@ -7,13 +7,31 @@ The steps are true ones: the trainer trains in memory, and the samples are taken
 checkpoint these are the first steps of a run, where the teacher knows nothing yet; with one, those behind it.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import tempfile
-import warnings
 from pathlib import Path
 
-# fvcore and Detectron2 script functions at import; a user can do nothing about it
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config-file", help="of a training")
+    parser.add_argument("--weights", help="checkpoint of such a training, to go on from there")
+    parser.add_argument("--run", help="OUTPUT_DIR of a run, for its configuration and its last checkpoint")
+    parser.add_argument("--output", required=True, help="folder of the pages")
+    parser.add_argument("--num", type=int, default=4, help="steps, one page each")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
+    arguments = parser.parse_args()
+    if bool(arguments.config_file) == bool(arguments.run):
+        parser.error("give --config-file or --run")
+    if arguments.num < 1:
+        parser.error("--num: give at least 1")
+    return arguments
+
+
+if __name__ == "__main__":
+    parse()  # --help and a wrong command line need not wait for the imports below
 
 import numpy as np
 import torch
@@ -192,22 +210,6 @@ def _segment_keys(segments: SegmentTargets) -> dict[str, Tensor]:
 
 def taxonomy_of(sources: tuple[str, ...]) -> Taxonomy:
     return MetadataCatalog.get(sources[0]).taxonomy
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--config-file", help="of a training")
-    parser.add_argument("--weights", help="checkpoint of such a training, to go on from there")
-    parser.add_argument("--run", help="OUTPUT_DIR of a run, for its configuration and its last checkpoint")
-    parser.add_argument("--output", required=True, help="folder of the pages")
-    parser.add_argument("--num", type=int, default=4, help="steps, one page each")
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
-    arguments = parser.parse_args()
-    if bool(arguments.config_file) == bool(arguments.run):
-        parser.error("give --config-file or --run")
-    if arguments.num < 1:
-        parser.error("--num: give at least 1")
-    return arguments
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@
 Every step is a command that a user would type; it is printed before it runs. Steps whose results exist are not repeated.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import os
 import subprocess

@@ -3,6 +3,8 @@
     python tools/doctor.py [--root FOLDER] [--custom FILE]
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import importlib.metadata
 import importlib.util

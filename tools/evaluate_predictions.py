@@ -7,16 +7,14 @@ The PNG files lie in the folder of the JSON's name (pred.json: pred/) unless --f
 from the maps. Tables by protocol are printed, and the results written as tools/train_net.py writes them.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-
-# fvcore and Detectron2 script functions at import; a user can do nothing about it
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.data.preparation.parallel import default_workers, ordered_map

@@ -9,11 +9,31 @@ Layer-wise (arXiv 2409.15813): early layers of the backbone are averaged, later 
 the schedules are ours. `uniform` averages everything. Evaluate with train_net.py --eval-only MODEL.WEIGHTS merged.pth.
 """
 
-import argparse
-import warnings
+import _environment  # noqa: F401  (first: says what is missing)
 
-# fvcore and Detectron2 script functions at import; a user can do nothing about it
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+import argparse
+
+SCHEDULES = ("linear", "cosine", "uniform")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--anchor", required=True, help="checkpoint whose heads are kept")
+    parser.add_argument("--others", required=True, nargs="+", help="checkpoints that are merged into it")
+    parser.add_argument("--output", required=True, help="file to write")
+    parser.add_argument("--schedule", choices=SCHEDULES, default="linear")
+    parser.add_argument("--model", choices=("student", "teacher"), default="student", help="whose weights are merged")
+    parser.add_argument("--batch-norm-batches", type=int, default=0, metavar="N", help="batches of target images; 0: keep")
+    parser.add_argument("--config-file", default="", help="of the anchor, for --batch-norm-batches")
+    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the configuration")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    parse()  # --help and a wrong command line need not wait for the imports below
 
 import torch
 from detectron2.modeling import build_model
@@ -23,7 +43,7 @@ from gbw_panoptic import cli, files
 from gbw_panoptic.data import check_datasets
 from gbw_panoptic.data.loader import build_train_loader
 from gbw_panoptic.engine.checkpoint import read_checkpoint
-from gbw_panoptic.engine.merging import SCHEDULES, merge_layer_wise, merge_uniformly, reestimate_batch_norm
+from gbw_panoptic.engine.merging import merge_layer_wise, merge_uniformly, reestimate_batch_norm
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.inference.weights import load_state
@@ -75,22 +95,6 @@ def with_target_statistics(state: dict, arguments: argparse.Namespace) -> dict:
     layers = reestimate_batch_norm(model, batches, arguments.batch_norm_batches)
     print(f"Batch-norm statistics of {layers} layers from {arguments.batch_norm_batches} batches of target images.")
     return {**state, **{name: value for name, value in model.state_dict().items() if name in state}}
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--anchor", required=True, help="checkpoint whose heads are kept")
-    parser.add_argument("--others", required=True, nargs="+", help="checkpoints that are merged into it")
-    parser.add_argument("--output", required=True, help="file to write")
-    parser.add_argument("--schedule", choices=(*SCHEDULES, "uniform"), default="linear")
-    parser.add_argument("--model", choices=("student", "teacher"), default="student", help="whose weights are merged")
-    parser.add_argument("--batch-norm-batches", type=int, default=0, metavar="N", help="batches of target images; 0: keep")
-    parser.add_argument("--config-file", default="", help="of the anchor, for --batch-norm-batches")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the configuration")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

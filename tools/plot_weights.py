@@ -6,6 +6,8 @@
 A run may still be going on; of a resumed run, the later lines of metrics.json count.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 from pathlib import Path
 

@@ -9,15 +9,38 @@ OUTPUT holds overlay/, labelIds/ (Cityscapes' format), panoptic/ and panoptic.js
 then 2.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import hashlib
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
-# fvcore and Detectron2 script functions at import; a user can do nothing about it
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--config-file", help="of the training")
+    parser.add_argument("--weights", help="checkpoint, a local .pth file")
+    parser.add_argument("--run", help="OUTPUT_DIR of a run, for its configuration and its last checkpoint")
+    parser.add_argument("--input", nargs="+", help="images, videos, folders (with all below them), globs")
+    parser.add_argument("--dataset", help="registered data set: the input if there is no other, and its images' truth")
+    parser.add_argument("--num", type=int, help="only the first so many inputs")
+    parser.add_argument("--output", required=True, help="folder of the results")
+    parser.add_argument("--model", choices=("student", "teacher"), help="default: TEST.MODEL, if it is there")
+    parser.add_argument("--resize", type=int, help="short edge that the model sees; 0: the image's own")
+    parser.add_argument("--resume", action="store_true", help="keep what this command wrote before it was stopped")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
+    arguments = parser.parse_args()
+    if not arguments.input and not arguments.dataset:
+        parser.error("give --input or --dataset")
+    if arguments.num is not None and arguments.num < 1:
+        parser.error("--num: give at least 1")
+    return arguments
+
+
+if __name__ == "__main__":
+    parse()  # --help and a wrong command line need not wait for the imports below
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
@@ -147,27 +170,6 @@ def configuration_digest(cfg) -> str:
     model = cfg.MODEL.clone()
     model.DEVICE = ""
     return hashlib.sha256((model.dump() + cfg.INPUT.dump()).encode()).hexdigest()
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--config-file", help="of the training")
-    parser.add_argument("--weights", help="checkpoint, a local .pth file")
-    parser.add_argument("--run", help="OUTPUT_DIR of a run, for its configuration and its last checkpoint")
-    parser.add_argument("--input", nargs="+", help="images, videos, folders (with all below them), globs")
-    parser.add_argument("--dataset", help="registered data set: the input if there is no other, and its images' truth")
-    parser.add_argument("--num", type=int, help="only the first so many inputs")
-    parser.add_argument("--output", required=True, help="folder of the results")
-    parser.add_argument("--model", choices=("student", "teacher"), help="default: TEST.MODEL, if it is there")
-    parser.add_argument("--resize", type=int, help="short edge that the model sees; 0: the image's own")
-    parser.add_argument("--resume", action="store_true", help="keep what this command wrote before it was stopped")
-    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
-    arguments = parser.parse_args()
-    if not arguments.input and not arguments.dataset:
-        parser.error("give --input or --dataset")
-    if arguments.num is not None and arguments.num < 1:
-        parser.error("--num: give at least 1")
-    return arguments
 
 
 if __name__ == "__main__":

@@ -6,24 +6,11 @@
 Runs that differ in nothing but the seed are one configuration: means with standard errors, gains paired by seed.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 
-from gbw_panoptic import cli
-from gbw_panoptic.evaluation.comparison_report import write_comparison
-from gbw_panoptic.evaluation.report import write_report
-
 DEFAULT_OUTPUT = "output/comparison"
-
-
-def main() -> None:
-    arguments = parse()
-    if len(arguments.runs) == 1 and not arguments.baseline:
-        path = write_report(arguments.runs[0], destination=arguments.output, protocol=arguments.protocol)
-    else:
-        path = write_comparison(
-            arguments.runs, arguments.output or DEFAULT_OUTPUT, baseline=arguments.baseline, protocol=arguments.protocol
-        )
-    print(f"Report: {path}")
 
 
 def parse() -> argparse.Namespace:
@@ -35,6 +22,25 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", metavar="DIR", help=f"default: the run's own folder; of several, {DEFAULT_OUTPUT}")
     parser.add_argument("--protocol", help="of the headline; default: the first of TEST.PROTOCOLS")
     return parser.parse_args()
+
+
+if __name__ == "__main__":
+    parse()  # --help and a wrong command line need not wait for the imports below
+
+from gbw_panoptic import cli
+from gbw_panoptic.evaluation.comparison_report import write_comparison
+from gbw_panoptic.evaluation.report import write_report
+
+
+def main() -> None:
+    arguments = parse()
+    if len(arguments.runs) == 1 and not arguments.baseline:
+        path = write_report(arguments.runs[0], destination=arguments.output, protocol=arguments.protocol)
+    else:
+        path = write_comparison(
+            arguments.runs, arguments.output or DEFAULT_OUTPUT, baseline=arguments.baseline, protocol=arguments.protocol
+        )
+    print(f"Report: {path}")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,11 @@ weights under their published names. Every run leaves a JSON in OUTPUT/results a
 goes on from its last checkpoint. --table writes the published figures beside what there is.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import os
-import warnings
 from pathlib import Path
-
-# fvcore and Detectron2 script functions at import; a user can do nothing about it
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 import study
 from reproduction_rows import ROWS, Row

@@ -11,6 +11,7 @@ building v0.6 as a pure-Python wheel; a Detectron2 that is already in ``.venv`` 
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -195,10 +196,19 @@ def check_python(version: tuple[int, ...]) -> None:
         )
 
 
+def check_folder(venv: Path) -> None:
+    """Raise :class:`SetupError` where ``.venv`` is a link to another checkout's: a set-up would make that one import this code."""
+    other = venv.resolve().parent
+    if venv.is_symlink() and other != ROOT and (other / "tools" / Path(__file__).name).is_file():
+        raise SetupError(f"error: expected .venv to be this checkout's own, found a link to that of {other}; remove the link")
+
+
 def main() -> int:
     """Make the environment of this checkout unless it is there; return the exit status."""
+    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
     try:
         check_python(sys.version_info)
+        check_folder(ROOT / ".venv")
         environment = Environment(ROOT, os.environ.get("DETECTRON2", "").strip())
         if not environment.is_current():
             environment.make()

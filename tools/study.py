@@ -7,6 +7,8 @@ own; the result is the last iteration: of the teacher where there is one (--mode
 only model. `tools/report.py output/study/*/seed*` makes a report of the same runs.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import os
 import subprocess

@@ -9,20 +9,56 @@
 On many GPUs (docs/getting_started.md): torchrun --nproc-per-node 4 tools/train_net.py ..., or --num-gpus 4.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
-import glob
 import logging
 import os
-import warnings
+import sys
 
-# fvcore and Detectron2 script functions at import; a user can do nothing about it
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
+from gbw_panoptic import cli
+from gbw_panoptic.config_files import check_config_file, listing
 
-from detectron2.engine import default_argument_parser, default_setup, hooks
+
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    """Detectron2's flags (a test compares them with its ``default_argument_parser``, which takes seconds to import) and ours."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--config-file", default="", metavar="FILE", help="of the training; --list names those of this project")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in OUTPUT_DIR; with --eval-only: evaluate it")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS (or, with --resume, OUTPUT_DIR's last)")
+    parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one for each GPU")
+    parser.add_argument("--num-machines", type=int, default=1, help="machines of this job")
+    parser.add_argument("--machine-rank", type=int, default=0, help="number of this machine, from 0")
+    port = 2**15 + 2**14 + hash(os.getuid() if sys.platform != "win32" else 1) % 2**14
+    parser.add_argument("--dist-url", default=f"tcp://127.0.0.1:{port}", help="where the machines of a job meet")
+    parser.add_argument("--dry-run", action="store_true", help="two iterations, one evaluation, one save")
+    parser.add_argument("--list", action="store_true", help="list the configurations and exit")
+    parser.add_argument("opts", default=None, nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, at the end")
+    arguments = parser.parse_args(words)
+    if not arguments.config_file and not arguments.list:
+        parser.error("expected --config-file FILE, found none; --list names the configurations that there are")
+    return arguments
+
+
+def list_configs() -> None:
+    rows = list(listing())
+    width = max(len(path) for path, _ in rows)
+    for path, first in rows:
+        print(f"{path:{width}s}  {first}")
+
+
+if __name__ == "__main__":  # --help, --list and a wrong command line need not wait for the imports below
+    _arguments = parse()
+    if _arguments.list or not os.path.isfile(_arguments.config_file):
+        cli.run(list_configs if _arguments.list else lambda: check_config_file(_arguments.config_file))
+
+from detectron2.engine import default_setup, hooks
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from gbw_panoptic import cli
 from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.acquisition import AcquisitionHook
 from gbw_panoptic.engine.build import (
@@ -116,27 +152,8 @@ def dry_run(cfg, trainer) -> None:
     logging.getLogger("gbw_panoptic").info("Dry run passed: training, evaluation and checkpoint in %s.", cfg.OUTPUT_DIR)
 
 
-def parse() -> argparse.Namespace:
-    parser = default_argument_parser()
-    parser.add_argument("--dry-run", action="store_true", help="two iterations, one evaluation, one save")
-    parser.add_argument("--list", action="store_true", help="list the configurations and exit")
-    return parser.parse_args()
-
-
-def list_configs() -> None:
-    root = os.path.join(os.path.dirname(__file__), "..", "configs")
-    paths = sorted(glob.glob(os.path.join(root, "*", "[!B]*.yaml")))  # not the Base files
-    width = max(len(os.path.relpath(path)) for path in paths)
-    for path in paths:
-        with open(path) as file:
-            first = file.readline().strip()
-        print(f"{os.path.relpath(path):{width}s}  {first.removeprefix('#').strip() if first.startswith('#') else ''}")
-
-
 def entry() -> None:
     args = parse()
-    if args.list:
-        return list_configs()
     launch(main, args, device=load_config(args.config_file, args.opts).MODEL.DEVICE)
 
 

@@ -9,18 +9,16 @@ tables and the pictures go to --results, too; a cell without runs stays empty th
 compared.
 """
 
+import _environment  # noqa: F401  (first: says what is missing)
+
 import argparse
 import shutil
 import subprocess
 import sys
-import warnings
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-
-# fvcore and Detectron2 script functions at import; a user can do nothing about it
-warnings.filterwarnings("ignore", message=".*torch.jit.script.*", category=FutureWarning)
 
 import study
 import torch

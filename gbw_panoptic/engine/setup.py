@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import glob
 import logging
 import os
 import re
@@ -16,6 +15,7 @@ from fvcore.common.config import BASE_KEY
 
 from .. import files
 from ..config import add_gbw_panoptic_config
+from ..config_files import check_config_file
 from ..data import register_all
 from ..errors import UserError
 
@@ -30,8 +30,7 @@ def load_config(config_file: str, opts: list[str]) -> CfgNode:
     add_gbw_panoptic_config(cfg)
     _check_options(opts)
     if config_file:
-        if not os.path.isfile(config_file):
-            raise UserError(f"--config-file: expected a YAML file, found nothing at {config_file}; see {_known_configs()}.")
+        check_config_file(config_file)
         _check_file(config_file)
         _explain(config_file, cfg, lambda: cfg.merge_from_file(config_file, allow_unsafe=False))
     _explain("the command line", cfg, lambda: cfg.merge_from_list(opts))
@@ -114,7 +113,3 @@ def _keys(node: CfgNode, prefix: str = "") -> list[str]:
             keys += _keys(value, f"{prefix}{key}.")
     return keys
 
-
-def _known_configs() -> str:
-    found = sorted(glob.glob("configs/*/*.yaml"))
-    return ", ".join(found[:3]) + (" ..." if len(found) > 3 else "") if found else "the folder configs/"
