@@ -1,10 +1,12 @@
 """What the README promises."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,3 +28,10 @@ def test_every_file_that_is_named_exists():
         assert (ROOT / target).exists(), target
     for config in re.findall(r"configs/\S+\.yaml", README):
         assert (ROOT / config).is_file(), config
+
+
+def test_the_citation_is_that_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"] and citation["license"] == project["license"]
+    assert citation["abstract"] == project["description"] and f"version={{{project['version']}}}" in README

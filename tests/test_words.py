@@ -8,14 +8,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 #: Documents that are still to be rewritten; a file that is not named here keeps to the rules.
 NOT_YET = {
-    "README.md", "datasets/README.md",
+    "datasets/README.md",
     *(f"docs/{name}.md" for name in (
-        "architecture", "backbones", "benchmarks", "getting_started", "mask2former", "reliability",
+        "architecture", "backbones", "benchmarks", "mask2former", "reliability",
     )),
 }  # fmt: skip
 FILES = sorted({"README.md", "datasets/README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))} - NOT_YET)
 MOST_WORDS = 25
-README_LINES = 153
+README_LINES = 150
 #: Words on the workshop instead of the work.
 WORKSHOP = re.compile(r"\b(?:was|were) lent\b|\bat hand\b|\bwhen this was written\b|\bno GPU (?:was|were)\b|\bour (?:machine|session)\b", re.I)
 
