@@ -4,16 +4,42 @@ Shapes: H x W pixels.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..taxonomy import Taxonomy
-from ..visualization.panels import make_panel, pixel_errors
+from ..visualization.panels import make_layers, make_panel, pixel_errors
 from . import maps
 from .matching import SegmentOverlaps, count_overlaps, match_segments
 
 
-def draw_comparison(
+@dataclass(frozen=True)
+class Comparison:
+    """Maps of one image, ready to be drawn.
+
+    Attributes:
+        image: uint8 [H, W, 3] RGB.
+        truth, prediction: [H, W] panoptic maps.
+        errors: uint8 [H, W] of :func:`gbw_panoptic.visualization.panels.pixel_errors`.
+    """
+
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    errors: np.ndarray
+    taxonomy: Taxonomy
+
+    def panel(self) -> np.ndarray:
+        """uint8 picture of :func:`gbw_panoptic.visualization.panels.make_panel`."""
+        return make_panel(self.image, self.truth, self.prediction, self.errors, self.taxonomy)
+
+    def layers(self) -> dict[str, np.ndarray]:
+        """Pictures of :func:`gbw_panoptic.visualization.panels.make_layers`."""
+        return make_layers(self.image, self.truth, self.prediction, self.errors, self.taxonomy)
+
+
+def compare(
     image: np.ndarray,
     truth: maps.GroundTruth,
     labels: np.ndarray,
@@ -21,17 +47,14 @@ def draw_comparison(
     taxonomy: Taxonomy,
     *,
     overlaps: SegmentOverlaps | None = None,
-) -> np.ndarray:
-    """Draws the four panels; segments are compared where both sides have them, else classes.
+) -> Comparison:
+    """Segments are compared where both sides have them, else classes.
 
     Args:
         image: uint8 [H, W, 3] RGB.
         labels: [H, W] predicted contiguous ids.
         panoptic: [H, W] predicted panoptic map; None for the semantic task.
         overlaps: of the prediction with the truth, where the caller has them already.
-
-    Returns:
-        uint8 picture of :func:`gbw_panoptic.visualization.panels.make_panel`.
     """
     if panoptic is None or truth.ids is None:
         true_map, matched = maps.label_map(truth.labels, taxonomy), None
@@ -41,7 +64,14 @@ def draw_comparison(
         true_map, values = maps.panoptic_map(truth.ids, truth.segments, taxonomy)
         predicted_map, matched = panoptic, _accepted_pairs(overlaps, values)
     errors = pixel_errors(true_map, predicted_map, taxonomy, matched=matched)
-    return make_panel(image, true_map, predicted_map, errors, taxonomy)
+    return Comparison(image, true_map, predicted_map, errors, taxonomy)
+
+
+def draw_comparison(
+    image: np.ndarray, truth: maps.GroundTruth, labels: np.ndarray, panoptic: np.ndarray | None, taxonomy: Taxonomy
+) -> np.ndarray:
+    """The four panels of :func:`compare`, uint8."""
+    return compare(image, truth, labels, panoptic, taxonomy).panel()
 
 
 def _accepted_pairs(overlaps: SegmentOverlaps, values: Mapping[int, int]) -> list[tuple[int, int]]:

@@ -17,7 +17,8 @@ from ..errors import UserError
 from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
 from . import maps, results
 from .accumulator import ScoreAccumulator
-from .comparison import draw_comparison
+from .comparison import compare
+from .layers import write_layers
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,8 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         protocols: what to average over; those that are not defined for ``panoptic`` are reported for ``semantic`` only.
         task: ``panoptic`` or ``semantic`` (then outputs need no ``panoptic_seg``).
         source_pixels, num_rare: see :func:`gbw_panoptic.evaluation.results.semantic_scores`.
-        output_dir: where ``<model_name>.json`` and ``panels/<model_name>/*.png`` go; None writes nothing.
+        output_dir: where ``<model_name>.json``, ``panels/<model_name>/*.png`` and the layers of the report's
+            pictures go; None writes nothing.
         num_panels: pictures of the first images.
         instance_ap: whether to compute the average precision of instances; outputs then need ``instance_scores``.
     """
@@ -142,10 +144,11 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
 
     def _save_panel(self, record, truth, labels, panoptic, overlaps) -> None:
         image = files.read_image(record["file_name"])
-        panel = draw_comparison(image, truth, labels, panoptic, self._taxonomy, overlaps=overlaps)
-        folder = self._output_dir / "panels" / self._identity["model"]
+        comparison = compare(image, truth, labels, panoptic, self._taxonomy, overlaps=overlaps)
+        folder, name = self._output_dir / "panels" / self._identity["model"], Path(record["file_name"]).stem
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_png(folder / f"{Path(record['file_name']).stem}.png", panel)
+        files.write_png(folder / f"{name}.png", comparison.panel())
+        write_layers(self._output_dir, self._identity["model"], name, comparison.layers())
 
     def evaluate(self) -> OrderedDict:
         """Merges the ranks, logs tables and writes the results.

@@ -1,16 +1,22 @@
-"""Colours of label maps: the official palette for classes, lighter shades of it for further instances of a class.
+"""Colours of label maps: the official palette for classes, shades of the same hue for further instances of a class.
 
-Shapes: H x W pixels, C classes. A panoptic map holds contiguous id * label_divisor + instance number (stuff 0, things
-from 1); negative values are void.
+Shapes: H x W pixels, C classes, K colours. A panoptic map holds contiguous id * label_divisor + instance number (stuff 0,
+things from 1); negative values are void.
 """
 
+from functools import lru_cache
+
+import cv2
 import numpy as np
 
 from ..taxonomy import Taxonomy
 
+Color = tuple[int, int, int]
 VOID_COLOR = (0, 0, 0)
 _GOLDEN_RATIO = 0.618034  # its multiples modulo 1 spread evenly, however many there are
-_MAX_WHITE = 0.5
+_SHADES = np.linspace(-0.5, 0.5, 101)  # towards black below 0, towards white above
+#: A shade stays at least so many times nearer to its own class's colour than to any other's.
+_CLEARANCE = 1.5
 
 
 def palette(taxonomy: Taxonomy) -> np.ndarray:
@@ -31,13 +37,46 @@ def colorize_panoptic(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     return colors[index.reshape(panoptic.shape)]
 
 
-def segment_color(panoptic_id: int, taxonomy: Taxonomy) -> tuple[int, int, int]:
-    """RGB of one segment of a panoptic map."""
+def segment_color(panoptic_id: int, taxonomy: Taxonomy) -> Color:
+    """RGB of one segment of a panoptic map; all of a class have one hue, and none comes near another class's colour."""
     if not 0 <= panoptic_id < taxonomy.num_classes * taxonomy.label_divisor:
         return VOID_COLOR
     label, instance = divmod(panoptic_id, taxonomy.label_divisor)
-    white = _MAX_WHITE * (max(instance - 1, 0) * _GOLDEN_RATIO % 1)
-    return tuple(round((1 - white) * channel + white * 255) for channel in taxonomy.colors[label])
+    if instance < 2:
+        return taxonomy.colors[label]
+    darkest, lightest = _shade_limits(taxonomy.colors)[label]
+    place = instance * _GOLDEN_RATIO % 1
+    return _shade(taxonomy.colors[label], darkest + place * (lightest - darkest))
+
+
+def _shade(color: Color, amount: float) -> Color:
+    """The colour mixed with white (amount 0..1) or black (0..-1), which keeps its hue."""
+    end = 255 if amount > 0 else 0
+    return tuple(round((1 - abs(amount)) * channel + abs(amount) * end) for channel in color)
+
+
+@lru_cache(maxsize=8)
+def _shade_limits(colors: tuple[Color, ...]) -> list[tuple[float, float]]:
+    """Darkest and lightest amount of :func:`_shade` for each class that nobody takes for another class."""
+    classes = _lab(colors)
+    limits = []
+    for label, color in enumerate(colors):
+        shades = _lab([_shade(color, amount) for amount in _SHADES])
+        distances = np.linalg.norm(shades[:, None] - classes, axis=2)
+        others = np.delete(distances, label, axis=1).min(axis=1, initial=np.inf)
+        clear = _CLEARANCE * distances[:, label] <= others
+        middle = len(_SHADES) // 2
+        below = np.flatnonzero(~clear[:middle])
+        above = np.flatnonzero(~clear[middle + 1 :])
+        low = below[-1] + 1 if len(below) else 0
+        high = middle + above[0] if len(above) else len(_SHADES) - 1
+        limits.append((float(_SHADES[low]), float(_SHADES[high])))
+    return limits
+
+
+def _lab(colors) -> np.ndarray:
+    """float32 [K, 3] CIE L*a*b* of RGB colours in 0..255."""
+    return cv2.cvtColor(np.asarray(colors, np.float32).reshape(1, -1, 3) / 255, cv2.COLOR_RGB2LAB)[0]
 
 
 def class_map(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:

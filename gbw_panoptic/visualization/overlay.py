@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from ..errors import UserError
 from ..taxonomy import Taxonomy
 from .colors import colorize_panoptic
+from .marks import mark
 from .text import font, text_size
 
 Box = tuple[int, int, int, int]
@@ -26,14 +27,14 @@ def draw_panoptic(
     names: bool = True,
     notes: Mapping[int, str] | None = None,
 ) -> np.ndarray:
-    """Blends the segments' colours with the image, outlines instances, hatches void and writes class names where they
-    fit.
+    """Blends the segments' colours and patterns with the image, outlines instances, hatches void and writes names and
+    numbers where they fit.
 
     Args:
         image: uint8 [H, W, 3] RGB.
         panoptic: integer [H, W].
         opacity: of the colours, 0..1.
-        notes: panoptic id -> words that are written behind its class name.
+        notes: panoptic id -> words that are written behind its class name, instead of the instance's number.
 
     Returns:
         uint8 [H, W, 3] RGB.
@@ -45,22 +46,52 @@ def draw_panoptic(
         raise UserError(
             f"expected a map of the image's size {image.shape[:2]}, found {panoptic.shape}: resize one of them"
         )
-    colors = colorize_panoptic(panoptic, taxonomy)
-    picture = np.rint((1 - opacity) * image + opacity * colors).astype(np.uint8)
+    picture = np.rint((1 - opacity) * image + opacity * _colored(panoptic, taxonomy)).astype(np.uint8)
     void = panoptic < 0
     picture[void] = hatch(image)[void]
     picture[instance_contours(panoptic, taxonomy)] = 255
     return _write_names(picture, panoptic, taxonomy, notes or {}) if names else picture
 
 
+def draw_layer(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """What :func:`draw_panoptic` lays over an image, by itself, so that a page can blend and compare it.
+
+    Returns:
+        uint8 [H, W, 4] RGBA; void is a half transparent hatch.
+    """
+    colors = _colored(panoptic, taxonomy)
+    colors[instance_contours(panoptic, taxonomy)] = 255
+    named = _write_names(colors, panoptic, taxonomy, {})
+    opaque = (panoptic >= 0) | (named != colors).any(axis=2)
+    return with_void(named, ~opaque, np.where(opaque, 255, 0))
+
+
+def with_void(colors: np.ndarray, void: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 4] RGBA of colours (uint8 [H, W, 3]) and their alpha ([H, W] in 0..255), void (bool [H, W]) hatched."""
+    picture = np.empty((*void.shape, 4), np.uint8)
+    picture[..., :3], picture[..., 3] = colors, alpha
+    picture[void & _stripes(void.shape)] = (150, 150, 150, 190)
+    picture[void & ~_stripes(void.shape)] = (24, 24, 24, 190)
+    return picture
+
+
 def hatch(image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3]: the image in dark grey under lighter diagonal stripes, the sign of void."""
-    height, width = image.shape[:2]
-    period = max(6, min(height, width) // 48)
-    rows, columns = np.ogrid[:height, :width]
-    stripes = (rows + columns) % period < max(1, period // 4)
     grey = 0.45 * image.mean(axis=2)
-    return np.repeat(np.where(stripes, 0.5 * grey + 85, grey).astype(np.uint8)[..., None], 3, axis=2)
+    striped = np.where(_stripes(image.shape[:2]), 0.5 * grey + 85, grey)
+    return np.repeat(striped.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _stripes(size: tuple[int, int]) -> np.ndarray:
+    """bool [H, W] diagonal stripes."""
+    period = max(6, min(size) // 48)
+    rows, columns = np.ogrid[: size[0], : size[1]]
+    return (rows + columns) % period < max(1, period // 4)
+
+
+def _colored(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """uint8 [H, W, 3]: the segments' colours with their classes' patterns."""
+    return mark(colorize_panoptic(panoptic, taxonomy), panoptic // taxonomy.label_divisor, taxonomy)
 
 
 def instance_contours(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
@@ -82,32 +113,44 @@ def instance_contours(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
 def _write_names(
     picture: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy, notes: Mapping[int, str]
 ) -> np.ndarray:
-    """Class names at the thickest place of each segment, large segments first, none over another or over the border."""
-    size = max(12, min(panoptic.shape) // 36)
+    """Names and numbers at the thickest place of each segment, the number alone where the name has no room, large
+    segments first, none over another or over the border."""
+    size = max(13, min(panoptic.shape) // 28)
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
     taken: list[Box] = []
     ids, areas = np.unique(panoptic[panoptic >= 0], return_counts=True)
-    for panoptic_id in ids[np.argsort(-areas, kind="stable")].tolist():
-        name = f"{taxonomy.names[panoptic_id // taxonomy.label_divisor]} {notes.get(panoptic_id, '')}".rstrip()
-        width, height = text_size(name, size)
-        if areas[ids == panoptic_id][0] < width * height / 4:  # too small for what _place asks
-            continue
-        box = _place(panoptic == panoptic_id, (width, height))
-        if box is None or any(_overlap(box, other) for other in taken):
-            continue
-        taken.append(box)
-        draw.text(box[:2], name, fill="white", font=font(size), stroke_width=max(1, size // 9), stroke_fill="black")
+    smallest = text_size("1", size)
+    for panoptic_id, area in sorted(zip(ids.tolist(), areas.tolist()), key=lambda pair: -pair[1]):
+        if area < smallest[0] * smallest[1] / 4:  # too small for what _room asks
+            break
+        mask = panoptic == panoptic_id
+        for text in _texts(panoptic_id, taxonomy, notes):
+            box = _room(mask, text_size(text, size))
+            if box is not None and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                draw.text(box[:2], text, fill="white", font=font(size), stroke_width=max(1, size // 9), stroke_fill="black")
+                break
     return np.array(canvas)
 
 
-def _place(mask: np.ndarray, size: tuple[int, int]) -> Box | None:
+def _texts(panoptic_id: int, taxonomy: Taxonomy, notes: Mapping[int, str]) -> list[str]:
+    """What may be written on a segment, the best first."""
+    label, instance = divmod(panoptic_id, taxonomy.label_divisor)
+    name, number = taxonomy.names[label], str(instance) if taxonomy.is_thing[label] and instance else ""
+    note = notes.get(panoptic_id, number)
+    return [f"{name} {note}", note] if note else [name]
+
+
+def _room(mask: np.ndarray, size: tuple[int, int]) -> Box | None:
     """Box for a text of ``size`` (width, height) at the mask's thickest place, inside the picture; None if too thin."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, left = rows[0], columns[0]
     cut = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)
     distance = cv2.distanceTransform(cv2.copyMakeBorder(cut, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 3)
-    _, radius, _, (x, y) = cv2.minMaxLoc(distance)
+    radius = distance.max()
+    ridge = np.argwhere(distance >= 0.95 * radius)
+    y, x = ridge[np.abs(ridge - ridge.mean(axis=0)).sum(axis=1).argmin()]  # of equally thick places, the middle one
     (width, height), (mask_height, mask_width) = size, mask.shape
     if 2 * radius < 0.9 * height or 4 * radius < width or width > mask_width or height > mask_height:
         return None

@@ -3,27 +3,30 @@
 Shapes: H x W pixels; panoptic maps as in :mod:`gbw_panoptic.visualization.colors`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
 from ..taxonomy import Taxonomy
-from .colors import class_map
-from .overlay import draw_panoptic, hatch
+from .colors import Color, class_map
+from .marks import MARKS, mark
+from .overlay import draw_layer, draw_panoptic, hatch, with_void
 from .text import font, text_size
 
-# Codes of an error map, their names and colours (Okabe and Ito's, which colour-blind people can tell apart).
+# Codes of an error map, their names and colours: far from every class's colour, from grey and from each other, also for
+# colour-blind people.
 CORRECT, WRONG_CLASS, WRONG_SEGMENT, UNLABELLED, VOID = range(5)
-_ERRORS = {
-    WRONG_CLASS: ("wrong class", (213, 94, 0)),
-    WRONG_SEGMENT: ("right class, unmatched segment", (240, 228, 66)),
-    UNLABELLED: ("not predicted", (86, 180, 233)),
+ERRORS = {
+    WRONG_CLASS: ("wrong class", (165, 0, 255)),
+    WRONG_SEGMENT: ("right class, unmatched segment", (195, 255, 75)),
+    UNLABELLED: ("not predicted", (20, 20, 20)),
 }
-_CELL_WIDTH = 768
+_CELL_WIDTH, _MIN_HEIGHT = 768, 256
+_LAYER_WIDTH = 1024
 _MIN_OVERLAY, _MAX_OVERLAY = 1024, 4096  # long edge
-_LEGEND_WIDTH = 320
+_LEGEND_WIDTH, _CHIP = 320, 24
 _GAP, _TEXT, _INK, _PAPER = 12, 20, (32, 32, 32), (255, 255, 255)
 
 
@@ -50,10 +53,44 @@ def pixel_errors(
 def draw_errors(image: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3]: the image in pale grey where it is right, error colours elsewhere, void hatched."""
     grey = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
-    picture = 0.45 * grey + 0.55 * 235
-    for code, (_, color) in _ERRORS.items():
-        picture = np.where((errors == code)[..., None], 0.3 * grey + 0.7 * np.array(color), picture)
+    picture = 0.5 * grey + 0.5 * 190
+    for code, (_, color) in ERRORS.items():
+        picture = np.where((errors == code)[..., None], 0.15 * grey + 0.85 * np.array(color), picture)
     return np.where((errors == VOID)[..., None], hatch(image), np.rint(picture)).astype(np.uint8)
+
+
+def make_layers(
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, errors: np.ndarray, taxonomy: Taxonomy
+) -> dict[str, np.ndarray]:
+    """The parts of :func:`make_panel`, for a page that lays them over each other.
+
+    Returns:
+        ``image`` (uint8 [h, w, 3]), ``truth``, ``prediction`` and ``errors`` (uint8 [h, w, 4], RGBA), about 1024 pixels
+        wide and at least 256 high.
+    """
+    size = _display_size(image, _LAYER_WIDTH)
+    truth, prediction, errors = (resize_map(values, size) for values in (truth, prediction, errors))
+    colors = np.zeros((*errors.shape, 3), np.uint8)
+    for code, (_, color) in ERRORS.items():
+        colors[errors == code] = color
+    wrong = np.isin(errors, list(ERRORS))
+    return {
+        "image": _resized(image, size),
+        "truth": draw_layer(truth, taxonomy),
+        "prediction": draw_layer(prediction, taxonomy),
+        "errors": with_void(colors, errors == VOID, np.where(wrong, 255, 0)),
+    }
+
+
+def _display_size(image: np.ndarray, width: int) -> tuple[int, int]:
+    """(width, height): of the asked width, wider where the picture would be too low to look at."""
+    scale = max(width / image.shape[1], _MIN_HEIGHT / image.shape[0])
+    return round(scale * image.shape[1]), max(1, round(scale * image.shape[0]))
+
+
+def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    smaller = size[0] < image.shape[1]
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 
 
 def make_panel(
@@ -67,27 +104,33 @@ def make_panel(
         errors: uint8 [H, W] of :func:`pixel_errors`.
 
     Returns:
-        uint8 picture, about 1560 pixels wide whatever the size of the image.
+        uint8 picture of true colours, about 1560 pixels wide whatever the size of the image (wider where a cell would
+        be less than 256 pixels high).
     """
-    scale = _CELL_WIDTH / image.shape[1]
-    size = (_CELL_WIDTH, max(1, round(scale * image.shape[0])))
-    image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    size = _display_size(image, _CELL_WIDTH)
+    image = _resized(image, size)
     truth, prediction, errors = (resize_map(values, size) for values in (truth, prediction, errors))
     cells = {
         "Image": image,
-        "Ground truth": draw_panoptic(image, truth, taxonomy, opacity=0.7, names=False),
-        "Prediction": draw_panoptic(image, prediction, taxonomy, opacity=0.7, names=False),
+        "Ground truth": draw_panoptic(image, truth, taxonomy, opacity=0.7),
+        "Prediction": draw_panoptic(image, prediction, taxonomy, opacity=0.7),
         "Errors": draw_errors(image, errors),
     }
     occurring = np.unique(np.concatenate([class_map(values, taxonomy).ravel() for values in (truth, prediction)]))
-    chips = [(taxonomy.names[c], taxonomy.colors[c]) for c in occurring.tolist() if c != taxonomy.ignore_label]
+    chips = class_chips([c for c in occurring.tolist() if c != taxonomy.ignore_label], taxonomy)
     grid = draw_grid(list(cells.items()), columns=2)
     width = grid.shape[1]
-    return np.concatenate([grid, draw_legend(chips, width), draw_legend([*_ERRORS.values(), ("void", None)], width)])
+    return np.concatenate([grid, draw_legend(chips, width), draw_legend([*ERRORS.values(), ("void", None)], width)])
 
 
 def make_overlay(
-    image: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy, *, classes: Iterable[int] | None = None
+    image: np.ndarray,
+    panoptic: np.ndarray,
+    taxonomy: Taxonomy,
+    *,
+    classes: Iterable[int] | None = None,
+    notes: Mapping[int, str] | None = None,
+    beside: bool = False,
 ) -> np.ndarray:
     """The prediction drawn on its image, over a legend.
 
@@ -98,9 +141,11 @@ def make_overlay(
         image: uint8 [H, W, 3] RGB.
         panoptic: integer [H, W].
         classes: of the legend, with void; None: what occurs. Frames of a video have one size if they have one legend.
+        notes: see :func:`draw_panoptic`.
+        beside: whether the image stands to the left of its overlay.
 
     Returns:
-        uint8 RGB, the picture in the upper left corner; its long edge is 1024 to 4096 pixels.
+        uint8 RGB, the picture in the upper left corner; its long edge is 1024 to 4096 pixels, twice that ``beside``.
     """
     edge = max(image.shape[:2])
     scale = -(-_MIN_OVERLAY // edge) if edge < _MIN_OVERLAY else min(1.0, _MAX_OVERLAY / edge)
@@ -111,8 +156,10 @@ def make_overlay(
     has_void = classes is not None or bool((panoptic < 0).any())
     if classes is None:
         classes = np.unique(np.unique(panoptic[panoptic >= 0]) // taxonomy.label_divisor).tolist()
-    chips = [(taxonomy.names[c], taxonomy.colors[c]) for c in classes] + [("void", None)] * has_void
-    picture = draw_panoptic(image, panoptic, taxonomy)
+    chips = class_chips(classes, taxonomy) + [("void", None)] * has_void
+    picture = draw_panoptic(image, panoptic, taxonomy, notes=notes)
+    if beside:
+        picture = np.concatenate([image, np.full((len(image), _GAP, 3), _PAPER, np.uint8), picture], axis=1)
     legend = draw_legend(chips, max(picture.shape[1], _LEGEND_WIDTH), size=max(_TEXT, min(image.shape[:2]) // 40))
     if picture.shape[1] < legend.shape[1]:
         picture = cv2.copyMakeBorder(
@@ -148,6 +195,17 @@ def draw_line(text: str, width: int, *, large: bool = False) -> np.ndarray:
     canvas = Image.new("RGB", (width, text_size("X", size)[1] + _GAP), _PAPER)
     ImageDraw.Draw(canvas).text((_GAP, _GAP), text, fill=_INK, font=font(size))
     return np.array(canvas)
+
+
+def class_chips(classes: Iterable[int], taxonomy: Taxonomy) -> list[tuple[str, Color | np.ndarray]]:
+    """Names and chips of classes for :func:`draw_legend`, with the patterns of those that have one."""
+    chips: list[tuple[str, Color | np.ndarray]] = []
+    for label in classes:
+        name, color = taxonomy.names[label], taxonomy.colors[label]
+        plain = np.full((_CHIP, _CHIP, 3), color, np.uint8)
+        marked = mark(plain, np.full((_CHIP, _CHIP), label), taxonomy, period=_CHIP // 3)
+        chips.append((name, marked if name in MARKS else color))
+    return chips
 
 
 def draw_legend(

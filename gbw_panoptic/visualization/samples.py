@@ -12,7 +12,7 @@ import numpy as np
 
 from ..taxonomy import Taxonomy
 from .overlay import draw_panoptic, hatch
-from .panels import draw_grid, draw_legend, draw_line, resize_map
+from .panels import class_chips, draw_grid, draw_legend, draw_line, resize_map
 
 Sample = Mapping[str, np.ndarray]
 Cell = tuple[str, np.ndarray]
@@ -121,7 +121,7 @@ def make_page(
     parts = [draw_line(title, width, large=True)]
     for heading, grid in grids:
         parts += [draw_line(heading, width), _to_width(grid, width)]
-    chips = [(taxonomy.names[c], taxonomy.colors[c]) for c in classes]
+    chips = class_chips(classes, taxonomy)
     chips.append(("not used: ignored, no segment, or weight 0 of centres and offsets", None))
     parts += [draw_legend(chips, width), draw_legend(_scales(), width, size=_SCALE_TEXT)]
     return np.concatenate(parts)

@@ -1,6 +1,8 @@
 """Colours, overlays, panels and plots at the edges."""
 
+import colorsys
 import io
+import itertools
 
 import matplotlib
 import numpy as np
@@ -12,7 +14,8 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.visualization import colors, panels, plots
 from gbw_panoptic.visualization.curves import _draw_line, curves
-from gbw_panoptic.visualization.overlay import draw_panoptic, hatch, instance_contours
+from gbw_panoptic.visualization.marks import MARKS, mark
+from gbw_panoptic.visualization.overlay import draw_layer, draw_panoptic, hatch, instance_contours
 
 # cityscapesScripts, helpers/labels.py, in the order of trainIds.
 OFFICIAL = [
@@ -20,6 +23,13 @@ OFFICIAL = [
     (220, 220, 0), (107, 142, 35), (152, 251, 152), (70, 130, 180), (220, 20, 60), (255, 0, 0), (0, 0, 142), (0, 0, 70),
     (0, 60, 100), (0, 80, 100), (0, 0, 230), (119, 11, 32),
 ]  # fmt: skip
+SRGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+# Machado, Oliveira and Fernandes 2009, severity 1: protanopia, deuteranopia, tritanopia.
+COLOR_BLIND = [
+    [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+]
 SIZES = [(1, 1), (2, 3), (7, 5), (33, 65), (128, 257)]
 
 
@@ -39,7 +49,7 @@ def test_official_colors_of_all_classes():
     np.testing.assert_array_equal(colors.colorize_panoptic(1000 * labels, CITYSCAPES), expected)  # stuff
     np.testing.assert_array_equal(colors.colorize_panoptic(1000 * labels + 1, CITYSCAPES), expected)  # first instances
     opaque = draw_panoptic(np.zeros((1, 19, 3), np.uint8), 1000 * labels, CITYSCAPES, opacity=1, names=False)
-    stuff = list(CITYSCAPES.stuff_ids)[:-1]  # the last one's neighbour is a thing, but only things get contours
+    stuff = [c for c in CITYSCAPES.stuff_ids if CITYSCAPES.names[c] not in MARKS]
     np.testing.assert_array_equal(opaque[0, stuff], np.array(OFFICIAL)[stuff])
 
 
@@ -49,11 +59,63 @@ def test_void_is_black():
     assert not colors.colorize_panoptic(np.array([[-1, 255_000, 19_000]]), CITYSCAPES).any()
 
 
-def test_instances_of_a_class_differ_and_keep_its_hue():
-    (car,) = CITYSCAPES.ids("car")
-    shades = [colors.segment_color(1000 * car + k, CITYSCAPES) for k in range(1, 30)]
-    assert len(set(shades)) == 29
-    assert all(blue > red == green for red, green, blue in shades)  # between the official colour and white
+@pytest.mark.parametrize("label", CITYSCAPES.thing_ids)
+def test_instances_keep_their_classs_hue_and_stay_away_from_other_classes(label):
+    shades = [colors.segment_color(1000 * label + k, CITYSCAPES) for k in range(1, 40)]
+    assert len(set(shades)) > 8 and all(one != other for one, other in zip(shades, shades[1:]))
+    hues = [colorsys.rgb_to_hls(*np.divide(shade, 255)) for shade in shades]
+    assert np.ptp([hue for hue, _, _ in hues]) < 0.02
+    own = np.linalg.norm(lab(shades) - lab([OFFICIAL[label]]), axis=1)
+    others = [np.linalg.norm(lab(shades) - lab([color]), axis=1) for c, color in enumerate(OFFICIAL) if c != label]
+    assert (own < np.min(others, axis=0)).all()  # a car never looks like a wall
+
+
+def test_classes_that_colour_blind_people_confuse_differ_in_their_pattern():
+    for matrix in COLOR_BLIND:
+        seen = lab(as_seen(OFFICIAL, matrix))
+        for one, other in itertools.combinations(range(19), 2):
+            if np.linalg.norm(seen[one] - seen[other]) < 12:
+                patterns = {MARKS.get(CITYSCAPES.names[c]) for c in (one, other)}
+                assert len(patterns) == 2, (CITYSCAPES.names[one], CITYSCAPES.names[other])
+
+
+def test_patterns_are_seen():
+    for name in MARKS:
+        label = CITYSCAPES.names.index(name)
+        plain = np.full((48, 48, 3), OFFICIAL[label], np.uint8)
+        marked = mark(plain, np.full((48, 48), label), CITYSCAPES)
+        share = (marked != plain).any(axis=2).mean()
+        assert 0.1 < share < 0.6, name
+        ends = lab([plain[0, 0], marked[(marked != plain).any(axis=2)][0]])
+        assert np.linalg.norm(ends[0] - ends[1]) > 15, name
+    assert len(set(MARKS.values())) == len(MARKS)
+
+
+@pytest.mark.parametrize("matrix", [np.eye(3), *COLOR_BLIND[:2]], ids=["all", "protan", "deutan"])
+def test_error_colours_are_no_classs(matrix):
+    errors = lab(as_seen([color for _, color in panels.ERRORS.values()], matrix))
+    classes = lab(as_seen(OFFICIAL, matrix))
+    assert np.linalg.norm(errors[:, None] - classes, axis=2).min() > 9
+    for one, other in itertools.combinations(errors, 2):
+        assert np.linalg.norm(one - other) > 40
+
+
+def lab(rgb) -> np.ndarray:
+    """CIE L*a*b* (D65) of RGB in 0..255."""
+    xyz = linear(rgb) @ SRGB_TO_XYZ.T / (0.95047, 1, 1.08883)
+    f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+
+
+def linear(rgb) -> np.ndarray:
+    values = np.asarray(rgb, float) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def as_seen(rgb, matrix) -> np.ndarray:
+    """RGB in 0..255 that shows people with normal sight what colour-blind ones see."""
+    light = np.clip(linear(rgb) @ np.asarray(matrix).T, 0, 1)
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -62,7 +124,29 @@ def test_any_size(size):
     assert draw_panoptic(image, panoptic, CITYSCAPES).shape == (*size, 3)
     errors = panels.pixel_errors(panoptic, panoptic[::-1], CITYSCAPES)
     panel = panels.make_panel(image, panoptic, panoptic[::-1], errors, CITYSCAPES)
-    assert panel.dtype == np.uint8 and panel.shape[1] == 2 * 768 + 3 * 12
+    width = max(768, round(256 * size[1] / size[0]))
+    assert panel.dtype == np.uint8 and panel.shape[1] == 2 * width + 3 * 12
+    layers = panels.make_layers(image, panoptic, panoptic[::-1], errors, CITYSCAPES)
+    assert {picture.shape[:2] for picture in layers.values()} == {layers["image"].shape[:2]}
+    assert layers["image"].shape[0] >= 256 and layers["image"].shape[1] >= 1024
+    assert [layers[name].shape[2] for name in ("image", "truth", "prediction", "errors")] == [3, 4, 4, 4]
+
+
+def test_layers_show_segments_names_and_errors():
+    (car,) = CITYSCAPES.ids("car")
+    panoptic = np.full((100, 300), -1)
+    panoptic[:, 100:] = 0
+    panoptic[40:80, 150:250] = 1000 * car + 7
+    layer = draw_layer(panoptic, CITYSCAPES)
+    assert (layer[:, 100:, 3] == 255).all() and (layer[:, :100, 3] < 255).all()
+    assert layer[5, 295].tolist() == [*OFFICIAL[0], 255] and layer[40, 160].tolist() == [255] * 4
+    inside = (layer[41:79, 151:249, :3] != colors.segment_color(1000 * car + 7, CITYSCAPES)).any(axis=2)
+    rows, columns = np.nonzero(inside)
+    assert abs(columns.mean() + 151 - 200) < 4 and 15 < np.ptp(columns) < 80  # "car 7" in the middle
+    errors = np.array([[panels.CORRECT, panels.WRONG_CLASS, panels.VOID]]).repeat(3, axis=0)
+    picture = panels.make_layers(np.zeros((3, 3, 3), np.uint8), errors, errors, errors, CITYSCAPES)["errors"]
+    assert picture[0, 0, 3] == 0 and picture[0, 512].tolist() == [*panels.ERRORS[panels.WRONG_CLASS][1], 255]
+    assert 0 < picture[0, -1, 3] < 255
 
 
 def test_void_everywhere_is_hatched():
@@ -138,11 +222,11 @@ def test_panel_shows_the_errors():
     errors = panels.pixel_errors(truth, wrong_map, CITYSCAPES)
     wrong = panels.make_panel(image, truth, wrong_map, errors, CITYSCAPES)
 
-    def share_of_vermilion(panel):
-        return (np.abs(panel.astype(int) - (187, 104, 38)).max(axis=2) <= 1).mean()  # 0.3 * 128 + 0.7 * (213, 94, 0)
+    def share_of_violet(panel):
+        return (np.abs(panel.astype(int) - (159, 19, 236)).max(axis=2) <= 1).mean()  # 0.15 * 128 + 0.85 * (165, 0, 255)
 
-    assert share_of_vermilion(right) < 0.01
-    assert share_of_vermilion(wrong) > 0.15
+    assert share_of_violet(right) < 0.01
+    assert share_of_violet(wrong) > 0.15
 
 
 @pytest.mark.parametrize("size", [*SIZES, (64, 5000)])
@@ -158,6 +242,9 @@ def test_the_legend_names_what_occurs_unless_it_is_told():
     chips = {tuple(c) for c in panels.make_overlay(image, road, CITYSCAPES)[512:].reshape(-1, 3)}
     colorful = {color for color in OFFICIAL if len(set(color)) > 1}  # letters are grey
     assert {OFFICIAL[0], OFFICIAL[10]} == chips & colorful
+    beside = panels.make_overlay(image, road, CITYSCAPES, beside=True)
+    assert beside.shape[1] > 2 * panels.make_overlay(image, road, CITYSCAPES).shape[1]
+    assert not beside[:512, :1024].any()  # the image, which is black
     frames = [panels.make_overlay(image, values, CITYSCAPES, classes=range(19)) for values in (road, road - road - 1)]
     assert frames[0].shape == frames[1].shape
     assert set(OFFICIAL) <= {tuple(c) for c in frames[1][512:].reshape(-1, 3)}
