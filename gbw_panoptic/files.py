@@ -14,45 +14,48 @@ from typing import Any
 import cv2
 import numpy as np
 import yaml
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from . import rasters
 from .errors import UserError
 
 TEMPORARY_SUFFIX = ".tmp"
 #: Files with these suffixes, in any case, are taken for images where a folder is searched.
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-_ORIENTATION, _TURNED_SIDEWAYS = 0x0112, (5, 6, 7, 8)  # EXIF
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
     """Decode an image to uint8 [H, W, 3] in ``format`` ("RGB" or "BGR") channel order, upright as its EXIF tag says.
 
-    Of 16-bit grey, the high byte is taken; what is transparent becomes white.
+    Of 16 bits, the high byte is taken, unless that is black; what is transparent becomes white, unless all of it is. Either
+    is said once.
     """
     if format not in ("RGB", "BGR"):
         raise UserError(f"expected the image format RGB or BGR, found {format!r}; set INPUT.FORMAT to one of them")
-    image = _decode(path)
-    ImageOps.exif_transpose(image, in_place=True)
-    pixels = np.array(_as_rgb(image, path))  # a copy, hence writable
+    pixels = np.array(rasters.read_rgb(path))  # a copy, hence writable
     return pixels if format == "RGB" else np.ascontiguousarray(pixels[:, :, ::-1])
 
 
 def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
     """(H, W), upright as its EXIF tag says, from the header alone; the pixels are not decoded."""
-    with _open(path) as image:
-        # Pillow decodes a whole PNG to look for a tag behind the pixels, where hardly any writer puts it.
-        exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
-        sideways = exif.get(_ORIENTATION) in _TURNED_SIDEWAYS
-        return (image.width, image.height) if sideways else (image.height, image.width)
+    return rasters.read_size(path)
+
+
+def size_remedy(path: str | os.PathLike, found: tuple[int, int], otherwise: str) -> str:
+    """What to do about a label of another (H, W) ``found`` than the image at ``path``: an EXIF tag may have turned that."""
+    if rasters.stored_size(path) == found != rasters.read_size(path):
+        return "the image's EXIF tag turns it: remove the tag, or turn the label alike"
+    return otherwise
 
 
 def read_panoptic(path: str | os.PathLike) -> np.ndarray:
     """Decode a COCO-panoptic PNG to int32 [H, W] segment ids (R + 256 G + 65536 B)."""
-    image = _decode(path)
-    if image.mode != "RGB":
+    image, bits = rasters.read_lossless(path)
+    if image.mode != "RGB" or bits != 8:
+        found = f"mode {image.mode}" if image.mode != "RGB" else f"{bits} bits per channel"
         raise UserError(
-            f"expected an 8-bit RGB panoptic PNG, found mode {image.mode} in {path}; save segment ids as R + 256 G + "
-            "65536 B, or prepare the data set again"
+            f"expected an 8-bit RGB panoptic PNG, found {found} in {path}; save segment ids as R + 256 G + 65536 B, or "
+            "prepare the data set again"
         )
     # Pillow keeps four bytes per pixel: with the colours in the low three, a pixel is its id.
     pixels = np.frombuffer(image.tobytes("raw", "RGBX"), "<i4").reshape(image.height, image.width)
@@ -66,10 +69,11 @@ def write_panoptic(path: str | os.PathLike, ids: np.ndarray) -> None:
 
 def read_label(path: str | os.PathLike) -> np.ndarray:
     """Decode a label PNG of one byte per pixel (grey, or the indices of a palette) to uint8 [H, W]."""
-    image = _decode(path)
-    if image.mode not in ("L", "P"):
+    image, bits = rasters.read_lossless(path)
+    if image.mode not in ("L", "P") or image.mode == "L" and bits != 8:  # grey of fewer bits is scaled up to 255
+        found = f"mode {image.mode}" if image.mode != "L" else f"{bits} bits"
         raise UserError(
-            f"expected a label PNG with one 8-bit id per pixel, found mode {image.mode} in {path}; "
+            f"expected a label PNG with one 8-bit id per pixel, found {found} in {path}; "
             "put the id labels there, not their colour rendering"
         )
     return np.array(image)
@@ -77,17 +81,21 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
 
 def read_instance_ids(path: str | os.PathLike) -> np.ndarray:
     """Decode a Cityscapes ``*_instanceIds.png`` (16 bit, one channel) to int32 [H, W]."""
-    image = _decode(path)
-    if image.mode not in ("I;16", "I;16B", "I", "L"):
-        raise UserError(
-            f"expected a 16-bit PNG of instance ids, found mode {image.mode} in {path}; unpack the archive again"
-        )
+    image, bits = rasters.read_lossless(path)
+    if image.mode not in ("I;16", "I;16B", "I", "L") or bits < 8:
+        found = f"mode {image.mode}" if bits >= 8 else f"{bits} bits"
+        raise UserError(f"expected a 16-bit PNG of instance ids, found {found} in {path}; unpack the archive again")
     return np.asarray(image).astype(np.int32)
 
 
 def read_two_byte_channels(path: str | os.PathLike) -> np.ndarray:
     """Decode a 16-bit colour PNG to uint16 [H, W, 3] in RGB order. Pillow would cut it to 8 bits; OpenCV does not."""
-    pixels = cv2.imdecode(np.frombuffer(_read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
+    rasters.require_file(path)
+    data = _read_bytes(path)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data.startswith(_PNG) else None
+    except cv2.error:  # more pixels than OpenCV takes
+        pixels = None
     if pixels is None:
         raise UserError(f"expected a readable PNG, found a damaged file at {path}; unpack the archive again")
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -189,53 +197,7 @@ def _read_bytes(path: str | os.PathLike) -> bytes:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise _cannot_read(path, error) from None
+        raise rasters.cannot_read(path, error) from None
     if not data:
         raise UserError(f"expected data, found an empty file at {path}; unpack or generate it again")
     return data
-
-
-def _open(path: str | os.PathLike) -> Image.Image:
-    try:
-        return Image.open(path)
-    except UnidentifiedImageError:
-        found = "an empty file" if os.path.getsize(path) == 0 else "something else"
-        raise UserError(f"expected an image, found {found} at {path}; unpack or generate it again") from None
-    except Image.DecompressionBombError as error:
-        raise UserError(f"expected an image of reasonable size, found {path} ({error}); replace it") from None
-    except OSError as error:
-        raise _cannot_read(path, error) from None
-
-
-def _decode(path: str | os.PathLike) -> Image.Image:
-    """Decode all pixels: Pillow raises where a file is truncated, whereas OpenCV fills the rest of a JPEG with grey."""
-    with _open(path) as image:
-        try:
-            image.load()
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(
-                f"expected a readable image, found a damaged file at {path} ({error}); unpack or generate it again"
-            ) from None
-        return image
-
-
-def _as_rgb(image: Image.Image, path: str | os.PathLike) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I"):  # Pillow's own conversion clips 16 bits to 255: all white
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 0xFFFF:
-            raise UserError(f"expected 8 or 16 bits per pixel, found 32 in {path}; save it as an 8-bit image")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise UserError(f"expected integer pixels, found floating point in {path}; save it as an 8-bit image")
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[0] < 255:
-            return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _cannot_read(path: str | os.PathLike, error: OSError) -> UserError:
-    found = "nothing" if isinstance(error, FileNotFoundError) else f"{error.strerror or error}"
-    return UserError(f"expected a readable file at {path}, found {found}; unpack or generate it again")

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
-COMMON = {"taxonomy", "errors", "files", "cli"}
+COMMON = {"taxonomy", "errors", "files", "names", "cli"}
 ALLOWED = {
     "taxonomy": set(),
     "errors": set(),
-    "files": {"errors"},
+    "raster_metadata": set(),
+    "rasters": {"errors", "raster_metadata"},
+    "names": {"errors", "files"},
+    "files": {"errors", "rasters"},
     "cli": {"errors"},
     "config": set(),
     "config_files": {"errors"},

@@ -40,7 +40,7 @@ TABLE = {
     "text": ("something else at", "something else at"),
     "absent": ("found nothing", "found nothing"),
     "16 bits": (None, "found mode I;16 in"),
-    "16 bits, colour": (None, "expected ids that its annotation lists"),
+    "16 bits, colour": (None, "found 16 bits per channel in"),
     "RGBA": (None, "found mode RGBA in"),
     "palette": (None, "found mode P in"),
     "grey": (None, "found mode L in"),
