@@ -12,11 +12,13 @@ FILES = sorted({"README.md", "datasets/README.md", *(f"docs/{p.name}" for p in R
 MOST_WORDS = 25
 README_LINES = 150
 #: Words on the workshop instead of the work.
-WORKSHOP = re.compile(r"\b(?:was|were) lent\b|\bat hand\b|\bwhen this was written\b|\bno GPU (?:was|were)\b|\bour (?:machine|session)\b", re.I)
+WORKSHOP = re.compile(
+    r"\b(?:was|were) lent\b|\bat hand\b|\bwhen this was written\b|\bno GPU was\b|\bour (?:machine|session)\b", re.I
+)
 
 
 def blocks(text: str) -> list[tuple[int, str]]:
-    """(Line number, prose) of every paragraph, list item, heading and table cell; code, pictures' paths and links are not prose."""
+    """(Line number, prose) of every paragraph, list item, heading and table cell. Blocks of code are not prose."""
     found: list[tuple[int, str]] = []
     fenced = open_block = False
     for number, line in enumerate(text.splitlines(), start=1):
@@ -39,7 +41,7 @@ def blocks(text: str) -> list[tuple[int, str]]:
 
 
 def sentences(prose: str) -> list[str]:
-    """The sentences of a block. Code is one word, a link is its text, and a full stop ends a sentence even in bold type."""
+    """The sentences of a block. Code is one word, a link is its text, and a full stop ends a sentence in bold type, too."""
     prose = re.sub(r"`[^`]*`", "CODE", prose)
     prose = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", prose)
     prose = re.sub(r"\bet al\.", "et al", prose).replace("**", "")
@@ -77,7 +79,8 @@ def test_the_readme_is_short():
 
 
 def test_what_counts_as_a_sentence():
-    text = "# A title\n\nOne two. **Three four.** Five\nsix `seven eight` [nine](ten.md).\n\n    code is none\n\n- a list\n  goes on\n| a | b c |\n"
+    text = "# A title\n\nOne two. **Three four.** Five\nsix `seven eight` [nine](ten.md).\n\n    code is none\n\n"
+    text += "- a list\n  goes on\n| a | b c |\n"
     found = [(number, [len(words(s)) for s in sentences(prose)]) for number, prose in blocks(text)]
     assert found == [(1, [2]), (3, [2, 2, 4]), (8, [4]), (10, [1]), (10, [2])]
     assert long_sentences("word " * 26) and not long_sentences("word " * 25 + ". word")

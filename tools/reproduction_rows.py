@@ -7,15 +7,16 @@ from gbw_panoptic.evaluation.reproduction import Benchmark, Published
 MIT_B5, SWIN_B = "mit_b5.pth", "swin_base_patch4_window12_384_22k.pth"
 _EDAPS = "EDAPS (arXiv 2304.14291), its README: the top-down model, Mask R-CNN on MiT-B5"
 _EDAPS_DIFFERENCES = (
-    "Ours is EDAPS's bottom-up variant M-Dec-BU: centres and offsets, no Mask R-CNN. Its own published figure is not known to us. "
-    "Void pixels do not dilute the loss. Classes are averaged by name instead of by a factor of 19/16."
+    "Ours is EDAPS's bottom-up variant M-Dec-BU: centres and offsets, no Mask R-CNN. Its own published figure is not "
+    "known to us. Void pixels do not dilute the loss. Classes are averaged by name instead of by a factor of 19/16."
 )
 _DAFORMER_DIFFERENCES = (
-    "Void pixels do not dilute the loss. The teacher's batch norm is in evaluation mode. Norms of the head do not decay."
+    "Void pixels do not dilute the loss. The teacher's batch norm is in evaluation mode. Norms of the head do not "
+    "decay."
 )
 _MC_PANDA_DIFFERENCES = (
-    "Stage 1, on the source only, is a run of its own and gives the teacher of the burn-in. Both methods share it, without GBW. "
-    "Strong augmentation is weaker. docs/mask2former.md lists every departure."
+    "Stage 1, on the source only, is a run of its own and gives the teacher of the burn-in. Both methods share it, "
+    "without GBW. Strong augmentation is weaker. docs/mask2former.md lists every departure."
 )
 
 

@@ -1,4 +1,4 @@
-"""Pixel losses, summed per class and not yet reduced."""
+"""Losses. Those of pixels are summed per class and not yet reduced; adversarial, active and mask losses are means."""
 
 from .class_gradients import GRADIENTS, sum_gradients
 from .cross_entropy import cross_entropy_per_class, hardest_pixels

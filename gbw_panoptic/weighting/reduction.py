@@ -1,4 +1,4 @@
-"""The one place where a loss is divided.
+"""The one place where a loss that is summed per class is divided.
 
 Shape legend: G groups (classes, then groups outside the program).
 """

@@ -44,10 +44,9 @@ def test_without_runs_our_cells_are_empty_and_published_figures_stand():
 
 
 def test_the_overview_has_one_row_for_every_published_figure():
-    results = [
-        {"row": TWO_STAGES, "method": "GBW", "seed": seed, "scores": {"PQ": 40.0 + seed, "SQ": 70.0, "RQ": 50.0}} for seed in (0, 2)
-    ]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in reproduction_overview(BENCHMARKS, results).splitlines()[2:]]
+    results = [{"row": TWO_STAGES, "method": "GBW", "seed": seed, "scores": {"PQ": 40.0 + seed}} for seed in (0, 2)]
+    lines = reproduction_overview(BENCHMARKS, results).splitlines()[2:]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert len(rows) == sum(len(benchmark.published) for benchmark in BENCHMARKS) == 9
     own = [row for row in rows if row[0] == f"`{TWO_STAGES}`"]
     assert [row[-2:] for row in own] == [["", "41.0 ± 1.4"], ["", ""]] and [row[4] for row in own] == ["47.4", "48.5"]
