@@ -111,6 +111,10 @@ def read_json(path: str | os.PathLike, *, remedy: str = "prepare the data again"
     """Parse a JSON file; ``remedy`` tells the user what to do where it is damaged."""
     try:
         return json.loads(_read_bytes(path))
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"expected JSON in UTF-8, found bytes of another encoding at {path} (from byte {error.start}); save it as UTF-8"
+        ) from None
     except ValueError as error:
         raise UserError(f"expected JSON, found a damaged file at {path} ({error}); {remedy}") from None
 

@@ -7,7 +7,7 @@ Three kinds of id occur in this field, and confusing them is its costliest mista
 * source-specific id: what another data set's own files hold (SYNTHIA 1..22, Vistas 0..65).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from types import MappingProxyType
 from typing import Mapping
@@ -37,6 +37,10 @@ class Taxonomy:
     colors: tuple[tuple[int, int, int], ...]
     ignore_label: int = IGNORE_LABEL
     label_divisor: int = 1000
+
+    def __reduce__(self) -> tuple:
+        """The fields alone: look-ups that are remembered cannot travel to a process that is spawned."""
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def num_classes(self) -> int:

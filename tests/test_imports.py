@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
-COMMON = {"taxonomy", "errors", "files", "names", "cli"}
+COMMON = {"taxonomy", "errors", "files", "names", "coco_format", "cli"}
 ALLOWED = {
     "taxonomy": set(),
     "errors": set(),
+    "coco_format": set(),
     "raster_metadata": set(),
     "rasters": {"errors", "raster_metadata"},
     "names": {"errors", "files"},

@@ -12,7 +12,6 @@ import _environment  # noqa: F401  (first: says what is missing)
 import argparse
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +31,7 @@ def main() -> None:
     predictions = saved.read_annotations(path, arguments.folder or path.with_suffix(""))
     pairs = saved.pair_up(truths, saved.contiguous(predictions, classes, path))
     total, start = ScoreAccumulator(taxonomy, protocols), time.perf_counter()
-    # a copy of the taxonomy: the look-ups that this one has remembered do not travel
-    score = partial(saved.score, taxonomy=replace(taxonomy), protocols=protocols)
+    score = partial(saved.score, taxonomy=taxonomy, protocols=protocols)
     for state in ordered_map(score, pairs, workers=min(arguments.workers, len(pairs)), title="Scoring"):
         total.add_state(state)
     scores = total.scores()

@@ -11,6 +11,7 @@ from typing import Iterator, Mapping
 import numpy as np
 from scipy.ndimage import find_objects
 
+from ..coco_format import checked_segments, is_thing
 from ..errors import UserError
 from ..taxonomy import Taxonomy
 from .. import files
@@ -61,12 +62,14 @@ def load_raw_panoptic_json(path: str | os.PathLike) -> tuple[list[PanopticAnnota
         UserError: missing or damaged file, keys absent, ids that occur twice, file names that leave their folder.
     """
     with _explained(path, "correct the file"):
-        value = files.read_json(path)
+        value = files.read_json(path, remedy="correct the file")
         categories = value["categories"]
         if not all(type(c["id"]) is int and isinstance(c["name"], str) for c in categories):
             raise ValueError("a category without an integer id and a name")
         if len({c["id"] for c in categories}) != len(categories):
             raise ValueError("a category id that occurs twice")
+        for category in categories:
+            is_thing({"isthing": 1, **category})
         return _annotations(value), categories
 
 
@@ -108,9 +111,9 @@ def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[dict]:
         category = value if value < taxonomy.label_divisor else value // taxonomy.label_divisor
         if category not in taxonomy.contiguous_id:
             raise ValueError(f"the panoptic id {value}")
-        is_thing = taxonomy.is_thing[taxonomy.contiguous_id[category]]
+        thing = taxonomy.is_thing[taxonomy.contiguous_id[category]]
         box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
-        crowd = int(is_thing and value < taxonomy.label_divisor)
+        crowd = int(thing and value < taxonomy.label_divisor)
         segments.append({"id": value, "category_id": category, "area": area, "bbox": box, "iscrowd": crowd})
     return segments
 
@@ -164,17 +167,11 @@ def _check_categories(categories: list[dict], taxonomy: Taxonomy) -> None:
         if contiguous is None:
             raise ValueError(f"the category {category['id']} ({category['name']}), which {taxonomy.name} lacks,")
         expected = (taxonomy.names[contiguous], int(taxonomy.is_thing[contiguous]))
-        if (category["name"], int(category["isthing"])) != expected:
+        if (category["name"], int(is_thing(category))) != expected:
             raise ValueError(f"the category {category['id']} as {category['name']} instead of {expected[0]}")
 
 
 def _check_segments(segments: list[dict], taxonomy: Taxonomy) -> None:
-    for segment in segments:
+    for segment in checked_segments(segments):
         if segment["category_id"] not in taxonomy.contiguous_id:
             raise ValueError(f"a segment of category {segment['category_id']}, which {taxonomy.name} lacks,")
-        if type(segment["id"]) is not int or not 0 < segment["id"] < 1 << 24:
-            raise ValueError(f"the segment id {segment['id']!r}")
-        if segment["iscrowd"] not in (0, 1):
-            raise ValueError(f"iscrowd {segment['iscrowd']!r}")
-    if len({segment["id"] for segment in segments}) != len(segments):
-        raise ValueError("a segment id that occurs twice")

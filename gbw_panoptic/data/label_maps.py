@@ -57,9 +57,10 @@ def read_label_map(
     path = record["pan_seg_file_name"] if panoptic else record["sem_seg_file_name"]
     label = files.read_panoptic(path) if panoptic else files.read_label(path)
     if label.shape != size:
+        remedy = files.size_remedy(record["file_name"], label.shape, "prepare the data set again")
         raise UserError(
             f"expected a label of the image's size, found {label.shape[0]}x{label.shape[1]} in {path} for "
-            f"{size[0]}x{size[1]} in {record['file_name']}; prepare the data set again"
+            f"{size[0]}x{size[1]} in {record['file_name']}; {remedy}"
         )
     if panoptic:
         return _panoptic(label, record, taxonomy.ignore_label, ignore_crowd)

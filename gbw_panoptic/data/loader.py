@@ -129,7 +129,7 @@ class DomainLoader:
             self.bad_files.add(file.file_name)
             if len(self.bad_files) > self.max_bad_files:
                 raise UserError(
-                    file.message
+                    f"{file.message}, or let training leave out N such files with DATALOADER.MAX_BAD_FILES N"
                     if self.max_bad_files == 0
                     else f"{file.message} (more unreadable files than DATALOADER.MAX_BAD_FILES {self.max_bad_files})"
                 )

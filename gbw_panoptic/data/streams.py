@@ -54,8 +54,10 @@ def data_loader(dataset: Dataset, indices: Iterable[int], num_workers: int) -> I
     """Items of ``dataset`` as they are, in the order of ``indices``, by ``num_workers`` processes (0: this one).
 
     Raises:
-        UserError: a worker died while it handed an item over (torch's RuntimeError says so at other times).
+        UserError: ``num_workers`` is negative, or a worker died while it handed an item over (torch's RuntimeError says so at other times).
     """
+    if num_workers < 0:
+        raise UserError(f"expected DATALOADER.NUM_WORKERS >= 0, found {num_workers}; 0 loads in the training's own process")
     loader = DataLoader(
         dataset,
         batch_size=None,

@@ -7,13 +7,26 @@ sorted instead.
 Shapes: N pixels, R runs (R <= N), K keys.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 # Below this number of pixels per run, sorting the pixels is faster than looking up every run.
 _MIN_MEAN_RUN = 8
 _TABLE_SIZE = 1 << 16
+_ROUNDING = 1e-6
+
+
+def require_percent(scores: Mapping[str, float], *names: str) -> dict[str, float]:
+    """A copy of ``scores``, whose entries ``names`` are percentages.
+
+    Raises:
+        RuntimeError: one lies outside 0..100, which no input may cause: a fault of this program.
+    """
+    for name in names:
+        if not -_ROUNDING <= scores[name] <= 100 + _ROUNDING:
+            raise RuntimeError(f"expected {name} in 0..100, found {scores[name]}: this is a fault of the program, please report it")
+    return dict(scores)
 
 
 def joint_counts(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

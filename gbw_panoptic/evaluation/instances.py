@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import UserError
 from ..taxonomy import Taxonomy
+from .counting import require_percent
 from .matching import SegmentOverlaps
 
 #: Ids below it are groups to cityscapesScripts: pixels of several instances, which are no error and no hit.
@@ -86,7 +87,10 @@ class InstanceAveragePrecision:
         occurring = [i for i in range(len(things)) if not np.isnan(precision[i]).any()]
         at_half = int(np.argmin(np.abs(arguments.overlaps - 0.5)))
         per_class = {
-            things[i]: {"AP": float(precision[i].mean()), "AP50": float(precision[i, at_half])} for i in occurring
+            things[i]: require_percent(
+                {"AP": float(precision[i].mean()), "AP50": float(precision[i, at_half])}, "AP", "AP50"
+            )
+            for i in occurring
         }
         means = {key: float(np.mean([c[key] for c in per_class.values()] or [0])) for key in ("AP", "AP50")}
         return {**means, "n": len(per_class), "per_class": per_class}

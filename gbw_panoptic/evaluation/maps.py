@@ -59,6 +59,9 @@ def panoptic_map(ids: np.ndarray, segments: Sequence[Mapping], taxonomy: Taxonom
 
     Returns:
         the panoptic map (-1 on ids that are not listed) and segment id -> value in it.
+
+    Raises:
+        UserError: more instances of a class than the map has numbers for: their ids would be another class's.
     """
     values: dict[int, int] = {}
     instances: Counter = Counter()
@@ -67,6 +70,12 @@ def panoptic_map(ids: np.ndarray, segments: Sequence[Mapping], taxonomy: Taxonom
         countable = taxonomy.is_thing[category] and not segment.get("iscrowd", 0)
         instances[category] += countable
         values[segment["id"]] = category * taxonomy.label_divisor + (instances[category] if countable else 0)
+    if instances and max(instances.values()) >= taxonomy.label_divisor:
+        category, count = instances.most_common(1)[0]
+        raise UserError(
+            f"expected at most {taxonomy.label_divisor - 1} instances of a class in an image, found {count} of "
+            f"{taxonomy.names[category]}; merge the smallest into crowds, or leave them out"
+        )
     table = np.array([-1, *values.values()], dtype=np.int64)
     return table[positions(ids, list(values))], values
 

@@ -3,6 +3,7 @@ cityscapesScripts.
 
 * Void is id 0 of the ground truth, and only that. The IoU's union leaves out the predicted segment's void pixels.
 * An id of the ground-truth map that its segments do not list is no void and matches nothing.
+* A ground truth that lists id 0 is refused: its segment would be void, and scores beyond 100 would follow.
 * Id 0 of the prediction is unlabelled unless the predicted segments list it.
 * Segments match when their classes are equal and IoU > 0.5. Crowd segments never match and are never missed.
 * An unmatched prediction is no false positive when more than half of it lies on void and on its class's crowd segment
@@ -103,7 +104,7 @@ def count_overlaps(
 
     Raises:
         UserError: maps that are not two integer H x W arrays of one size; a predicted id without a listed segment, or
-            the reverse.
+            the reverse; a ground-truth segment with the id of void.
     """
     pred_ids, gt_ids = _as_map(pred_ids, "prediction"), _as_map(gt_ids, "ground truth")
     if pred_ids.shape != gt_ids.shape:
@@ -120,6 +121,10 @@ def count_overlaps(
         unlisted = np.unique(pred_values[columns == 0]).tolist()
         raise UserError(
             f"expected every predicted id in the predicted segments, found {unlisted} only in the map: list them"
+        )
+    if VOID in gt_by_id:
+        raise UserError(
+            f"expected ground-truth segments with ids from 1 on, found {VOID}, which is void: number them from 1, in the map, too"
         )
     table = joint_histogram(rows, columns, (len(gt_keys) + 1, len(pred_keys) + 1), pixels)
     # Row and column 0 hold unlisted ids, 1 holds VOID.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ..errors import UserError
+from .counting import require_percent
 from .matching import SegmentOverlaps, count_overlaps, match_segments
 
 
@@ -104,10 +105,11 @@ def _class_scores(tp: int, fp: int, fn: int, iou: float) -> dict[str, float]:
     sq = iou / tp if tp else 0.0
     rq = tp / (tp + 0.5 * fp + 0.5 * fn) if tp else 0.0
     recall = tp / (tp + fn) if tp else 0.0
-    return {
+    scores = {
         "PQ": 100 * sq * rq, "SQ": 100 * sq, "RQ": 100 * rq,
         "tp": tp, "fp": fp, "fn": fn, "iou": iou, "recall": 100 * recall,
     }  # fmt: skip
+    return require_percent(scores, "PQ", "SQ", "RQ", "recall")
 
 
 def _average(classes: Iterable[Mapping[str, float]]) -> dict[str, float]:

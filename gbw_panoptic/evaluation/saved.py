@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
+from ..coco_format import checked_segments, is_thing
 from ..errors import UserError
 from ..taxonomy import CITYSCAPES, IGNORE_LABEL, PROTOCOLS, Protocol, Taxonomy
 from . import maps
@@ -40,12 +41,9 @@ def read_annotations(path: str | os.PathLike, folder: str | os.PathLike) -> dict
     """
     records, remedy = {}, "write it as panopticapi reads it"
     try:
-        annotations = files.read_json(path)["annotations"]
+        annotations = files.read_json(path, remedy=remedy)["annotations"]
         for annotation in annotations:
-            segments = [dict(segment) for segment in annotation["segments_info"]]
-            for segment in segments:
-                if type(segment["id"]) is not int or type(segment["category_id"]) is not int:
-                    raise ValueError(f"the segment {segment}")
+            segments = _segments(annotation)
             label = Path(folder, files.safe_file_name(annotation["file_name"]))
             records[annotation["image_id"]] = {"pan_seg_file_name": str(label), "segments_info": segments}
     except KeyError as error:
@@ -60,6 +58,13 @@ def read_annotations(path: str | os.PathLike, folder: str | os.PathLike) -> dict
     return records
 
 
+def _segments(annotation: Mapping) -> list[dict]:
+    try:
+        return checked_segments(annotation["segments_info"])
+    except ValueError as error:
+        raise ValueError(f"{error} in image {annotation['image_id']!r}") from None
+
+
 def read_categories(path: str | os.PathLike) -> tuple[Taxonomy, dict[int, int]]:
     """Classes of a ground-truth JSON, and category id -> contiguous id.
 
@@ -69,10 +74,12 @@ def read_categories(path: str | os.PathLike) -> tuple[Taxonomy, dict[int, int]]:
         UserError: no categories or 255 and more, or without ``id`` and ``isthing``.
     """
     try:
-        listed = files.read_json(path)["categories"]
-        categories = [(c["id"], str(c.get("name", c["id"])), bool(c["isthing"])) for c in listed]
+        listed = files.read_json(path, remedy="take the ground truth's JSON")["categories"]
+        categories = [(c["id"], str(c.get("name", c["id"])), is_thing(c)) for c in listed]
         ids = [c[0] for c in categories]
-        if len(set(ids)) != len(ids) or not all(type(i) is int for i in ids) or not 0 < len(ids) < IGNORE_LABEL:
+        if not 0 < len(ids) < IGNORE_LABEL:
+            raise ValueError(f"{len(ids)} categories, where 1 to {IGNORE_LABEL - 1} can be scored")
+        if len(set(ids)) != len(ids) or not all(type(i) is int for i in ids):
             raise ValueError(f"the category ids {ids}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
@@ -139,6 +146,13 @@ def pair_up(truths: Mapping[str | int, Mapping], predictions: Mapping[str | int,
     missing = [image_id for image_id in truths if image_id not in predictions]
     if not truths:
         raise UserError("expected images in the ground truth, found none; take another JSON")
+    spelt = {str(image_id): image_id for image_id in predictions}
+    otherwise = next((image_id for image_id in missing if str(image_id) in spelt), None)
+    if otherwise is not None:
+        raise UserError(
+            f"expected an image_id of the ground truth's kind, {otherwise!r}, found {spelt[str(otherwise)]!r} in the predictions; "
+            "write numbers without quotation marks, and text with them, as the ground truth does"
+        )
     if missing:
         raise UserError(
             f"expected a prediction of each of {len(truths)} images, found none of {len(missing)}, first {missing[0]}; "

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ..errors import UserError
-from .counting import joint_counts, joint_histogram, positions
+from .counting import joint_counts, joint_histogram, positions, require_percent
 
 
 class SemanticConfusion:
@@ -106,10 +106,11 @@ def _class_scores(tp: int, fp: int, fn: int) -> dict[str, float]:
     def percent(denominator: int) -> float:
         return 100 * tp / denominator if denominator else 0.0
 
-    return {
+    scores = {
         "IoU": percent(tp + fp + fn), "precision": percent(tp + fp), "recall": percent(tp + fn), "tp": tp, "fp": fp,
         "fn": fn,
     }  # fmt: skip
+    return require_percent(scores, "IoU", "precision", "recall")
 
 
 def _mean(scores: Sequence[Mapping[str, float]], metric: str, weights: Sequence[float] | None = None) -> float:

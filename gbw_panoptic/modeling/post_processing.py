@@ -33,6 +33,8 @@ def panoptic_segmentation(
 ) -> Tensor:
     """The map that Detectron2's ``get_panoptic_segmentation`` gives, from the predictions for one image.
 
+    Whatever ``top_k`` is, no more centres are kept than a class has instance numbers: one more car would be a truck.
+
     Args:
         sem_seg: H x W or 1 x H x W int64, predicted class.
         center: H x W or 1 x H x W float, centre heatmap.
@@ -45,6 +47,7 @@ def panoptic_segmentation(
         H x W int64.
     """
     sem_seg = sem_seg.reshape(sem_seg.shape[-2:])
+    top_k = label_divisor if top_k is None else min(top_k, label_divisor)  # the strongest, fewer than numbers of a class
     centers = find_centers(center, threshold=threshold, nms_kernel=nms_kernel, top_k=top_k)
     things = torch.isin(sem_seg, torch.tensor(sorted(thing_ids), dtype=sem_seg.dtype, device=sem_seg.device))
     return merge_semantic_and_instance(
@@ -165,7 +168,12 @@ def merge_semantic_and_instance(
 
     Returns:
         H x W int64 panoptic ids.
+
+    Raises:
+        ValueError: more instances than numbers below ``label_divisor``.
     """
+    if num_instances >= label_divisor:
+        raise ValueError(f"expected fewer than {label_divisor} instances, found {num_instances}: their numbers would change classes")
     num_classes = int(sem_seg.max()) + 1
     device = sem_seg.device
     keys = (instance_ids * num_classes + sem_seg).flatten()

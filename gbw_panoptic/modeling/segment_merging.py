@@ -49,14 +49,20 @@ class Segments:
         sums.index_add_(0, self.ids.flatten(), self.region_confidence.flatten().double())
         values, order = self._values(thing_ids, label_divisor).sort()
         scores = (sums[1:] / areas).float()[order]
-        things = values % label_divisor > 0
+        things = (values >= 0) & (values % label_divisor > 0)
         return values[things], scores[things]
 
     def _values(self, thing_ids: Collection[int], label_divisor: int) -> Tensor:
-        """[S] panoptic value of each segment."""
+        """[S] panoptic value of each segment; -1 for things that a class has no number for, the weakest ones."""
         things = _is_in(self.classes, thing_ids)
-        same = (self.classes[:, None] == self.classes).tril()  # this segment and those before it
-        return self.classes * label_divisor + torch.where(things, same.sum(dim=1), 0)
+        same = self.classes[:, None] == self.classes
+        kept = torch.ones_like(things)
+        if len(self.classes) >= label_divisor:
+            order = torch.arange(len(self.scores), device=self.scores.device)
+            ahead = (self.scores > self.scores[:, None]) | (self.scores == self.scores[:, None]) & (order < order[:, None])
+            kept = ~things | ((same & ahead).sum(dim=1) < label_divisor - 1)
+        number = (same & kept).tril().sum(dim=1)  # this segment and those before it
+        return torch.where(kept, self.classes * label_divisor + torch.where(things, number, 0), -1)
 
 
 def merge_segments(

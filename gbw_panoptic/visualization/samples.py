@@ -55,7 +55,8 @@ def sample_cells(sample: Sample, taxonomy: Taxonomy) -> list[Cell]:
 def _segment_cells(sample: Sample, taxonomy: Taxonomy) -> list[Cell]:
     """Segments with their weights, the weights as colours, and how sure the teacher is of a pixel."""
     image, ids, weights = sample["image"], sample["segment_ids"], sample["segment_weights"]
-    values = sample["segment_classes"].astype(np.int64) * taxonomy.label_divisor + 1 + np.arange(len(weights))
+    numbers = 1 + np.arange(len(weights)) % (taxonomy.label_divisor - 1)  # of more segments, some share a colour
+    values = sample["segment_classes"].astype(np.int64) * taxonomy.label_divisor + numbers
     panoptic = np.concatenate(([-1], values))[ids]
     notes = {int(value): f"{weight:.2f}" for value, weight in zip(values, weights)}
     per_pixel = np.concatenate(([0.0], weights))[ids]
@@ -70,7 +71,7 @@ def panoptic_of(sample: Sample, taxonomy: Taxonomy) -> np.ndarray:
     """int64 [H, W] panoptic map of a sample's labels, with its instances' numbers; -1 where labels are ignored."""
     labels = sample["sem_seg"].astype(np.int64)
     instances = sample.get("instance_ids", np.zeros_like(labels))
-    instances = np.where(np.isin(labels, taxonomy.thing_ids), instances, 0)
+    instances = np.where(np.isin(labels, taxonomy.thing_ids), np.minimum(instances, taxonomy.label_divisor - 1), 0)
     return np.where(labels == taxonomy.ignore_label, -1, labels * taxonomy.label_divisor + instances)
 
 

@@ -3,8 +3,10 @@
 import gc
 import json
 import logging
+import pickle
 import random
 from itertools import islice
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import cv2
@@ -311,3 +313,24 @@ def test_workers_end_with_their_iterator(cfg) -> None:
     del iterator
     gc.collect()
     assert len(torch.multiprocessing.active_children()) == before - 2
+
+
+def test_a_negative_number_of_workers_is_one_sentence(cfg) -> None:
+    cfg.DATALOADER.NUM_WORKERS = -1
+    with pytest.raises(UserError, match="DATALOADER.NUM_WORKERS >= 0, found -1"):
+        take(build_train_loader(cfg), 1)
+
+
+def test_what_a_spawned_worker_gets_can_be_pickled(cfg) -> None:
+    """As on macOS and Windows, where nothing is inherited; look-ups that were remembered stay behind."""
+    DatasetCatalog.register("loader_test", lambda: DatasetCatalog.get("loader_source"))
+    MetadataCatalog.get("loader_test").set(taxonomy=CITYSCAPES)
+    assert CITYSCAPES.contiguous_id and CITYSCAPES.thing_ids
+    train, test = build_train_loader(cfg), build_test_loader(cfg, "loader_test")
+    expected, record = take(train, 1), next(iter(test))[0]
+    copy = pickle.loads(ForkingPickler.dumps(train._steps))
+    assert_equal([DomainBatch(*copy[0][0])], expected)
+    found = pickle.loads(ForkingPickler.dumps(test._images))[0]
+    assert found["file_name"] == record["file_name"] and torch.equal(found["image"], record["image"])
+    assert pickle.loads(pickle.dumps(CITYSCAPES)) == CITYSCAPES
+    DatasetCatalog.remove("loader_test"), MetadataCatalog.remove("loader_test")

@@ -418,6 +418,25 @@ def test_cityscapes_refuses_unknown_ids(raw_root, kind):
     assert "found the ids [40]" in val.faults[0].message and path.name in val.faults[0].message
 
 
+def test_cityscapes_refuses_classes_that_contradict_the_instances(raw_root):
+    path = raw_root / "cityscapes/gtFine/val/ulm/ulm_000000_000001_gtFine_labelIds.png"
+    pixels = np.array(Image.open(path))
+    pixels[0, :4] = np.where(pixels[0, :4] == 7, 8, 7)
+    Image.fromarray(pixels).save(path)
+    _, val = prepare("cityscapes", raw_root, workers=1)
+    assert [fault.kind for fault in val.faults] == [FaultKind.DISAGREE]
+    assert "found 4 pixels of other classes in" in val.faults[0].message and path.name in val.faults[0].message
+
+
+def test_an_image_that_its_exif_tag_turns_is_named_as_the_cause(raw_root):
+    path = raw_root / "gta5/images/00002.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).save(path, exif=exif)
+    (report,) = prepare("gta5", raw_root, workers=1)
+    assert "the image's EXIF tag turns it: remove the tag" in report.faults[0].message
+
+
 def plant_json_fault(root: Path) -> None:
     path = root / SYNTHIA / "panoptic_cityscapes.json"
     value = json.loads(path.read_text())

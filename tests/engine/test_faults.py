@@ -94,3 +94,18 @@ def test_an_output_folder_below_a_file(make_cfg, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="OUTPUT_DIR: expected a folder that can be written"):
         validate(make_cfg("quick/source_only.yaml", *OPTIONS, "OUTPUT_DIR", tmp_path / "file" / "run"))
+
+
+@pytest.mark.slow
+def test_loader_and_training_with_spawned_workers(make_cfg):
+    """Processes that inherit nothing, as on macOS and Windows; the evaluation's loader, too."""
+    method = torch.multiprocessing.get_start_method(allow_none=True)
+    torch.multiprocessing.set_start_method("spawn", force=True)
+    try:
+        opts = ("DATALOADER.NUM_WORKERS", 1, "DATASETS.TEST", "('cityscapes_uda_panoptic_val',)", "SOLVER.MAX_ITER", 1)
+        trainer = build_trainer(make_cfg("quick/self_training_gbw.yaml", *TINY, *opts))
+        trainer.train(0, 1)
+    finally:
+        torch.multiprocessing.set_start_method(method, force=True)
+    assert trainer.iter == 1
+    assert trainer.storage.latest()["panoptic/16/PQ"][0] >= 0

@@ -309,3 +309,21 @@ def test_matches_name_the_segments():
     assert [(overlaps.gt_ids[g], overlaps.pred_ids[p]) for g, p in zip(matches.gt, matches.pred)] == [(1, 8)]
     assert matches.iou.tolist() == [pytest.approx(2 / 3)]  # 2 / (3 + 2 - 2)
     assert overlaps.gt_ids[matches.missed].tolist() == [2] and overlaps.pred_ids[matches.false].tolist() == [9]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_truth_that_lists_void_as_a_segment_is_refused(exact):
+    """Numbered from 0, as some exporters do: the segment of id 0 counted as void, too, and PQ was 500."""
+    gt, pred = np.zeros((10, 10), int), np.full((10, 10), 8)
+    gt[:, 5:] = 1
+    pred[:, 5 if exact else 6 :] = 9
+    segments = [{"id": 0, "category_id": 7}, {"id": 1, "category_id": 23}]
+    with pytest.raises(UserError, match="found 0, which is void"):
+        count_overlaps(pred, [{"id": 8, "category_id": 7}, {"id": 9, "category_id": 23}], gt, segments)
+
+
+def test_a_score_beyond_100_is_a_fault_of_the_program():
+    quality = PanopticQuality(CATEGORIES)
+    quality.add_state({"tp": np.full(5, 1), "fp": np.zeros(5, int), "fn": np.zeros(5, int), "iou": np.full(5, 5.0)})
+    with pytest.raises(RuntimeError, match="expected PQ in 0..100, found 500.*please report it"):
+        quality.compute()

@@ -200,3 +200,19 @@ def test_the_host_waits_a_fixed_number_of_times() -> None:
 def test_even_kernel_is_refused() -> None:
     with pytest.raises(ValueError, match="odd"):
         find_centers(torch.zeros(4, 4), nms_kernel=4)
+
+
+def test_a_class_never_changes_because_its_numbers_run_out():
+    """1,200 cars of one pixel, a centre on each: from the 1000th on, they were trucks."""
+    height, width, car = 30, 40, CITYSCAPES.names.index("car")
+    heat = torch.rand(height, width, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.4
+    sem_seg, offset = torch.full((height, width), car), torch.zeros(2, height, width)
+    for top_k in (5000, None):
+        panoptic = panoptic_segmentation(sem_seg, heat, offset, **OPTIONS, stuff_area=0, nms_kernel=1, top_k=top_k)
+        assert (panoptic // 1000 == car).all() and (panoptic % 1000 > 0).all()
+        kept = [int(y) * width + int(x) for y, x in find_centers(heat, nms_kernel=1, top_k=1000)]
+        assert len(kept) == len(panoptic.unique()) == 999
+        assert heat.flatten()[kept].min() > heat.flatten().sort().values[200]  # the strongest
+    ids = torch.arange(1, 1201).view(height, width)
+    with pytest.raises(ValueError, match="fewer than 1000 instances, found 1200"):
+        merge_semantic_and_instance(sem_seg, ids, num_instances=1200, **OPTIONS, stuff_area=0)

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gbw_panoptic.modeling.segment_merging import SegmentPostProcessing, merge_segments
+from gbw_panoptic.modeling.segment_merging import SegmentPostProcessing, Segments, merge_segments
 from gbw_panoptic.modeling.segments import SegmentPrediction
 from gbw_panoptic.modeling.semantic_masks import QUERIES_AT_A_TIME, semantic_logits
 
@@ -144,3 +144,21 @@ def test_memory_does_not_grow_with_the_number_of_queries():
     with LargestTensor() as largest:
         semantic_logits(class_logits[None], masks[None], stride=4, image_size=(16, 20), size=size)
     assert size[0] * size[1] < largest.elements <= QUERIES_AT_A_TIME * size[0] * size[1]
+
+
+def test_more_things_than_numbers_leave_the_weakest_out():
+    car, count = 2, 12
+    scores = torch.rand(count, generator=torch.Generator().manual_seed(0))
+    classes = torch.full((count,), car)
+    classes[[2, 7]] = torch.tensor([0, 3])  # stuff, and another thing
+    ids = torch.arange(1, count + 1)[None]
+    segments = Segments(ids, classes, scores, torch.zeros(0, dtype=torch.int64), scores[None], scores[None])
+    panoptic = segments.panoptic(thing_ids=THINGS, label_divisor=8)[0]
+    cars = [i for i in range(count) if classes[i] == car]
+    strongest = sorted(cars, key=lambda i: -scores[i])[:7]
+    assert [i for i in cars if panoptic[i] >= 0] == sorted(strongest)
+    assert panoptic[[2, 7]].tolist() == [0, 3 * 8 + 1]
+    assert sorted(panoptic[strongest].tolist()) == list(range(car * 8 + 1, car * 8 + 8))
+    values, confidence = segments.instance_scores(thing_ids=THINGS, label_divisor=8)
+    assert values.tolist() == sorted(panoptic[(panoptic >= 0) & (panoptic != 0)].tolist())
+    torch.testing.assert_close(confidence, torch.stack([scores[(panoptic == v).nonzero()[0, 0]] for v in values]))

@@ -166,6 +166,10 @@ FAULTS = {
     "category": (lambda path: _edit_segment(path, category_id=99), r"found 99 for the segment \d+ of image \S+ in"),
     "only in the PNG": (lambda path: _edit_segment(path, id=77), r"image \S+: .*found \[\d+\] only in the map"),
     "id": (lambda path: _edit_segment(path, id="7"), "the segment"),
+    "id of void": (lambda path: _edit_segment(path, id=0), r"the segment id 0, which is void in image"),
+    "id of 25 bits": (lambda path: _edit_segment(path, id=1 << 24), r"the segment id 16777216: ids are 1\.\.16777215 in"),
+    "crowd as text": (lambda path: _edit_segment(path, iscrowd="0"), "iscrowd '0' of the segment"),
+    "another encoding": (lambda path: path.write_bytes(path.read_text().replace("_", "ä").encode("latin-1")), "save it as UTF-8"),
     "key": (lambda path: write(path, {"images": []}), "found no 'annotations'"),
     "JSON": (lambda path: path.write_text("{"), "damaged file"),
     "path": (
@@ -203,11 +207,38 @@ def test_bad_options(options, message, predictions, monkeypatch):
         run(monkeypatch, predictions, *options)
 
 
+def test_a_truth_numbered_from_0_is_refused(tmp_path, monkeypatch):
+    """The smallest such pair, once with exact overlap: it scored PQ 500, or an infinite IoU."""
+    for name, ids in (("t", [[0, 1]]), ("p", [[8, 9]])):
+        (tmp_path / name).mkdir()
+        files.write_panoptic(tmp_path / name / "1.png", np.array(ids).repeat(5, axis=1))
+    categories = [{"id": 1, "name": "ground", "isthing": 0}, {"id": 2, "name": "air", "isthing": 0}]
+
+    def annotations(*ids):
+        segments = [{"id": i, "category_id": c} for i, c in zip(ids, (1, 2))]
+        return [{"image_id": 1, "file_name": "1.png", "segments_info": segments}]
+
+    write(tmp_path / "t.json", {"annotations": annotations(0, 1), "categories": categories})
+    write(tmp_path / "p.json", {"annotations": annotations(8, 9)})
+    with pytest.raises(UserError, match="the segment id 0, which is void in image 1 in .*t.json"):
+        run(monkeypatch, tmp_path / "p.json", "--truth", tmp_path / "t.json")
+    write(tmp_path / "p.json", {"annotations": [{**annotations(8, 9)[0], "image_id": "1"}]})
+    write(tmp_path / "t.json", {"annotations": annotations(1, 2), "categories": categories})
+    with pytest.raises(UserError, match="kind, 1, found '1' in the predictions; write numbers without quotation marks"):
+        run(monkeypatch, tmp_path / "p.json", "--truth", tmp_path / "t.json")
+
+
 @pytest.mark.parametrize(
-    "categories",
-    [[], [{"id": 1, "name": "a"}], [{"id": 1, "isthing": 0}] * 2, [{"id": i, "isthing": 0} for i in range(300)]],
+    "categories, found",
+    [
+        ([], "0 categories, where 1 to 254 can be scored"),
+        ([{"id": 1, "name": "a"}], "isthing"),
+        ([{"id": 1, "isthing": "0"}], "isthing '0' of the category"),
+        ([{"id": 1, "isthing": 0}] * 2, "the category ids"),
+        ([{"id": i, "isthing": 0} for i in range(300)], "300 categories, where 1 to 254 can be scored"),
+    ],
 )
-def test_bad_categories(categories, predictions, tmp_path, monkeypatch):
+def test_bad_categories(categories, found, predictions, tmp_path, monkeypatch):
     path = write(tmp_path / "truth.json", {"annotations": [], "categories": categories})
-    with pytest.raises(UserError, match="categories with an id and isthing"):
+    with pytest.raises(UserError, match=f"categories with an id and isthing.*{found}"):
         run(monkeypatch, predictions, "--truth", path)

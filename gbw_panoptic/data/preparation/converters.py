@@ -90,6 +90,10 @@ def _derive_cityscapes(raw: RawImage) -> tuple[np.ndarray, ...]:
     divisor = CITYSCAPES.label_divisor
     classes = np.where(instances < divisor, instances, instances // divisor)
     _require_ids(classes, set(known), instance_path)
+    differing = int(np.count_nonzero(classes != labels))
+    if differing:
+        found = f"found {differing} pixels of other classes in {label_path}"
+        raise FaultError(FaultKind.DISAGREE, f"expected the classes of {instance_path}, {found}; unpack both again")
     train_ids = {i: IGNORE_LABEL if label.ignoreInEval else label.trainId for i, label in known.items()}
     evaluated = np.isin(classes, [i for i, label in known.items() if not label.ignoreInEval])
     return lookup_table(train_ids)[labels], np.where(evaluated, instances, 0)
@@ -105,7 +109,7 @@ def _derive_coco_panoptic(raw: RawImage) -> tuple[np.ndarray, ...]:
         message = f"expected the segments of {raw.split.raw_json} in {path}, found {error}; correct one of the two"
         raise FaultError(error.kind, message) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        found = f"found {type(error).__name__} {error}"
+        found = f"found {error}" if type(error) is ValueError else f"found {type(error).__name__} {error}"
         message = f"expected segments with id and category_id for {path} in {raw.split.raw_json}, {found}; correct it"
         raise FaultError(FaultKind.UNREADABLE, message) from None
 
@@ -160,7 +164,7 @@ def _require_size(files: Files, path: Path, labels: np.ndarray) -> None:
         raise FaultError(
             FaultKind.SIZE,
             f"expected {width} x {height} pixels as in {files.image}, found {found_width} x {found_height} in {path}; "
-            "unpack both again",
+            + disk.size_remedy(files.image, labels.shape[:2], "unpack both again"),
         )
 
 

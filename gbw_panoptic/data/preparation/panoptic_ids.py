@@ -7,6 +7,7 @@ from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from ...coco_format import checked_segment
 from ...taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
 from ..categories import SegmentClass
 from ..coco_panoptic import compact_ids
@@ -65,16 +66,17 @@ def remap_segments(
     Raises:
         FaultError: without a path: a category that ``classes`` lacks, more instances than fit, or segments that are
             not those of ``ids``.
+        ValueError: an id that the format does not have, see :func:`~..coco_panoptic.checked_segment`.
     """
     new_ids, numbers = {0: 0}, [0] * CITYSCAPES.num_classes
-    for segment in segments:
+    for segment in map(checked_segment, segments):
         segment_class = classes.get(segment["category_id"])
         if segment_class is None:
             found = f"the category id {segment['category_id']}, which is not among the categories"
             raise FaultError(FaultKind.OUTSIDE, found)
         if segment["id"] in new_ids:
-            raise FaultError(FaultKind.DISAGREE, f"the segment id {segment['id']!r} twice, or 0, which is void")
-        new_ids[segment["id"]] = _new_id(segment_class, bool(segment.get("iscrowd", 0)), numbers)
+            raise FaultError(FaultKind.DISAGREE, f"the segment id {segment['id']} twice")
+        new_ids[segment["id"]] = _new_id(segment_class, bool(segment["iscrowd"]), numbers)
     if max(numbers) > CITYSCAPES.label_divisor:
         found = f"{max(numbers)} instances of one class (at most {CITYSCAPES.label_divisor} fit)"
         raise FaultError(FaultKind.OUTSIDE, found)

@@ -67,7 +67,7 @@ def require_same_size(files: Files) -> None:
             raise FaultError(
                 FaultKind.SIZE,
                 f"expected {found[1]} x {found[0]} pixels as in {path}, found {size[1]} x {size[0]} in {files.image}; "
-                "unpack it again",
+                + disk.size_remedy(files.image, found, "unpack it again"),
             )
 
 
