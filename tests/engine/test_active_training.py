@@ -4,7 +4,7 @@ import pytest
 import torch
 import train_net
 from test_training import FAST, metrics, states, train
-from tiny_runs import TINY
+from tiny_runs import NARROW, TINY
 
 from gbw_panoptic.active.label_store import NOT_BOUGHT
 from gbw_panoptic.data import loader
@@ -26,7 +26,7 @@ PANOPTIC = ("ACTIVE.PANOPTIC", True)
 def weights(make_cfg, tmp_path):
     """A checkpoint of a model, for what begins with one."""
     path = tmp_path / "weights.pth"
-    torch.save({"model": build_models(make_cfg("quick/active_ripu.yaml", "SEED", 5))["student"].state_dict()}, path)
+    torch.save({"model": build_models(make_cfg("quick/active_ripu.yaml", *NARROW, "SEED", 5))["student"].state_dict()}, path)
     return path
 
 

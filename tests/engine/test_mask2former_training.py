@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
-from tiny_runs import flat
+from tiny_runs import NARROW, flat
 from torch import nn
 
 from gbw_panoptic.data.segment_targets import segment_targets
@@ -18,6 +18,7 @@ from gbw_panoptic.validation import validate
 
 CONFIG = "quick/mask2former_source_only.yaml"
 TINY = (
+    *NARROW, "MODEL.MASK2FORMER.ENCODER_FEEDFORWARD_DIM", 32, "MODEL.MASK2FORMER.DECODER_FEEDFORWARD_DIM", 32,
     "TEST.EVAL_PERIOD", 0, "TEST.NUM_PANELS", 0, "DATASETS.TEST", "()", "SOLVER.MAX_ITER", 4, "MODEL.MASK2FORMER.NUM_QUERIES", 10,
     "MODEL.MASK2FORMER.HIDDEN_DIM", 32, "MODEL.MASK2FORMER.ENCODER_LAYERS", 1, "MODEL.MASK2FORMER.DECODER_LAYERS", 1,
     "MODEL.MASK2FORMER.NUM_POINTS", 64,

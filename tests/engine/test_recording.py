@@ -6,7 +6,7 @@ from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.build import resume_or_load
 from gbw_panoptic.engine.recording import record_steps
 
-OPTIONS = ("TEST.EVAL_PERIOD", 0, "DATASETS.TEST", "()", "INPUT.CROP.SIZE", "(32, 64)", "SOLVER.IMS_PER_BATCH", 2,
+OPTIONS = (*TINY, "TEST.EVAL_PERIOD", 0, "SOLVER.IMS_PER_BATCH", 2,
            "SOLVER.CHECKPOINT_PERIOD", 2)  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from tiny_runs import NARROW
 
 from gbw_panoptic.data.segment_targets import SegmentTargets
 from gbw_panoptic.engine import build_trainer
@@ -16,6 +17,7 @@ CONFIG = "streets/mask2former_self_training.yaml"
 GBW = "streets/mask2former_self_training_gbw.yaml"
 #: A model of a moment, whose untrained teacher finds segments.
 SMALL = (
+    *NARROW, "MODEL.MASK2FORMER.ENCODER_FEEDFORWARD_DIM", 32, "MODEL.MASK2FORMER.DECODER_FEEDFORWARD_DIM", 32,
     "TEST.EVAL_PERIOD", 0, "TEST.NUM_PANELS", 0, "DATASETS.TEST", "()", "SOLVER.IMS_PER_BATCH", 1, "SOLVER.MAX_ITER", 6,
     "SOLVER.CHECKPOINT_PERIOD", 100, "INPUT.CROP.SIZE", "(64, 96)", "MODEL.MASK2FORMER.NUM_QUERIES", 6,
     "MODEL.MASK2FORMER.HIDDEN_DIM", 32, "MODEL.MASK2FORMER.NUM_HEADS", 2, "MODEL.MASK2FORMER.ENCODER_LAYERS", 1,

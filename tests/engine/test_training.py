@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from tiny_runs import TINY
+from tiny_runs import NARROW, TINY
 
 from gbw_panoptic.data import register_all
 from gbw_panoptic.engine import build_trainer
@@ -27,7 +27,7 @@ ALL = (
     "INPUT.TARGET.IGNORE_TOP", 2, "INPUT.TARGET.IGNORE_LEFT", 3, "INPUT.TARGET.IGNORE_RIGHT", 3,
     "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", 0.0,  # an untrained teacher finds instances, too
 )  # fmt: skip
-FAST = ("TEST.EVAL_PERIOD", 0, "TEST.NUM_PANELS", 0, "DATASETS.TEST", "()")
+FAST = (*NARROW, "TEST.EVAL_PERIOD", 0, "TEST.NUM_PANELS", 0, "DATASETS.TEST", "()")
 
 
 def train(cfg, stop_at=None, resume=False):
