@@ -1,6 +1,7 @@
 """What the recorder shows is what a training run feeds its model."""
 
 import torch
+from tiny_runs import TINY
 
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.build import resume_or_load
@@ -46,7 +47,7 @@ def test_recorded_steps_are_those_of_a_run_and_go_on_from_its_checkpoint(make_cf
     later = []
     trainer = build_trainer(make_cfg("quick/self_training_gbw.yaml", *OPTIONS, "OUTPUT_DIR", tmp_path / "c"))
     trainer.checkpointer.load(str(tmp_path / "a" / "model_0000001.pth"))
-    for file in (tmp_path / "a").glob("*.pth"):  # hundreds of megabytes, which pytest would keep
+    for file in (tmp_path / "a").glob("*.pth"):
         file.unlink()
     record_steps(trainer, 2, later.append, max_iter=10)
     assert [step.iteration for step in later] == [2, 3]
