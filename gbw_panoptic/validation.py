@@ -7,24 +7,15 @@ from typing import Iterator
 from detectron2.data import MetadataCatalog
 
 from .active.validation import active_problems
-from .adaptation.entropy_minimization import ENTROPY_LOSSES
-from .adaptation.pseudo_labels import INSTANCE_QUALITIES, QUALITIES, SELECTIONS
 from .adaptation.validation import adaptation_problems
+from .config import key_problems
 from .errors import UserError
 from .files import sha256
-from .losses import GRADIENTS, LOSS_TYPES
-from .losses.adversarial import ALIGNED_MAPS, GANS
 from .modeling.backbones.packaged import local_file
 from .modeling.validation import architecture_problems, weights_problems
 from .taxonomy import PROTOCOLS
-from .weighting import DENOMINATORS, STATIC_WEIGHTS, WEIGHTED_KEYS, WEIGHTINGS
+from .weighting import STATIC_WEIGHTS, WEIGHTED_KEYS
 from .weighting.validation import weighting_problems
-
-TASKS = ("panoptic", "semantic")
-TRAINER_NAMES = (
-    "SourceOnlyTrainer", "SelfTrainingTrainer", "AdversarialTrainer", "EntropyMinimizationTrainer", "ActiveTrainer",
-)  # fmt: skip
-OPTIMIZERS = ("SGD", "ADAM", "ADAMW")
 
 
 def validate(cfg) -> None:
@@ -33,70 +24,10 @@ def validate(cfg) -> None:
     Raises:
         UserError: naming the key, what was expected, what was found and what to do.
     """
-    checks = (weighting_problems, _choices, _ranges, _execution, _data_sets, _task, _class_statistics)
-    for check in (*checks, architecture_problems, weights_problems, adaptation_problems, active_problems, _protocols, _tracking, _files):
+    checks = (key_problems, weighting_problems, _execution, _data_sets, _task, _class_statistics, architecture_problems)
+    for check in (*checks, weights_problems, adaptation_problems, active_problems, _protocols, _tracking, _files):
         for problem in check(cfg):
             raise UserError(problem)
-
-
-def _choices(cfg) -> Iterator[str]:
-    for key, value, choices in (
-        ("MODEL.TASK", cfg.MODEL.TASK, TASKS),
-        ("TRAINER.NAME", cfg.TRAINER.NAME, TRAINER_NAMES),
-        ("SOLVER.OPTIMIZER", cfg.SOLVER.OPTIMIZER, OPTIMIZERS),
-        ("SOLVER.AMP.PRECISION", cfg.SOLVER.AMP.PRECISION, ("bfloat16", "float16")),
-        ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE, LOSS_TYPES),
-        *((f"WEIGHTING.{head}", cfg.WEIGHTING[head], WEIGHTINGS) for head in WEIGHTED_KEYS),
-        ("WEIGHTING.LOSS_DENOMINATOR", cfg.WEIGHTING.LOSS_DENOMINATOR, DENOMINATORS),
-        ("GBW.GRADIENT", cfg.GBW.GRADIENT, GRADIENTS),
-        ("SELF_TRAINING.SELECTION", cfg.SELF_TRAINING.SELECTION, SELECTIONS),
-        ("SELF_TRAINING.QUALITY", cfg.SELF_TRAINING.QUALITY, QUALITIES),
-        ("ADVERSARIAL.ALIGN", cfg.ADVERSARIAL.ALIGN, ALIGNED_MAPS),
-        ("ADVERSARIAL.GAN", cfg.ADVERSARIAL.GAN, GANS),
-        ("ENTROPY.LOSS", cfg.ENTROPY.LOSS, ENTROPY_LOSSES),
-        ("SELF_TRAINING.INSTANCE_QUALITY", cfg.SELF_TRAINING.INSTANCE_QUALITY, INSTANCE_QUALITIES),
-        ("INPUT.FORMAT", cfg.INPUT.FORMAT, ("RGB", "BGR")),
-        ("INPUT.CROP.TYPE", cfg.INPUT.CROP.TYPE, ("absolute",)),
-        ("INPUT.CROP.ENABLED", cfg.INPUT.CROP.ENABLED, (True,)),
-        ("TEST.MODEL", cfg.TEST.MODEL, ("student", "teacher")),
-        ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", cfg.SOLVER.CLIP_GRADIENTS.CLIP_TYPE, ("value", "norm", "full_model")),
-    ):
-        if value not in choices:
-            yield f"{key}: expected one of {', '.join(map(str, choices))}, found '{value}'; set it to one of them."
-
-
-def _ranges(cfg) -> Iterator[str]:
-    share, part = cfg.MODEL.SEM_SEG_HEAD.LOSS_TOP_K, cfg.WEIGHTING.EFFECTIVE_NUMBER_SHARE
-    rate, ratio = cfg.ADVERSARIAL.LEARNING_RATE, cfg.ENTROPY.IMAGE_WISE_RATIO
-    for key, value, ok, expected in (
-        ("GBW.LAMBDA", cfg.GBW.LAMBDA, cfg.GBW.LAMBDA > 0, "a number above 0"),
-        ("GBW.MOMENTUM", cfg.GBW.MOMENTUM, 0 <= cfg.GBW.MOMENTUM < 1, "a number in [0, 1)"),
-        ("SELF_TRAINING.EMA_DECAY", cfg.SELF_TRAINING.EMA_DECAY, 0 <= cfg.SELF_TRAINING.EMA_DECAY < 1, "in [0, 1)"),
-        ("MODEL.SEM_SEG_HEAD.LOSS_TOP_K", share, 0 < share <= 1, "a share in (0, 1]"),
-        ("INPUT.FOURIER.BETA", cfg.INPUT.FOURIER.BETA, 0 <= cfg.INPUT.FOURIER.BETA <= 0.5, "a share in 0..0.5"),
-        ("WEIGHTING.EFFECTIVE_NUMBER_SHARE", part, 0 < part <= 1, "a share in (0, 1]"),
-        ("WEIGHTING.LOG_INVERSE_K", cfg.WEIGHTING.LOG_INVERSE_K, cfg.WEIGHTING.LOG_INVERSE_K >= 1, "at least 1"),
-        *(
-            (f"MODEL.SEM_SEG_HEAD.{key}", cfg.MODEL.SEM_SEG_HEAD[key], cfg.MODEL.SEM_SEG_HEAD[key] >= 0, "at least 0")
-            for key in ("FOCAL_GAMMA", "LOGIT_ADJUSTMENT_TAU", "SEESAW_P", "SEESAW_Q")
-        ),
-        *(
-            (f"{node}.{key}", cfg[node][key], cfg[node][key] >= 0, "at least 0")
-            for node in ("ADVERSARIAL", "ENTROPY")
-            for key in ("LOSS_WEIGHT", "AUXILIARY_LOSS_WEIGHT")
-        ),
-        ("ADVERSARIAL.LEARNING_RATE", rate, rate > 0, "a number above 0"),
-        ("ENTROPY.IMAGE_WISE_RATIO", ratio, 0 <= ratio <= 1, "a share in 0..1"),
-        ("SEED", cfg.SEED, cfg.SEED >= 0, "an integer of at least 0 (runs must be repeatable)"),
-        ("SOLVER.CHECKPOINT_PERIOD", cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINT_PERIOD > 0, "at least 1"),
-        ("SOLVER.CHECKPOINTS_KEPT", cfg.SOLVER.CHECKPOINTS_KEPT, cfg.SOLVER.CHECKPOINTS_KEPT >= 0, "at least 0 (all)"),
-        ("SOLVER.MAX_ITER", cfg.SOLVER.MAX_ITER, cfg.SOLVER.MAX_ITER > 0, "at least 1"),
-        ("SOLVER.IMS_PER_BATCH", cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.IMS_PER_BATCH > 0, "at least 1"),
-        ("SOLVER.ACCUMULATION_STEPS", cfg.SOLVER.ACCUMULATION_STEPS, cfg.SOLVER.ACCUMULATION_STEPS > 0, "at least 1"),
-        ("SOLVER.REFERENCE_BATCH", cfg.SOLVER.REFERENCE_BATCH, cfg.SOLVER.REFERENCE_BATCH >= 0, "at least 0 (no scaling)"),
-    ):
-        if not ok:
-            yield f"{key}: expected {expected}, found {value}; change it."
 
 
 def _execution(cfg) -> Iterator[str]:

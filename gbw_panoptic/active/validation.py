@@ -1,11 +1,8 @@
 """Contradictions in the settings of active learning; a part of :mod:`gbw_panoptic.validation`."""
 
-import math
 from typing import Iterator
 
 from detectron2.data import MetadataCatalog
-
-from .acquisition import MODES, SCORES
 
 
 def active_problems(cfg) -> Iterator[str]:
@@ -14,11 +11,6 @@ def active_problems(cfg) -> Iterator[str]:
         return
     yield from acquisition_problems(cfg)
     iterations = tuple(cfg.ACTIVE.ITERATIONS)
-    if list(iterations) != sorted(set(iterations)) or not all(type(i) is int and i >= 0 for i in iterations):
-        yield (
-            f"ACTIVE.ITERATIONS: expected iterations from 0 on in rising order, or () to train on labels that are there, found "
-            f"{iterations}; correct them."
-        )
     if iterations and iterations[-1] >= cfg.SOLVER.MAX_ITER:
         yield (
             f"ACTIVE.ITERATIONS: expected acquisition before SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}, so that its labels are "
@@ -37,25 +29,11 @@ def active_problems(cfg) -> Iterator[str]:
             "ACTIVE.SELF_TRAINING: expected False with ACTIVE.SOURCE_FREE, since it mixes source with target images, found True; "
             "set one of them to False."
         )
-    weights = ("TARGET_LOSS_WEIGHT", "NEGATIVE_LOSS_WEIGHT", "CONSISTENCY_LOSS_WEIGHT")
-    for key, low, high in (*((key, 0, math.inf) for key in weights), ("NEGATIVE_THRESHOLD", 0, 1)):
-        if not low <= cfg.ACTIVE[key] <= high:
-            yield f"ACTIVE.{key}: expected a number in {low}..{high}, found {cfg.ACTIVE[key]}; change it."
 
 
 def acquisition_problems(cfg) -> Iterator[str]:
     """What tools/acquire.py needs, too."""
     options = cfg.ACTIVE
-    for key, choices in (("SCORE", SCORES), ("MODE", MODES)):
-        if options[key] not in choices:
-            yield f"ACTIVE.{key}: expected one of {', '.join(choices)}, found '{options[key]}'; set it to one of them."
-    for key, ok, expected in (
-        ("RADIUS", options.RADIUS >= 0, "at least 0"),
-        ("NUM_OVERLAYS", options.NUM_OVERLAYS >= 0, "at least 0"),
-        ("GAMMA", 0 <= options.GAMMA < math.inf, "a finite number of at least 0"),
-    ):
-        if not ok:
-            yield f"ACTIVE.{key}: expected {expected}, found {options[key]}; change it."
     name = options.ANNOTATOR
     if options.PANOPTIC and cfg.MODEL.TASK != "panoptic":
         yield (

@@ -10,7 +10,7 @@ from .discriminator import MIN_SIZE
 
 def adaptation_problems(cfg) -> Iterator[str]:
     """One sentence for each setting that contradicts the trainer, the task or the data sets."""
-    for check in (_trainer, _unlabelled_target, _self_training_ranges, _self_training_switches, _burn_in):
+    for check in (_trainer, _unlabelled_target, _self_training_switches, _burn_in):
         yield from check(cfg)
 
 
@@ -68,31 +68,6 @@ def _unlabelled_target(cfg) -> Iterator[str]:
             f"ADVERSARIAL.ALIGN_INSTANCES: expected False with MODEL.TASK {cfg.MODEL.TASK}, which has no instance heads, found "
             "True; set it to False or MODEL.TASK to panoptic."
         )
-
-
-def _self_training_ranges(cfg) -> Iterator[str]:
-    options = cfg.SELF_TRAINING
-    percentile, masked, distance = options.CLASS_PERCENTILE, options.MASKED, options.FEATURE_DISTANCE
-    tau, probabilities = options.CONFIDENCE_THRESHOLD, ("COLOR_JITTER_PROBABILITY", "BLUR_PROBABILITY")
-    share, cap, segments = distance.MIN_SHARE, percentile.MAX_THRESHOLD, options.SEGMENTS
-    thresholds = ("MASK_CONFIDENCE_THINGS", "MASK_CONFIDENCE_STUFF")
-    for key, value, ok, expected in (
-        ("CONFIDENCE_THRESHOLD", tau, 0 < tau <= 1, "a probability in (0, 1]"),
-        ("CLASS_PERCENTILE.PERCENTILE", percentile.PERCENTILE, 0 <= percentile.PERCENTILE <= 100, "a number in 0..100"),
-        ("CLASS_PERCENTILE.MAX_THRESHOLD", cap, 0 < cap <= 1, "a probability in (0, 1]"),
-        ("TARGET_LOSS_WEIGHT", options.TARGET_LOSS_WEIGHT, options.TARGET_LOSS_WEIGHT >= 0, "at least 0"),
-        *((key, options[key], 0 <= options[key] <= 1, "a probability in 0..1") for key in probabilities),
-        ("MASKED.RATIO", masked.RATIO, 0 <= masked.RATIO <= 1, "a share in 0..1"),
-        ("MASKED.BLOCK_SIZE", masked.BLOCK_SIZE, masked.BLOCK_SIZE > 0, "at least 1 pixel"),
-        ("MASKED.WEIGHT", masked.WEIGHT, masked.WEIGHT >= 0, "at least 0"),
-        ("FEATURE_DISTANCE.WEIGHT", distance.WEIGHT, distance.WEIGHT >= 0, "at least 0"),
-        *((f"SEGMENTS.{x}", segments[x], 0 <= segments[x] < 1, "a probability in [0, 1)") for x in thresholds),
-        ("SEGMENTS.MIN_AREA", segments.MIN_AREA, segments.MIN_AREA >= 0, "at least 0 pixels"),
-        ("SEGMENTS.BURN_IN_ITERS", segments.BURN_IN_ITERS, segments.BURN_IN_ITERS >= 0, "at least 0"),
-        ("FEATURE_DISTANCE.MIN_SHARE", share, 0.5 < share <= 1, "a share in (0.5, 1], which one class alone can have"),
-    ):
-        if not ok:
-            yield f"SELF_TRAINING.{key}: expected {expected}, found {value}; change it."
 
 
 def _self_training_switches(cfg) -> Iterator[str]:

@@ -151,10 +151,10 @@ def test_what_a_training_must_find_on_this_machine(make_cfg):
     "opts, words",
     [
         (("ACTIVE.ANNOTATOR", "cityscapes_uda_images_train"), "ACTIVE.ANNOTATOR: expected a labelled data set"),
-        (("ACTIVE.ITERATIONS", "(4, 2)"), "ACTIVE.ITERATIONS: expected iterations from 0 on in rising order"),
+        (("ACTIVE.ITERATIONS", "(4, 2)"), "ACTIVE.ITERATIONS: expected a list of rising values"),
         (("ACTIVE.ITERATIONS", "(4, 10)"), "ACTIVE.ITERATIONS: expected acquisition before SOLVER.MAX_ITER 10"),
         (("ACTIVE.SCORE", "luck"), "ACTIVE.SCORE: expected one of random, entropy, ripu"),
-        (("ACTIVE.NEGATIVE_THRESHOLD", 2.0), "ACTIVE.NEGATIVE_THRESHOLD: expected a number in 0..1"),
+        (("ACTIVE.NEGATIVE_THRESHOLD", 2.0), "ACTIVE.NEGATIVE_THRESHOLD: expected a probability in 0..1"),
         (("ACTIVE.ITERATIONS", "(0, 4)"), r"MODEL.WEIGHTS: expected a model of the source with ACTIVE.ITERATIONS \(0, 4\)"),
         (("ACTIVE.SELF_TRAINING", True, "SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True), "FEATURE_DISTANCE.ENABLED: expected False"),
         (("TEST.MODEL", "teacher"), "TEST.MODEL: expected student with ActiveTrainer"),

@@ -1,0 +1,42 @@
+"""Keys of active learning: RIPU (CVPR 2022), and CBDA (arXiv 2311.14146), which is RIPU with both switches on."""
+
+from ..active.acquisition import MODES, SCORES
+from .key import Key
+from .kinds import choice, integer, listing, number, share, switch, text
+
+_factor = number(low=0)
+
+ACTIVE = (
+    Key("ACTIVE.ANNOTATOR", text("the name of a labelled data set, or ''"),
+        "Of the target's images; it answers for the human annotator.", ""),
+    Key("ACTIVE.LABELS", text("the path of a folder, or ''"), "Of the bought labels; '': active/ in OUTPUT_DIR.", ""),
+    Key("ACTIVE.BUDGET",
+        text("a share such as '5%', or a number of pixels", pattern=r"\s*(\d{1,18}|\d{1,9}(\.\d{1,18})?\s*%)\s*"),
+        "Of all target pixels (RIPU: 2.2% and 5%), or a number of pixels; all rounds together.", "5%"),
+    Key("ACTIVE.ITERATIONS", listing(integer(low=0), rising=True),
+        "A round of acquisition after each of them; they share the budget equally (RIPU). 0: before the first one, by "
+        "MODEL.WEIGHTS; (): train on the labels that tools/acquire.py has "
+        "bought.", (10000, 12000, 14000, 16000, 18000)),
+    Key("ACTIVE.SCORE", choice(*SCORES), "ripu: impurity times uncertainty; entropy: uncertainty alone.", "ripu"),
+    Key("ACTIVE.MODE", choice(*MODES), "Squares of radius RADIUS, or single pixels at least RADIUS apart.", "region"),
+    Key("ACTIVE.RADIUS", integer(low=0, high=65536, unit=" pixels"), "RIPU: 1 for regions, 32 for pixels.", 1),
+    Key("ACTIVE.CLASS_BALANCE", switch(), "Classes that were bought seldom count more (CBDA).", False),
+    Key("ACTIVE.DYNAMIC_BUDGET", switch(), "One budget over all images (CBDA); else each image gets its share.", False),
+    Key("ACTIVE.GAMMA", _factor, "Strength of the class balance (ours).", 1.0),
+    Key("ACTIVE.SOFT", switch(), "Class balance by the whole prediction; else by its argmax (ours).", True),
+    Key("ACTIVE.VOID_COSTS", switch(), "Bought pixels whose truth is void count against the budget (RIPU).", True),
+    Key("ACTIVE.TARGET_LOSS_WEIGHT", _factor, "Cross entropy on bought pixels (RIPU).", 1.0),
+    Key("ACTIVE.NEGATIVE_LOSS_WEIGHT", _factor, "Negative learning on the target (RIPU).", 1.0),
+    Key("ACTIVE.NEGATIVE_THRESHOLD", share("a probability"), "Probabilities below it are pushed to 0 (RIPU).", 0.05),
+    Key("ACTIVE.CONSISTENCY_LOSS_WEIGHT", _factor, "Consistency across class boundaries of the source (RIPU).", 0.1),
+    Key("ACTIVE.PANOPTIC", switch(),
+        "A bought pixel of a thing tells its instance and that one's centre, too, at no cost; they train the instance "
+        "heads (ours).", False),
+    Key("ACTIVE.SELF_TRAINING", switch(),
+        "A mean teacher's labels for what was not bought, in mixed (and masked) images, by SELF_TRAINING.*; bought "
+        "labels stand in their place there and count fully (ours).", False),
+    Key("ACTIVE.SOURCE_FREE", switch(),
+        "RIPU's setting without source data: no file of DATASETS.TRAIN is read; MODEL.WEIGHTS are a model of the "
+        "source.", False),
+    Key("ACTIVE.NUM_OVERLAYS", integer(low=0, high=100000), "Pictures of what was bought, after each round.", 8),
+)  # fmt: skip

@@ -1,0 +1,112 @@
+"""Keys of the trainers: self-training, alignment, entropy minimisation."""
+
+from ..adaptation.entropy_minimization import ENTROPY_LOSSES
+from ..adaptation.pseudo_labels import INSTANCE_QUALITIES, QUALITIES, SELECTIONS
+from ..losses.adversarial import ALIGNED_MAPS, GANS
+from .key import Key
+from .kinds import choice, integer, listing, number, share, switch, text
+
+TRAINER_NAMES = (
+    "SourceOnlyTrainer", "SelfTrainingTrainer", "AdversarialTrainer", "EntropyMinimizationTrainer", "ActiveTrainer",
+)  # fmt: skip
+_factor, _probability = number(low=0), share("a probability")
+_threshold = number("a probability", above=0, high=1)
+#: DAFormer; two stuff classes are among them.
+_DISTANT = (
+    "traffic light", "traffic sign",
+    "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
+)  # fmt: skip
+
+TRAINER = (
+    Key("TRAINER.NAME", choice(*TRAINER_NAMES), "How the model is adapted (docs/methods.md).", "SourceOnlyTrainer"),
+    Key("TRAINER.DETERMINISTIC", switch(), "Deterministic algorithms; needed for bit-exact resume on GPUs.", False),
+)  # fmt: skip
+
+SELF_TRAINING = (
+    Key("SELF_TRAINING.EMA_DECAY", number(low=0, below=1),
+        "Of the teacher (DAFormer); the ramp min(1 - 1 / (t + 1), decay) is always on.", 0.999),
+    Key("SELF_TRAINING.SELECTION", choice(*SELECTIONS),
+        "quality: every pixel keeps its label, weighted by the share of confident pixels (DACS, DAFormer); threshold: "
+        "only confident pixels keep it (an option of DACS); class_percentile: the surest third of each class does "
+        "(FDA).", "quality"),
+    Key("SELF_TRAINING.CONFIDENCE_THRESHOLD", _threshold, "Of quality and threshold (DACS, DAFormer).", 0.968),
+    Key("SELF_TRAINING.QUALITY", choice(*QUALITIES),
+        "Quality weight of each image (ours), or over the rank's batch (as published).", "image"),
+    Key("SELF_TRAINING.CLASS_PERCENTILE.PERCENTILE", number(low=0, high=100),
+        "Of a class's confidences (FDA) in the rank's batch (ours).", 66.0),
+    Key("SELF_TRAINING.CLASS_PERCENTILE.MAX_THRESHOLD", _threshold,
+        "Pixels of this confidence are kept in any case (FDA).", 0.9),
+    Key("SELF_TRAINING.CLASS_MIX", switch(),
+        "Paste half of the source image's classes on the target image (ClassMix, DACS).", True),
+    Key("SELF_TRAINING.TARGET_LOSS_WEIGHT", _factor, "Factor of the losses of mixed images.", 1.0),
+    Key("SELF_TRAINING.INSTANCE_LOSSES", switch(),
+        "Centre and offset losses on the teacher's instances, too (ours).", False),
+    Key("SELF_TRAINING.INSTANCE_QUALITY", choice(*INSTANCE_QUALITIES),
+        "What weighs them: the pixel's weight alone, or times its instance's score (Panoptic-DeepLab's; as a weight: "
+        "ours).", "pixel"),
+    Key("SELF_TRAINING.COLOR_JITTER_STRENGTH", share("a strength"),
+        "Of the strong augmentation of mixed images (DACS).", 0.2),
+    Key("SELF_TRAINING.COLOR_JITTER_PROBABILITY", _probability,
+        "Of the jitter. The published code's color_jitter_probability 0.2 is a threshold: the jitter fires in 80 % of "
+        "the steps.", 0.8),
+    Key("SELF_TRAINING.BLUR_PROBABILITY", _probability, "Of the blur.", 0.5),
+    Key("SELF_TRAINING.MASKED.ENABLED", switch(),
+        "Masked image consistency (MIC, arXiv 2212.01322); pseudo labels and augmentation are those of mixed "
+        "images.", False),
+    Key("SELF_TRAINING.MASKED.RATIO", share(), "Of the blocks that are masked (MIC).", 0.7),
+    Key("SELF_TRAINING.MASKED.BLOCK_SIZE", integer(low=1, high=65536, unit=" pixels"),
+        "Side of a block; MIC: 64 at full resolution, 32 at half (crops of 512).", 64),
+    Key("SELF_TRAINING.MASKED.WEIGHT", _factor, "Factor of its losses (MIC).", 1.0),
+    Key("SELF_TRAINING.FEATURE_DISTANCE.ENABLED", switch(),
+        "Features of things stay near the initial backbone's (DAFormer, arXiv 2111.14887), which should be "
+        "ImageNet's.", False),
+    Key("SELF_TRAINING.FEATURE_DISTANCE.WEIGHT", _factor, "Factor of that distance (DAFormer).", 0.005),
+    Key("SELF_TRAINING.FEATURE_DISTANCE.MIN_SHARE", number("a share", above=0.5, high=1),
+        "Of a feature cell's pixels that one class has (DAFormer).", 0.75),
+    Key("SELF_TRAINING.FEATURE_DISTANCE.CLASSES",
+        listing(text("the name of a class", empty=False), least=1, distinct=True),
+        "Those of DAFormer: two stuff classes are among them.", _DISTANT),
+)  # fmt: skip
+
+SEGMENTS = (
+    Key("SELF_TRAINING.SEGMENTS.BURN_IN_ITERS", integer(low=0),
+        "Of a mask model (MC-PanDA, arXiv 2407.14110): for so many iterations the teacher is a fixed model of the "
+        "source (MC-PanDA: 15000 from SYNTHIA, 20000 from Cityscapes), then it starts again as the student's copy; 0: "
+        "it averages from the start, with the ramp.", 0),
+    Key("SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS", text("the path of a local .pth file, or ''"),
+        "That model, made by source_only or published; needed with BURN_IN_ITERS.", ""),
+    Key("SELF_TRAINING.SEGMENTS.MASK_CONFIDENCE_THINGS", number("a probability", low=0, below=1),
+        "A segment counts by the share of its pixels above this confidence (MC-PanDA); 0: all count fully.", 0.99),
+    Key("SELF_TRAINING.SEGMENTS.MASK_CONFIDENCE_STUFF", number("a probability", low=0, below=1),
+        "The same for stuff (MC-PanDA).", 0.99),
+    Key("SELF_TRAINING.SEGMENTS.POINT_CONFIDENCE", _probability,
+        "Mask losses leave out points where no segment has this confidence (MC-PanDA: 0.8, on Vistas 0.9); 0: no "
+        "filter.", 0.8),
+    Key("SELF_TRAINING.SEGMENTS.MIN_AREA", integer(low=0, unit=" pixels"),
+        "Of the crop; segments of so many or fewer are dropped (MC-PanDA).", 25),
+)  # fmt: skip
+
+ADVERSARIAL = (
+    Key("ADVERSARIAL.ALIGN", choice(*ALIGNED_MAPS),
+        "What the discriminator sees: softmax maps (AdaptSegNet), or self-information maps (ADVENT).", "softmax"),
+    Key("ADVERSARIAL.GAN", choice(*GANS),
+        "vanilla (AdaptSegNet, ADVENT), or least_squares (AdaptSegNet: with LOSS_WEIGHT 0.01).", "vanilla"),
+    Key("ADVERSARIAL.LOSS_WEIGHT", _factor, "Factor of the alignment (AdaptSegNet, ADVENT).", 0.001),
+    Key("ADVERSARIAL.AUXILIARY_LOSS_WEIGHT", _factor,
+        "The same with MODEL.AUXILIARY_HEAD (AdaptSegNet, ADVENT).", 0.0002),
+    Key("ADVERSARIAL.LEARNING_RATE", number(above=0), "Of the discriminators, Adam (AdaptSegNet, ADVENT).", 1e-4),
+    Key("ADVERSARIAL.BETAS", listing(number(low=0, below=1), length=2),
+        "Of that Adam (AdaptSegNet, ADVENT).", (0.9, 0.99)),
+    Key("ADVERSARIAL.POLY_LR_POWER", number(low=0), "Of its learning rate (AdaptSegNet, ADVENT).", 0.9),
+    Key("ADVERSARIAL.ALIGN_INSTANCES", switch(),
+        "The discriminator sees centre heatmap and offset length, too (ours).", False),
+)  # fmt: skip
+
+ENTROPY = (
+    Key("ENTROPY.LOSS", choice(*ENTROPY_LOSSES),
+        "entropy: MinEnt (ADVENT); or maximum_squares (arXiv 1909.13589: with LOSS_WEIGHT 0.1).", "entropy"),
+    Key("ENTROPY.LOSS_WEIGHT", _factor, "Factor of the loss (MinEnt).", 0.001),
+    Key("ENTROPY.AUXILIARY_LOSS_WEIGHT", _factor, "The same with MODEL.AUXILIARY_HEAD (MinEnt).", 0.0002),
+    Key("ENTROPY.IMAGE_WISE", switch(), "Image-wise weighting of maximum squares.", False),
+    Key("ENTROPY.IMAGE_WISE_RATIO", share(), "Its exponent (maximum squares).", 0.2),
+)  # fmt: skip

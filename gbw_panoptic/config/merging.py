@@ -1,0 +1,144 @@
+"""Files and command lines merged into a configuration, value by value, each checked by its row of the table."""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from detectron2.config import CfgNode
+from fvcore.common.config import BASE_KEY
+
+from .. import files
+from ..errors import UserError
+from .kinds import shown
+from .table import KEYS
+
+_VERSION = 2  # of Detectron2's configurations
+_LINE = "the command line"
+
+
+def key_problems(cfg: CfgNode) -> Iterator[str]:
+    """One sentence for each value of ``cfg`` that does not fit its row of the table."""
+    for key in KEYS.values():
+        problem = key.problem(_get(cfg, key.name.split(".")))
+        if problem:
+            yield problem
+
+
+def merge_file(cfg: CfgNode, path: str) -> None:
+    """Take over a YAML file of plain values and the files that it names as ``_BASE_``, in place.
+
+    Raises:
+        UserError: a file is missing, malformed or a circle, a key unknown, a value of another type or out of its range.
+    """
+    _check_file(path)
+    try:
+        tree = CfgNode.load_yaml_with_base(path, allow_unsafe=False)
+    except (AssertionError, AttributeError, KeyError, RecursionError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise _misplaced(path, error) from error
+    for name, value in _leaves(tree):
+        _set(cfg, name, value, path)
+
+
+def merge_list(cfg: CfgNode, words: Sequence[str]) -> None:
+    """Take over ``KEY VALUE`` pairs in place; raises as :func:`merge_file`."""
+    for name, word in zip(words[::2], words[1::2], strict=True):
+        _set(cfg, str(name), word, _LINE)
+
+
+def _set(cfg: CfgNode, name: str, raw: Any, where: str) -> None:
+    node, last = _parent(cfg, name, where)
+    old, value = node[last], _decoded(raw, where, name)
+    if isinstance(old, CfgNode):
+        if value is None:  # a section whose lines are all commented out
+            return
+        raise UserError(f"{name}: expected a section of keys, found {shown(value)} in {where}; name one of its keys.")
+    key = KEYS.get(name)
+    if key is None:
+        return _set_unread(cfg, name, value, where)
+    if type(value) in (int, float) and isinstance(old, str) and isinstance(raw, str):
+        value = raw  # a folder may be called 2024
+    problem = key.problem(value, where)
+    if problem:
+        raise UserError(problem)
+    if isinstance(old, (list, tuple)):
+        value = type(old)(value)
+    node[last] = float(value) if isinstance(old, float) else value
+
+
+def _set_unread(cfg: CfgNode, name: str, value: Any, where: str) -> None:
+    """A key of the host that nothing here reads: the host's own check of its type."""
+    if name == "VERSION" and value != _VERSION:
+        raise UserError(f"VERSION: expected {_VERSION}, found {shown(value)} in {where}; drop the line.")
+    try:
+        cfg.merge_from_list([name, value])
+    except (AssertionError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise _misplaced(where, error) from error
+
+
+def _parent(cfg: CfgNode, name: str, where: str) -> tuple[CfgNode, str]:
+    """The section that holds ``name``, and the last part of it."""
+    *sections, last = name.split(".")
+    node = cfg
+    for section in sections:
+        node = node.get(section) if isinstance(node, CfgNode) else None
+    if not isinstance(node, CfgNode) or last not in node:
+        close = difflib.get_close_matches(name, _names(cfg), n=1, cutoff=0.5)
+        remedy = f"did you mean {close[0]}?" if close else "see docs/configuration.md."
+        raise UserError(f"Expected known configuration keys in {where}, found {shown(name)}; {remedy}")
+    return node, last
+
+
+def _decoded(raw: Any, where: str, name: str) -> Any:
+    """``raw`` as yacs reads it: text that is a Python literal becomes its value."""
+    try:
+        return CfgNode._decode_cfg_value(raw)
+    except (MemoryError, RecursionError, TypeError) as error:
+        raise UserError(f"{name}: expected a value, found {shown(raw)} in {where} ({error}); correct it.") from error
+
+
+def _leaves(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif not isinstance(value, Mapping):
+            yield f"{prefix}{name}", value
+
+
+def _names(node: CfgNode, prefix: str = "") -> list[str]:
+    names = []
+    for name, value in node.items():
+        names.append(prefix + name)
+        if isinstance(value, CfgNode):
+            names += _names(value, f"{prefix}{name}.")
+    return names
+
+
+def _get(cfg: CfgNode, names: Sequence[str]) -> Any:
+    node = cfg
+    for name in names:
+        node = node[name]
+    return node
+
+
+def _misplaced(where: str, error: BaseException) -> UserError:
+    found = " ".join(str(error.args[0] if error.args else error).split())
+    return UserError(f"Expected values of each key's own type in {where}, found: {found}; correct the value.")
+
+
+def _check_file(path: str, derived: tuple[str, ...] = ()) -> None:
+    """The file and its ``_BASE_`` files are local YAML of plain values: nothing is executed, nothing is downloaded."""
+    if path in derived:
+        circle = ", ".join(derived)
+        raise UserError(f"expected _BASE_ files that end, found a circle at {path}; correct one of {circle}")
+    content = files.read_yaml(path)
+    if not isinstance(content, dict):
+        found = type(content).__name__
+        raise UserError(f"expected sections and keys in {path}, found {found}; give a configuration file")
+    bases = content.get(BASE_KEY, [])
+    for base in bases if isinstance(bases, list) else [bases]:
+        if not isinstance(base, str) or "://" in base:
+            raise UserError(f"expected a local file as {BASE_KEY} of {path}, found {base!r}; name a file beside it")
+        _check_file(os.path.join(os.path.dirname(path), os.path.expanduser(base)), (*derived, path))

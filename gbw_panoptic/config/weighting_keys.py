@@ -1,0 +1,52 @@
+"""Keys against class imbalance: class weights and gradient-based class weighting.
+
+Formulas are in weighting/static.py; n_c: labelled source pixels of a class, f_c: their share.
+"""
+
+from ..losses import GRADIENTS, LOSS_TYPES
+from ..weighting import BRANCHES, DENOMINATORS, WEIGHTINGS
+from .key import Key
+from .kinds import choice, integer, listing, number, switch
+
+_weighting = choice(
+    *WEIGHTINGS, hints={name: f"it is a pixel loss: set MODEL.SEM_SEG_HEAD.LOSS_TYPE {name}" for name in LOSS_TYPES}
+)  # fmt: skip
+
+WEIGHTING = (
+    Key("WEIGHTING.SEMANTIC", _weighting,
+        "Class weights of the semantic head. none; manual: WEIGHTING.CLASS_WEIGHTS as they are; inverse_frequency 1 / "
+        "f_c; sqrt_inverse_frequency 1 / sqrt(f_c); median_frequency 1 / share of the class in the images that contain "
+        "it (arXiv 1411.4734); effective_number 1 / (1 - b^n_c) with b = 1 - 1 / N (arXiv 1901.05555); log_inverse 1 / "
+        "ln(k + f_c) (arXiv 1606.02147, ENet); gbw: from the gradients of each step (arXiv 2407.01327). Static ones "
+        "have mean 1 over the classes that occur.", "none"),
+    Key("WEIGHTING.CENTER", _weighting, "Class weights of the centre head.", "none"),
+    Key("WEIGHTING.OFFSET", _weighting, "Class weights of the offset head.", "none"),
+    Key("WEIGHTING.CLASSIFICATION", _weighting, "Mask2Former: by class of the matched segment.", "none"),
+    Key("WEIGHTING.MASK", _weighting,
+        "Mask2Former: of its mask and dice losses, each with weights of its own.", "none"),
+    Key("WEIGHTING.TARGET", _weighting,
+        "Of what entropy minimisation and alignment ask of the target, by predicted class.", "none"),
+    Key("WEIGHTING.BRANCHES", listing(choice(*BRANCHES), distinct=True),
+        "Branches whose labelled losses are weighted; elsewhere every class weighs 1. mixed, masked: pseudo labels; "
+        "target: bought labels. WEIGHTING.TARGET applies whatever stands here.", BRANCHES),
+    Key("WEIGHTING.CLASS_WEIGHTS", listing(number(low=0)),
+        "Of manual: one number a class, in the order of the taxonomy.", ()),
+    Key("WEIGHTING.EFFECTIVE_NUMBER_SHARE", number("a share", above=0, high=1),
+        "N over the sum of n_c (ours: published N count images).", 0.01),
+    Key("WEIGHTING.LOG_INVERSE_K", number(low=1), "k of log_inverse (ENet).", 1.02),
+    Key("WEIGHTING.LOSS_DENOMINATOR", choice(*DENOMINATORS),
+        "What a weighted sum of pixel losses is divided by: the sum of the weights of its pixels (a weighting then "
+        "only redistributes), the number of valid pixels, or all pixels, ignored ones too (Detectron2's DeepLab, "
+        "DAFormer).", "weights"),
+)  # fmt: skip
+
+GBW = (
+    Key("GBW.LAMBDA", number(above=0), "Pull of the weights towards 1.", 0.5),
+    Key("GBW.GRADIENT", choice(*GRADIENTS),
+        "Which gradients, of semantic and classification heads; autograd is slow, for checking.", "logits"),
+    Key("GBW.NORMALIZE", switch(),
+        "Divide gradients by their mean first; always on for instance heads and masks.", False),
+    Key("GBW.MOMENTUM", number(low=0, below=1),
+        "Of a moving average of gradients; 0 is the paper's update in each iteration.", 0.0),
+    Key("GBW.WARMUP_ITERS", integer(low=0), "Weights stay 1 until then.", 0),
+)  # fmt: skip
