@@ -12,7 +12,7 @@ from .gains import Scores, mean_with_gain, run_scores, score_table
 from .oracle import METRICS, oracle_best, oracle_section
 from .page import Page, plain, table
 from .report import NO_CONFUSION
-from .results import averaged_classes, headline_task
+from .results import averaged_classes, headline_task, split_counts
 from .run_folder import RunFolder
 from .run_groups import Comparison, RunGroup, differing_keys, gather, progress
 
@@ -100,10 +100,12 @@ class _ComparisonReport:
         averaged = [name for name in names if runs[name] == len(scores)]
         partly = [name for name in names if 0 < runs[name] < len(scores)]
         absent = [name for name in names if not runs[name]]
+        counts = split_counts(self.reference, self.protocol).replace("(", "").replace(")", "")
         return (
             f"N = {len(averaged)} classes averaged: {', '.join(averaged)}"
             + (f"; in some runs also {', '.join(partly)}" if partly else "")
             + (f"; do not occur: {', '.join(absent)}." if absent else ".")
+            + (f" The averages of the baseline run over{counts}." if counts else "")
         )
 
     def runs(self) -> Iterator[str]:
@@ -141,7 +143,7 @@ class _ComparisonReport:
             if all(protocol in self._headline(run)["protocols"] for run in self._runs())
         ]
         for protocol in protocols:
-            yield f"### {protocol}"
+            yield f"### {protocol}{split_counts(self.reference, protocol)}"
             found = {
                 (group.name, model): self._scores(group, model, protocol)
                 for group in self.groups

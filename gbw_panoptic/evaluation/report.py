@@ -16,7 +16,7 @@ from .run_folder import RunFolder
 
 #: Task -> columns of its table.
 _METRICS = {
-    "panoptic": ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff", "N"),
+    "panoptic": ("PQ", "SQ", "RQ", "N", "PQ_things", "N_things", "PQ_stuff", "N_stuff"),
     "instance": ("AP", "AP50", "N"),
     "semantic": (
         "mIoU", "mean_recall", "mean_precision", "fwIoU", "rare_recall", "rare_precision", "rare_IoU", "N",
@@ -79,7 +79,8 @@ class _Report:
         if self.evaluation is None:
             yield "No evaluation yet." if self.run.metrics else "No evaluation and no metrics.json yet."
         else:
-            metrics = ("PQ", "SQ", "RQ") if self.task == "panoptic" else ("mIoU", "mean_recall")
+            segments = ("PQ", "PQ_things", "PQ_stuff", "SQ", "RQ")
+            metrics = segments if self.task == "panoptic" else ("mIoU", "mean_recall")
             numbers = ", ".join(f"{title(m)} {self.scores[m]:.1f}" for m in metrics)
             averaged, absent = averaged_classes(self.scores)
             yield (

@@ -120,6 +120,14 @@ def headline_task(evaluation: Mapping, protocol: str) -> str:
     return "panoptic" if protocol in evaluation["scores"].get("panoptic", {}) else "semantic"
 
 
+def split_counts(evaluation: Mapping, protocol: str) -> str:
+    """`` (6 things, 10 stuff)``: what PQ of things and of stuff are averaged over; empty without a panoptic score."""
+    scores = evaluation["scores"].get("panoptic", {}).get(protocol, {})
+    if "N_things" not in scores:
+        return ""
+    return f" ({scores['N_things']} things, {scores['N_stuff']} stuff)"
+
+
 def averaged_classes(scores: Mapping) -> tuple[list[str], list[str]]:
     """Names of a protocol's classes that were averaged (TP + FP + FN > 0), and of those that do not occur."""
     occurs = {name: values["tp"] + values["fp"] + values["fn"] > 0 for name, values in scores["per_class"].items()}

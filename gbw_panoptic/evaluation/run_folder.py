@@ -14,7 +14,7 @@ from ..taxonomy import CITYSCAPES
 Series = tuple[list[int], list[float]]
 #: Iterations [T], class names [C], values [T, C].
 ClassSeries = tuple[list[int], list[str], np.ndarray]
-_LOSS = re.compile(r"^(total_loss|.*/loss_[^/]+|loss_[^/]+)$")
+_LOSS = re.compile(r"^(total_loss|(?!pseudo_labels/).*/loss_[^/]+|loss_[^/]+)$")  # pseudo_labels/loss_ratio is none
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from .results import averaged_classes
 from .run_folder import RunFolder, class_scalars
 
 #: Column of the tables -> task and metric of a result file.
-STUDY_COLUMNS = {**COLUMNS, "rare precision": ("semantic", "rare_precision")}
+STUDY_COLUMNS = {name: place for name, place in COLUMNS.items() if name not in ("PQ things", "PQ stuff")}
+STUDY_COLUMNS["rare precision"] = ("semantic", "rare_precision")
 #: What every result file has.
 RESULT_KEYS = (
     "task", "network", "strategy", "weighting", "seed", "model", "iterations", "device", "machine", "precision", "scores",

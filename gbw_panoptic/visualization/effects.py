@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .plots import png_bytes, without_box
@@ -21,8 +22,8 @@ def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]], *, wid
     """Panels side by side: title -> row -> name -> effect. A name keeps its colour; rows without effects stay.
 
     Args:
-        widest: effects beyond it are cut there and have their mean written on them, instead of an error bar that would
-            cross it, so that small ones can be seen.
+        widest: so that small effects can be seen, longer bars are visibly broken there: a gap with two strokes, and
+            their mean on the rest, instead of an error bar that would cross it.
     """
     rows = list(dict.fromkeys(row for panel in panels.values() for row in panel))
     names = list(dict.fromkeys(name for panel in panels.values() for effects in panel.values() for name in effects))
@@ -33,15 +34,14 @@ def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]], *, wid
         for place, name in enumerate(names):
             shift = (place - (len(names) - 1) / 2) * height
             found = [(rows.index(row) + shift, effects[name]) for row, effects in panel.items() if name in effects]
+            if not found:
+                continue
             handles[name] = axes.barh(
                 [y for y, _ in found], [effect.mean for _, effect in found], height=0.9 * height, color=f"C{place}",
-                xerr=[_whisker(effect, widest) for _, effect in found] if found else None, error_kw={"elinewidth": 1},
+                xerr=[_whisker(effect, widest) for _, effect in found], error_kw={"elinewidth": 1},
             )  # fmt: skip
             for y, mean in ((y, effect.mean) for y, effect in found if abs(effect.mean) > widest):
-                axes.text(
-                    math.copysign(0.98 * widest, mean), y, f"{mean:+.1f}", color="white", fontsize=6, va="center",
-                    ha="right" if mean > 0 else "left",
-                )  # fmt: skip
+                _break_bar(axes, y, mean, 0.9 * height, widest)
         left, right = axes.get_xlim()
         axes.set_xlim(max(left, -widest), min(right, widest))
         axes.axvline(0, color="#444444", linewidth=0.8)
@@ -54,6 +54,19 @@ def effect_bars(panels: Mapping[str, Mapping[str, Mapping[str, Effect]]], *, wid
     if handles:
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
     return png_bytes(figure)
+
+
+def _break_bar(axes: Axes, y: float, mean: float, height: float, widest: float) -> None:
+    """Two white strokes across a bar that goes on beyond the axis, and its mean at the end."""
+    sign = math.copysign(1, mean)
+    for place in (0.66, 0.70):
+        x = sign * place * widest
+        axes.plot(
+            [x - 0.012 * widest, x + 0.012 * widest], [y + 0.75 * height, y - 0.75 * height], color="white",
+            linewidth=2.2, solid_capstyle="butt", zorder=3,
+        )  # fmt: skip
+    side = "right" if mean > 0 else "left"
+    axes.text(sign * 0.98 * widest, y, f"{mean:+.1f}", color="white", fontsize=6, va="center", ha=side, zorder=4)
 
 
 def _whisker(effect: Effect, widest: float) -> float:

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 #: Values as drawn, their norm, colour map, and the ticks of the colour bar (None: matplotlib's) with their texts.
 Scale = tuple[np.ndarray, Normalize, str, np.ndarray | None, list[str] | None]
 _DPI = 110
+_FEWEST_ROWS = 5  # of a heat map's height, so that its colour bar can be read
 
 
 @dataclass(frozen=True)
@@ -65,23 +66,21 @@ def class_bars(
         for color, width in (("white", 3), ("#333333", 1.2)):  # a light seam, for dark bars
             axes.errorbar(values, rows, xerr=errors, fmt="none", ecolor=color, elinewidth=width, capsize=2)
         ends += errors
+    largest = max(ends.max(initial=0), max(baseline or (0,)), 1)
+    texts = [f"{value:.1f}" for value in values]
+    if differences is not None:
+        texts = [f"{text}  ({round(d, 1) + 0.0:+.1f})" for text, d in zip(texts, differences)]
     if baseline is not None:
         axes.scatter(baseline, rows, marker="|", s=160, color="white", linewidths=4, zorder=3)
         axes.scatter(baseline, rows, marker="|", s=160, color="black", linewidths=2, label=baseline_name, zorder=3)
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
-        ends = np.maximum(ends, baseline)
-    style = {"textcoords": "offset points", "va": "center", "fontsize": 8}
-    for row, value in enumerate(values):
-        axes.annotate(f"{value:.1f}", (ends[row], row), (5, 0), **style)
-        if differences is not None:
-            text, color = f"{round(differences[row], 1) + 0.0:+.1f}", _signed_color(differences[row])
-            axes.annotate(text, (ends[row], row), (32, 0), color=color, **style)
-    axes.set(
-        xlim=(0, 118 if differences is not None else 108),
-        ylim=(len(names) - 0.4, -0.6),
-        xlabel=label,
-        xticks=range(0, 101, 20),
-    )
+        room = 0.16 * largest  # of a text: it stays beside its own bar unless the baseline's tick is in its way
+        ends = np.where((ends < baseline) & (np.asarray(baseline) < ends + room), baseline, ends)
+    for row, text in enumerate(texts):
+        color = "#222222" if differences is None else _signed_color(differences[row])
+        axes.annotate(text, (ends[row], row), (5, 0), textcoords="offset points", va="center", fontsize=8, color=color)
+    axes.set(xlim=(0, largest * (1.26 if differences is not None else 1.1)), ylim=(len(names) - 0.4, -0.6), xlabel=label)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.set_yticks(rows, names, fontsize=9)
     axes.set_axisbelow(True)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
@@ -102,9 +101,9 @@ def class_heat_maps(rows: Sequence[Sequence[HeatMap]]) -> bytes:
     Weights are coloured on a logarithmic scale around 1 (white): below in blue, above in red; gradients on a linear one
     from 0; pixel shares on a logarithmic one, since they are long-tailed.
     """
-    heights = [len(row[0].names) + 2 for row in rows]
+    heights = [max(len(row[0].names), _FEWEST_ROWS) + 2 for row in rows]
     columns = max(map(len, rows))
-    figure = Figure(figsize=(2 + 6.5 * columns, 0.4 + 0.25 * sum(heights)), layout="constrained")
+    figure = Figure(figsize=(2 + 6.5 * columns, 0.5 + 0.25 * sum(heights)), layout="constrained")
     grid = figure.add_gridspec(len(rows), columns, height_ratios=heights)
     for i, row in enumerate(rows):
         for j, heat_map in enumerate(row):
@@ -130,7 +129,8 @@ def _draw_heat_map(figure: Figure, axes: Axes, heat_map: HeatMap, *, with_names:
     beyond = (np.nanmin(values, initial=norm.vmax) < norm.vmin, np.nanmax(values, initial=norm.vmin) > norm.vmax)
     bar = figure.colorbar(mesh, ax=axes, pad=0.01, aspect=30, extend=_EXTEND[beyond])
     if ticks is not None:
-        bar.set_ticks(ticks, labels=texts, minor=False)
+        step = 1 if len(heat_map.names) > 2 else max(1, len(ticks) // 2)  # the ends and the middle
+        bar.set_ticks(ticks[::step], labels=texts[::step], minor=False)
     bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=8)
 

@@ -45,6 +45,25 @@ def test_finished_run(run):
         Image.open(path).load()
 
 
+def test_losses_are_losses_only(run):
+    with open(run / "metrics.json", "a") as file:
+        file.write('{"iteration": 399, "pseudo_labels/loss_ratio": 0.5, "mixed/loss_center": 1.0}\n')
+    assert list(RunFolder.read(run).losses()) == ["mixed/loss_center", "source/loss_sem_seg", "total_loss"]
+
+
+def test_panoptic_quality_is_split_into_things_and_stuff(run, no_drawing):
+    text = Path(write_report(run)).read_text()
+    scores = scores_of(1, ("16",))["panoptic"]["16"]
+    assert f"PQ things {scores['PQ_things']:.1f}, PQ stuff {scores['PQ_stuff']:.1f}" in text
+    header, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.split("### Panoptic (percent)")[1].split("###")[0].strip().splitlines()
+    ]
+    assert header[3:] == ["PQ", "SQ", "RQ", "N", "PQ things", "N things", "PQ stuff", "N stuff"]
+    teacher = next(row for row in rows if row[2] == "teacher")
+    assert [teacher[header.index(f"N {part}")] for part in ("things", "stuff")] == ["6", "10"]
+
+
 def test_average_precision_has_a_table(run, no_drawing):
     path = run / "inference" / "teacher.json"
     result = json.loads(path.read_text())
