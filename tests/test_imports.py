@@ -23,6 +23,7 @@ ALLOWED = {
     "losses": COMMON,
     "visualization": COMMON,
     "evaluation": COMMON | {"visualization"},
+    "reporting": COMMON | {"evaluation", "visualization"},
     "weighting": COMMON | {"losses"},
     "modeling": COMMON | {"losses", "weighting", "data"},
     "adaptation": COMMON | {"data", "losses", "weighting"},

@@ -1,15 +1,22 @@
 """Plots over several runs of several configurations, as PNG bytes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from ..visualization import plots
 from ..visualization.curves import Series, curves
+from ..visualization.panels import draw_grid
 from .gains import gain, spread
+from .layers import layers_of, picture_bytes
 from .page import class_colors, title
 from .results import CURVES
 from .run_folder import RunFolder
 from .run_groups import RunGroup
 
+_CELL_WIDTH, _OPACITY = 768, 0.7
 #: Class -> seed -> percent.
 ClassValues = Mapping[str, Mapping[int, float]]
 
@@ -28,6 +35,33 @@ def class_bars(values: ClassValues, reference: ClassValues, *, label: str, basel
         differences=[gain(values[name], reference[name]).mean for name in reference] if compared else None,
         baseline_name=baseline_name,
     )
+
+
+def side_by_side(sources: Sequence[tuple[str, RunFolder, str]], dataset: str, *, most: int = 4) -> dict[str, bytes]:
+    """Image, truth and every prediction beside each other, as PNG, of the images that all runs have pictures of.
+
+    Args:
+        sources: name, run and model.
+        most: images.
+    """
+    found = [layers_of(run.path, model, dataset) for _, run, model in sources]
+    names = [name for name in (found[0] if found else ()) if all(name in layers for layers in found)]
+    pictures = {}
+    for name in names[:most]:
+        image = Image.open(found[0][name]["image"]).convert("RGB")
+        cells = {"Image": image, "Truth": _laid_over(image, found[0][name]["truth"])}
+        for (label, _, _), layers in zip(sources, found):
+            cells[label] = _laid_over(image, layers[name]["prediction"])
+        width, height = image.size
+        size = _CELL_WIDTH, round(_CELL_WIDTH * height / width)
+        grid = draw_grid([(label, np.asarray(cell.resize(size))) for label, cell in cells.items()], columns=2)
+        pictures[name] = picture_bytes(grid, "PNG")
+    return pictures
+
+
+def _laid_over(image: Image.Image, layer: Path) -> Image.Image:
+    colors = Image.open(layer).convert("RGBA").resize(image.size, Image.Resampling.NEAREST)
+    return Image.composite(Image.blend(image, colors.convert("RGB"), _OPACITY), image, colors.getchannel("A"))
 
 
 def loss_curves(groups: Sequence[RunGroup]) -> bytes | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..visualization import plots
-from .comparison_pictures import ClassValues, class_bars, loss_curves, score_curves
+from .comparison_pictures import ClassValues, class_bars, loss_curves, score_curves, side_by_side
 from .gains import Scores, mean_with_gain, run_scores, score_table
 from .oracle import METRICS, oracle_best, oracle_section
 from .page import Page, plain, table
@@ -38,13 +38,18 @@ def write_comparison(
     Returns:
         the path of report.md.
     """
-    comparison = gather(paths, baseline=baseline, protocol=protocol)
-    report = _ComparisonReport(comparison, Page(Path(destination) / "report.md"))
+    return write_gathered(gather(paths, baseline=baseline, protocol=protocol), destination)
+
+
+def write_gathered(comparison: Comparison, destination: str | Path) -> str:
+    """As :func:`write_comparison`, of runs that have been read."""
+    report = ComparisonReport(comparison, Page(Path(destination) / "report.md"))
     sections: Sequence[Callable[[], Iterator[str]]] = (
         report.headline,
         report.runs,
         report.configurations,
         report.protocols,
+        report.predictions,
         report.classes,
         report.confusion,
         report.curves,
@@ -54,24 +59,26 @@ def write_comparison(
     return report.page.write(block for section in sections for block in section())
 
 
-class _ComparisonReport:
+class ComparisonReport:
     """The sections of the page, each an iterator over Markdown blocks."""
 
     def __init__(self, comparison: Comparison, page: Page) -> None:
         self.comparison, self.page = comparison, page
         self.groups, self.protocol = comparison.groups, comparison.protocol
-        self.reference = self._headline(comparison.baseline.first)
-        tasks = {headline_task(self._headline(run), self.protocol) for run in self._runs()}
+        self.reference = self.headline_of(comparison.baseline.first)
+        tasks = {headline_task(self.headline_of(run), self.protocol) for run in self.runs_of_all()}
         self.task = "panoptic" if tasks == {"panoptic"} else "semantic"  # what all of them have
         self.baseline = (comparison.baseline.name, self.reference["model"])
 
-    def _headline(self, run: RunFolder) -> Mapping:
+    def headline_of(self, run: RunFolder) -> Mapping:
+        """The result file of the run's headline model."""
         return run.headline(self.comparison.dataset)
 
-    def _runs(self) -> Iterator[RunFolder]:
+    def runs_of_all(self) -> Iterator[RunFolder]:
         return (run for group in self.groups for run in group.runs.values())
 
-    def _scores(self, group: RunGroup, model: str, protocol: str) -> Scores:
+    def scores_of(self, group: RunGroup, model: str, protocol: str) -> Scores:
+        """Seed -> column -> value."""
         found = {seed: run.evaluation(model, self.comparison.dataset) for seed, run in group.runs.items()}
         return {seed: run_scores(e, protocol) for seed, e in found.items() if e and protocol in e["protocols"]}
 
@@ -83,18 +90,18 @@ class _ComparisonReport:
             f"Last iterations on `{self.comparison.dataset}` ({self.reference['images']} images), protocol "
             f"`{self.protocol}`, in percent. Mean ± standard error over seeds"
             + (gains if others else "")
-            + f". {self._averaged()}"
+            + f". {self.averaged()}"
         )
         rows = {}
         for group in self.groups:
-            model = self._headline(group.first)["model"]
-            rows[group.name, model] = self._scores(group, model, self.protocol)
+            model = self.headline_of(group.first)["model"]
+            rows[group.name, model] = self.scores_of(group, model, self.protocol)
         columns = ("PQ", "mIoU", "mean recall") if self.task == "panoptic" else ("mIoU", "mean recall")
         yield score_table(rows, _HEADER, baseline=self.baseline, gains=columns if others else ())
 
-    def _averaged(self) -> str:
+    def averaged(self) -> str:
         """The classes that were averaged. One without truth counts where it was predicted, hence not in every run."""
-        scores = [self._headline(run)["scores"][self.task][self.protocol] for run in self._runs()]
+        scores = [self.headline_of(run)["scores"][self.task][self.protocol] for run in self.runs_of_all()]
         runs = Counter(name for values in scores for name in averaged_classes(values)[0])
         names = list(scores[0]["per_class"])
         averaged = [name for name in names if runs[name] == len(scores)]
@@ -113,7 +120,7 @@ class _ComparisonReport:
         metric, rows = METRICS[self.task], []
         for group in self.groups:
             for seed, run in sorted(group.runs.items()):
-                evaluation = self._headline(run)
+                evaluation = self.headline_of(run)
                 iteration = evaluation.get("iteration")
                 known = "not recorded" if iteration is None or iteration < 0 else str(iteration)
                 score = float(evaluation["scores"][self.task][self.protocol][metric])
@@ -140,12 +147,12 @@ class _ComparisonReport:
         protocols = [
             protocol
             for protocol in self.reference["protocols"]
-            if all(protocol in self._headline(run)["protocols"] for run in self._runs())
+            if all(protocol in self.headline_of(run)["protocols"] for run in self.runs_of_all())
         ]
         for protocol in protocols:
             yield f"### {protocol}{split_counts(self.reference, protocol)}"
             found = {
-                (group.name, model): self._scores(group, model, protocol)
+                (group.name, model): self.scores_of(group, model, protocol)
                 for group in self.groups
                 for model in ("student", "teacher")
             }
@@ -158,7 +165,7 @@ class _ComparisonReport:
     def _rare_classes(self) -> Iterator[str]:
         groups: dict[tuple[str, ...], list[str]] = {}
         for group in self.groups:
-            names = self._headline(group.first)["scores"]["semantic"][self.protocol].get("rare_classes", ())
+            names = self.headline_of(group.first)["scores"]["semantic"][self.protocol].get("rare_classes", ())
             groups.setdefault(tuple(names), []).append(group.name)
         known = {", ".join(members): ", ".join(names) for names, members in groups.items() if names}
         meaning = f"Rare classes (fewest labelled source pixels; protocol {self.protocol})"
@@ -168,11 +175,11 @@ class _ComparisonReport:
             lists = "; ".join(f"of {members}: {names}" for members, names in known.items())
             yield f"{meaning} differ, and rare recall compares only between equal ones: {lists}."
 
-    def _class_values(self, group: RunGroup, task: str, metric: str) -> ClassValues:
+    def class_values(self, group: RunGroup, task: str, metric: str) -> ClassValues:
         """Class -> seed -> percent, of the headline model."""
         values: dict[str, dict[int, float]] = {}
         for seed, run in group.runs.items():
-            for name, scores in self._headline(run)["scores"][task][self.protocol]["per_class"].items():
+            for name, scores in self.headline_of(run)["scores"][task][self.protocol]["per_class"].items():
                 values.setdefault(name, {})[seed] = scores[metric]
         return values
 
@@ -180,7 +187,7 @@ class _ComparisonReport:
         yield "## Classes"
         metrics = [("panoptic", "PQ")] if self.task == "panoptic" else []
         for task, metric in [*metrics, ("semantic", "IoU"), ("semantic", "recall")]:
-            by_group = {group.name: self._class_values(group, task, metric) for group in self.groups}
+            by_group = {group.name: self.class_values(group, task, metric) for group in self.groups}
             reference = by_group[self.baseline[0]]
             yield f"### {metric}"
             others = self.groups[1:] or self.groups
@@ -197,12 +204,22 @@ class _ComparisonReport:
             yield table(rows, ["class", *by_group])
             yield from (f"0 in every run: {', '.join(nowhere)}.",) if nowhere else ()
 
+    def predictions(self) -> Iterator[str]:
+        """Pictures of the same images by the first run of every configuration."""
+        sources = [(group.name, group.first, self.headline_of(group.first)["model"]) for group in self.groups]
+        pictures = side_by_side(sources, self.comparison.dataset)
+        if pictures:
+            yield "## Predictions side by side"
+            yield "Of the first seed of each configuration."
+        for name, picture in pictures.items():
+            yield self.page.picture(f"predictions_{name}.png", picture, f"image, truth and predictions of {name}")
+
     def confusion(self) -> Iterator[str]:
         yield "## Confusion of classes"
         yield "Of every true class's pixels, the share that the headline model takes for each class, over all seeds."
         lacking = []
         for index, group in enumerate(self.groups):
-            found = [self._headline(run).get("confusion") for run in group.runs.values()]
+            found = [self.headline_of(run).get("confusion") for run in group.runs.values()]
             if not all(found):
                 lacking.append(group.name)
                 continue
@@ -218,7 +235,7 @@ class _ComparisonReport:
         losses = loss_curves(self.groups)
         if losses:
             yield self.page.picture("losses.png", losses, "losses over iterations")
-        scores = score_curves(self.groups, self._headline, self.protocol)
+        scores = score_curves(self.groups, self.headline_of, self.protocol)
         if scores:
             yield f"Scores of the headline models during training, protocol {self.protocol}:"
             yield self.page.picture("scores.png", scores, "scores over iterations")

@@ -27,13 +27,13 @@ def write_layers(folder: Path, model: str, name: str, layers: Mapping[str, np.nd
     place = folder / _FOLDER / model / name
     place.mkdir(parents=True, exist_ok=True)
     for kind, picture in layers.items():
-        files.atomic_write(place / f"{kind}.webp", webp_bytes(picture))
+        files.atomic_write(place / f"{kind}.webp", picture_bytes(picture))
 
 
-def webp_bytes(picture: np.ndarray) -> bytes:
-    """A picture as WebP: uint8 [H, W, 3] with small losses, [H, W, 4] (RGBA) without any."""
+def picture_bytes(picture: np.ndarray, kind: str = "WEBP") -> bytes:
+    """A picture as a file: uint8 [H, W, 3] as WebP with small losses, [H, W, 4] (RGBA) and PNG without any."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "WEBP", quality=_QUALITY, lossless=picture.shape[2] == 4, method=2)
+    Image.fromarray(picture).save(buffer, kind, quality=_QUALITY, lossless=picture.shape[2] == 4, method=2)
     return buffer.getvalue()
 
 
@@ -45,3 +45,10 @@ def find_layers(folder: Path) -> dict[str, dict[str, dict[str, Path]]]:
         if all(path.is_file() for path in kinds.values()):
             found.setdefault(place.parent.name, {})[place.name] = kinds
     return found
+
+
+def layers_of(run: Path, model: str, dataset: str) -> dict[str, dict[str, Path]]:
+    """Image -> kind -> file of one model of a run on a data set."""
+    inference = run / "inference"
+    of_dataset = inference / dataset if dataset else inference  # a folder of its own where there are several
+    return (find_layers(of_dataset) or find_layers(inference)).get(model, {})

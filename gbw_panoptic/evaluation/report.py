@@ -24,6 +24,14 @@ _METRICS = {
 }  # fmt: skip
 
 
+#: Keys that say what was run.
+FACTS = (
+    "TRAINER.NAME", "MODEL.TASK", "DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST", "MODEL.SEM_SEG_HEAD.LOSS_TYPE",
+    "WEIGHTING.SEMANTIC", "WEIGHTING.CENTER", "WEIGHTING.OFFSET", "GBW.LAMBDA", "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH",
+    "SEED",
+)  # fmt: skip
+
+
 def write_report(output_dir: str | Path, *, destination: str | Path | None = None, protocol: str | None = None) -> str:
     """Writes ``report.md`` and its plots (``report/*.png``) from what a run has left so far.
 
@@ -58,6 +66,21 @@ def write_report(output_dir: str | Path, *, destination: str | Path | None = Non
     return report.page.write(block for section in sections for block in section())
 
 
+def choose_protocol(run: RunFolder, evaluation: Mapping, protocol: str | None) -> str:
+    """The asked protocol, or the first one that the run was evaluated by.
+
+    Raises:
+        UserError: it was not evaluated by the asked one.
+    """
+    protocol = protocol or evaluation["protocols"][0]
+    if protocol not in evaluation["protocols"]:
+        raise UserError(
+            f"expected a protocol that {run.path} was evaluated by, {', '.join(evaluation['protocols'])}, found "
+            f"'{protocol}': choose one of them, or evaluate again with TEST.PROTOCOLS"
+        )
+    return protocol
+
+
 class _Report:
     """The sections of one run's page, each an iterator over Markdown blocks."""
 
@@ -65,12 +88,7 @@ class _Report:
         self.run, self.page, self.evaluation = run, page, evaluation
         if evaluation is None:
             return
-        self.protocol = protocol or evaluation["protocols"][0]
-        if self.protocol not in evaluation["protocols"]:
-            raise UserError(
-                f"expected a protocol that {run.path} was evaluated by, {', '.join(evaluation['protocols'])}, found "
-                f"'{self.protocol}': choose one of them, or evaluate again with TEST.PROTOCOLS"
-            )
+        self.protocol = choose_protocol(run, evaluation, protocol)
         self.task = headline_task(evaluation, self.protocol)
         self.scores = evaluation["scores"][self.task][self.protocol]
 
@@ -98,14 +116,9 @@ class _Report:
 
     def _facts(self) -> str:
         """A table of what was run."""
-        keys = (
-            "TRAINER.NAME", "MODEL.TASK", "DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST",
-            "MODEL.SEM_SEG_HEAD.LOSS_TYPE", "WEIGHTING.SEMANTIC", "WEIGHTING.CENTER", "WEIGHTING.OFFSET", "GBW.LAMBDA",
-            "SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SEED",
-        )  # fmt: skip
         if not self.run.config:
             return "config.yaml is missing or damaged: what was run cannot be listed."
-        values = [(f"`{key}`", plain(self.run.value(key))) for key in keys if self.run.value(key) is not None]
+        values = [(f"`{key}`", plain(self.run.value(key))) for key in FACTS if self.run.value(key) is not None]
         last = self.run.last_iteration
         return table([*values, ("last logged iteration", "none" if last is None else str(last))], ("key", "value"))
 

@@ -13,8 +13,8 @@ _PANOPTIC_COLUMNS = ("PQ", "SQ", "RQ", "tp", "fp", "fn", "recall")
 _SEMANTIC_COLUMNS = ("IoU", "precision", "recall")
 #: Task, metric of the curves over a training's evaluations.
 CURVES = (
-    ("panoptic", "PQ"), ("panoptic", "RQ"), ("semantic", "mIoU"), ("semantic", "mean_recall"),
-    ("semantic", "rare_recall"), ("semantic", "mean_precision"),
+    ("panoptic", "PQ"), ("panoptic", "PQ_things"), ("panoptic", "PQ_stuff"), ("panoptic", "RQ"), ("semantic", "mIoU"),
+    ("semantic", "mean_recall"), ("semantic", "rare_recall"), ("semantic", "mean_precision"),
 )  # fmt: skip
 #: Per-class metrics that go to metrics.json, where every value costs a line in each plot's legend.
 _CLASS_CURVES = {"panoptic": ("PQ",), "instance": ("AP",), "semantic": ("IoU", "recall")}
