@@ -74,8 +74,8 @@ from gbw_panoptic.engine.launch import launch
 from gbw_panoptic.engine.logs import guarded_log_file, quiet_explained_errors
 from gbw_panoptic.engine.setup import load_config, prepare_config
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.report import write_report
 from gbw_panoptic.evaluation.run_folder import RunFolder
+from gbw_panoptic.reporting import write_report
 from gbw_panoptic.validation import validate
 
 DRY_RUN_ITERATIONS = 2

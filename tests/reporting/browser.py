@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,8 +33,11 @@ class Browser:
     def _call(self, method: str, path: str, body: dict | None = None):
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._root + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=120) as response:
-            return json.load(response)["value"]
+        try:
+            with urllib.request.urlopen(request, timeout=120) as response:
+                return json.load(response)["value"]
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(json.load(error)["value"]["message"]) from None
 
     def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Shows a file in a window of the given size, whatever window the system would allow."""
@@ -53,6 +57,7 @@ class Browser:
         return self.run("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent.trim())", selector)
 
     def click(self, selector: str) -> None:
+        self.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector)
         self._call("POST", f"/element/{self._find(selector)}/click", {})
 
     def press(self, selector: str, keys: str) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 
+import pytest
 import report
 
 
@@ -18,14 +19,22 @@ def call(monkeypatch, *arguments) -> dict:
 
 
 def test_one_run_is_a_report_and_several_are_a_comparison(monkeypatch, capsys):
-    assert call(monkeypatch, "run") == {"write_report": (("run",), {"destination": None, "protocol": None})}
+    options = {"destination": None, "protocol": None, "baseline": None}
+    assert call(monkeypatch, "run") == {"write_report": (("run",), options)}
+    assert call(monkeypatch, "run", "--before", "b") == {"write_report": (("run",), {**options, "baseline": "b"})}
     assert call(monkeypatch, "a", "b", "--output", "out", "--protocol", "16") == {
         "write_comparison": ((["a", "b"], "out"), {"baseline": [], "protocol": "16"})
     }
     assert call(monkeypatch, "a", "--baseline", "b", "c") == {
         "write_comparison": ((["a"], report.DEFAULT_OUTPUT), {"baseline": ["b", "c"], "protocol": None})
     }
-    assert capsys.readouterr().out == "Report: path\n" * 3
+    assert capsys.readouterr().out == "Report: path\n" * 4
+
+
+def test_before_is_of_one_run(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        call(monkeypatch, "a", "b", "--before", "c")
+    assert "--before: expected one RUN" in capsys.readouterr().err
 
 
 def test_errors_are_one_sentence(run_tool, tmp_path):
