@@ -110,7 +110,7 @@ class AdversarialAlignment(Strategy):
         logits.register_hook(self._log_gradient)
         return reweighted(
             logits,
-            logits.detach().argmax(dim=1),
+            logits.detach().max(dim=1).indices,
             weighting=self.class_weighting,
             branch="target",
             scale=self.loss_weights["sem_seg"] * self.loss_scale,

@@ -94,7 +94,7 @@ def predicted_panoptic_map(output: Mapping, taxonomy: Taxonomy) -> np.ndarray:
 
 def predicted_labels(output: Mapping) -> np.ndarray:
     """Integer H x W contiguous ids: the arg max of a model output's ``sem_seg`` logits [C, H, W]."""
-    return output["sem_seg"].argmax(dim=0).byte().cpu().numpy()
+    return output["sem_seg"].max(dim=0).indices.byte().cpu().numpy()  # argmax takes three times as long on a CPU
 
 
 def predicted_scores(output: Mapping) -> dict[int, float] | None:

@@ -140,7 +140,7 @@ def _per_class(
     logits = logits.float()
     if valid is not None:  # so that not even the gradient of a NaN outside the mask is NaN
         logits = torch.where(valid.unsqueeze(1), logits, 0)
-    classes = logits.detach().argmax(1)
+    classes = logits.detach().max(1).indices  # argmax takes three times as long on a CPU
     if valid is not None:
         classes = torch.where(valid, classes, -1)
     factor = (classes >= 0).float() if factors is None else factors(classes)

@@ -50,7 +50,7 @@ class PostProcessing:
     def __call__(self, sem_seg: Tensor, center: Tensor, offset: Tensor) -> Tensor:
         """[H, W] int64 panoptic map (class * label_divisor + instance number, -1 = void) from [C | 1 | 2, H, W] maps."""
         return panoptic_segmentation(
-            sem_seg.argmax(dim=0, keepdim=True),
+            sem_seg.max(dim=0, keepdim=True).indices,  # argmax takes three times as long on a CPU
             center,
             offset,
             thing_ids=self.thing_ids,

@@ -12,10 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Pixel-centre distances that exist at a time: small enough for a CPU's cache, large enough to fill a GPU.
-_DISTANCES_PER_CHUNK = {"cpu": 1 << 18, "other": 1 << 24}
-#: Squared distances closer than this, relatively, may swap order by rounding when roots are taken (16 float32 ulp).
-_TIE_TOLERANCE = 2e-6
+from .nearest_centers import nearest_centers
 
 
 def panoptic_segmentation(
@@ -121,25 +118,7 @@ def group_pixels(centers: Tensor, offset: Tensor, *, mask: Tensor) -> Tensor:
     pixels = mask.nonzero()
     y, x = pixels.unbind(1)
     locations = pixels.to(offset.dtype) + torch.stack([offset[0][y, x], offset[1][y, x]], dim=1)
-    kind = "cpu" if offset.device.type == "cpu" else "other"
-    chunk = max(1, _DISTANCES_PER_CHUNK[kind] // len(centers))
-    nearest, unsure = (torch.cat(parts) for parts in zip(*(_nearest(centers, x) for x in locations.split(chunk))))
-    for part in unsure.nonzero()[:, 0].split(chunk):
-        distances = torch.norm(centers[:, None] - locations[part][None], dim=-1)
-        nearest[part] = distances.argmin(dim=0)
-    return instance_ids.index_put_((y, x), nearest + 1)
-
-
-def _nearest(centers: Tensor, locations: Tensor) -> tuple[Tensor, Tensor]:
-    """Index [P] of the centre nearest to each of P locations [P, 2], and whether that is unsure.
-
-    Squares need no roots, but the rounding of roots decides near ties in Detectron2 (about one pixel in a million), so
-    these are left to the very norm that it takes, like locations that are not finite.
-    """
-    y, x = centers.to(locations.dtype).unbind(1)
-    squares = (locations[:, :1] - y).square_().add_((locations[:, 1:] - x).square_())
-    minimum, nearest = squares.min(dim=1)
-    return nearest, (squares <= (minimum * (1 + _TIE_TOLERANCE))[:, None]).sum(dim=1) != 1
+    return instance_ids.index_put_((y, x), nearest_centers(centers, locations, mask.shape) + 1)
 
 
 def merge_semantic_and_instance(

@@ -40,7 +40,7 @@ def _segment_ids(masks: Tensor) -> Tensor:
     """[H, W] int64 from disjoint masks [N, H, W]: 0..N-1, -1 = none."""
     if len(masks) == 0:
         return torch.full(masks.shape[1:], -1, dtype=torch.int64, device=masks.device)
-    return torch.where(masks.any(dim=0), masks.to(torch.uint8).argmax(dim=0), -1)
+    return torch.where(masks.any(dim=0), masks.to(torch.uint8).max(dim=0).indices, -1)
 
 
 def _padded(x: Tensor, size: tuple[int, int], value: int | bool) -> Tensor:

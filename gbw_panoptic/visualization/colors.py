@@ -32,9 +32,12 @@ def colorize_labels(labels: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
 
 def colorize_panoptic(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     """uint8 [H, W, 3] picture of a panoptic map: stuff and each class's first instance in the official colour."""
-    ids, index = np.unique(panoptic, return_inverse=True)
-    colors = np.array([segment_color(int(i), taxonomy) for i in ids], dtype=np.uint8).reshape(-1, 3)
-    return colors[index.reshape(panoptic.shape)]
+    end = taxonomy.num_classes * taxonomy.label_divisor  # one table over all ids, whose last row is void's
+    rows = np.where((panoptic >= 0) & (panoptic < end), panoptic, end)
+    table = np.full((end + 1, 3), VOID_COLOR, np.uint8)
+    for row in np.flatnonzero(np.bincount(rows.reshape(-1), minlength=end + 1)).tolist():
+        table[row] = segment_color(row, taxonomy)
+    return table.take(rows, axis=0)
 
 
 def segment_color(panoptic_id: int, taxonomy: Taxonomy) -> Color:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw
+from scipy.ndimage import find_objects
 
 from ..errors import UserError
 from ..taxonomy import Taxonomy
@@ -46,9 +47,9 @@ def draw_panoptic(
         raise UserError(
             f"expected a map of the image's size {image.shape[:2]}, found {panoptic.shape}: resize one of them"
         )
-    picture = np.rint((1 - opacity) * image + opacity * _colored(panoptic, taxonomy)).astype(np.uint8)
+    picture = _blend(image, _colored(panoptic, taxonomy), opacity)
     void = panoptic < 0
-    picture[void] = hatch(image)[void]
+    picture[void] = _hatched(image[void], _stripes(void.shape)[void])
     picture[instance_contours(panoptic, taxonomy)] = 255
     return _write_names(picture, panoptic, taxonomy, notes or {}) if names else picture
 
@@ -77,9 +78,21 @@ def with_void(colors: np.ndarray, void: np.ndarray, alpha: np.ndarray) -> np.nda
 
 def hatch(image: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3]: the image in dark grey under lighter diagonal stripes, the sign of void."""
-    grey = 0.45 * image.mean(axis=2)
-    striped = np.where(_stripes(image.shape[:2]), 0.5 * grey + 85, grey)
-    return np.repeat(striped.astype(np.uint8)[..., None], 3, axis=2)
+    return _hatched(image, _stripes(image.shape[:2]))
+
+
+def _hatched(pixels: np.ndarray, stripes: np.ndarray) -> np.ndarray:
+    """:func:`hatch` of pixels [..., 3], on stripes where ``stripes`` [...] holds."""
+    grey = 0.45 * pixels.mean(axis=-1)
+    striped = np.where(stripes, 0.5 * grey + 85, grey)
+    return np.repeat(striped.astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def _blend(image: np.ndarray, colors: np.ndarray, opacity: float) -> np.ndarray:
+    """uint8 of ``(1 - opacity) * image + opacity * colors``, rounded: looked up among the 256 x 256 pairs of values."""
+    values = np.arange(256)
+    table = np.rint((1 - opacity) * values[:, None] + opacity * values).astype(np.uint8)
+    return table.reshape(-1).take(image.astype(np.uint16) << 8 | colors)
 
 
 def _stripes(size: tuple[int, int]) -> np.ndarray:
@@ -119,14 +132,14 @@ def _write_names(
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
     taken: list[Box] = []
-    ids, areas = np.unique(panoptic[panoptic >= 0], return_counts=True)
+    ids, areas, places = _segments(panoptic)
     smallest = text_size("1", size)
-    for panoptic_id, area in sorted(zip(ids.tolist(), areas.tolist()), key=lambda pair: -pair[1]):
+    for panoptic_id, area, place in sorted(zip(ids.tolist(), areas.tolist(), places), key=lambda segment: -segment[1]):
         if area < smallest[0] * smallest[1] / 4:  # too small for what _room asks
             break
-        mask = panoptic == panoptic_id
+        thickest = _thickest(panoptic[place] == panoptic_id)
         for text in _texts(panoptic_id, taxonomy, notes):
-            box = _room(mask, text_size(text, size))
+            box = _room(thickest, place, text_size(text, size), panoptic.shape)
             if box is not None and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 draw.text(box[:2], text, fill="white", font=font(size), stroke_width=max(1, size // 9), stroke_fill="black")
@@ -142,20 +155,35 @@ def _texts(panoptic_id: int, taxonomy: Taxonomy, notes: Mapping[int, str]) -> li
     return [f"{name} {note}", note] if note else [name]
 
 
-def _room(mask: np.ndarray, size: tuple[int, int]) -> Box | None:
-    """Box for a text of ``size`` (width, height) at the mask's thickest place, inside the picture; None if too thin."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = rows[0], columns[0]
-    cut = mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.uint8)
-    distance = cv2.distanceTransform(cv2.copyMakeBorder(cut, 1, 1, 1, 1, cv2.BORDER_CONSTANT), cv2.DIST_L2, 3)
+def _segments(panoptic: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[tuple[slice, slice]]]:
+    """Ids in rising order, areas and bounding boxes of a map's segments."""
+    counts = np.bincount(panoptic[panoptic >= 0])
+    ids = np.flatnonzero(counts)
+    number = np.zeros(len(counts) + 1, np.int32)  # the last one is void's, which -1 looks up
+    number[ids] = np.arange(1, len(ids) + 1)
+    return ids, counts[ids], find_objects(number.take(np.maximum(panoptic, -1), mode="wrap"))
+
+
+def _thickest(mask: np.ndarray) -> tuple[int, int, float]:
+    """Row, column and distance from the border of the thickest place of a mask that is not empty."""
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)
     radius = distance.max()
     ridge = np.argwhere(distance >= 0.95 * radius)
     y, x = ridge[np.abs(ridge - ridge.mean(axis=0)).sum(axis=1).argmin()]  # of equally thick places, the middle one
-    (width, height), (mask_height, mask_width) = size, mask.shape
-    if 2 * radius < 0.9 * height or 4 * radius < width or width > mask_width or height > mask_height:
+    return y - 1, x - 1, radius
+
+
+def _room(
+    thickest: tuple[int, int, float], place: tuple[slice, slice], size: tuple[int, int], picture: tuple[int, int]
+) -> Box | None:
+    """Box for a text of ``size`` (width, height) at the thickest place of a segment, whose bounding box is ``place``,
+    inside a picture of so many rows and columns; None if it is too thin."""
+    (y, x, radius), (width, height), (rows, columns) = thickest, size, picture
+    if 2 * radius < 0.9 * height or 4 * radius < width or width > columns or height > rows:
         return None
-    x0 = int(np.clip(left + x - 1 - width // 2, 0, mask_width - width))
-    y0 = int(np.clip(top + y - 1 - height // 2, 0, mask_height - height))
+    x0 = int(np.clip(place[1].start + x - width // 2, 0, columns - width))
+    y0 = int(np.clip(place[0].start + y - height // 2, 0, rows - height))
     return x0, y0, x0 + width, y0 + height
 
 
