@@ -1,14 +1,16 @@
 """What every command-line tool does the same way."""
 
 import os
+import shutil
 import sys
+import time
 from argparse import ArgumentTypeError
-from typing import TYPE_CHECKING, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import ClassVar, TextIO
 
 from .errors import EXIT_CODE, Stopped, explained
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -20,7 +22,8 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         status = main()
     except Stopped as stop:
-        print(stop, file=sys.stderr)
+        if str(stop):
+            print(stop, file=sys.stderr)
         status = stop.status
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,9 +56,95 @@ def _whole_number(text: str, *, least: int) -> int:
     return int(text)
 
 
-def progress(total: int | None, title: str, unit: str = "image") -> "tqdm":
-    """A progress bar on stderr with the time that is left; log files get a line in ten seconds."""
-    from tqdm import tqdm
+class Progress:
+    """One line on stderr: how much is done, how fast, and the time that is left.
 
-    interval = 0.1 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, desc=title, unit=unit, mininterval=interval, maxinterval=interval)
+    On a terminal the line is written over; elsewhere it is repeated after each tenth of the work or each minute, ten seconds
+    apart at least. Of nested ones the innermost is shown.
+    """
+
+    _open: ClassVar[list["Progress"]] = []
+
+    def __init__(self, total: int | None, title: str, unit: str = "image", *, done: int = 0) -> None:
+        """
+        Args:
+            total: None where it is not known.
+            done: of the total, before this process.
+        """
+        self.total, self.title, self.unit, self.note = total, title, unit, ""
+        self.done = self._first = self._shown = done
+        self._start = self._time = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._closed = False
+        self._units = unit + ("es" if unit.endswith("ch") else "s")
+        self.hide()  # of one that is open around it
+        Progress._open.append(self)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def update(self, count: int = 1) -> None:
+        self.done += count
+        now = time.monotonic()
+        wait, far = now - self._time, (self.done - self._shown) * 10 >= (self.total or 1) and self.total
+        if wait > 0.1 if self._terminal else wait > 60 or (far and wait > 10):
+            self._show()
+
+    def write(self, text: str, file: TextIO | None = None) -> None:
+        """A line above the progress."""
+        with above_progress():
+            print(text, file=file or sys.stdout, flush=True)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        Progress._open.remove(self)
+        self._write(self._summary() if self.total in (None, self.done) else str(self), end="\n")
+
+    def hide(self) -> None:
+        """Free the line, if there is one."""
+        if self._terminal:
+            self._write("", end="")
+
+    def _show(self) -> None:
+        if Progress._open and Progress._open[-1] is self:
+            self._shown, self._time = self.done, time.monotonic()
+            self._write(str(self), end="" if self._terminal else "\n")
+
+    def _write(self, text: str, *, end: str) -> None:
+        line = "\r" + text[: shutil.get_terminal_size().columns - 1] + "\x1b[K" if self._terminal else text
+        with suppress(OSError, ValueError):  # a terminal that is gone stops no work
+            print(line, end=end, file=sys.stderr, flush=True)
+
+    def __str__(self) -> str:
+        seconds, done = time.monotonic() - self._start, self.done - self._first
+        parts = [f"{self.title}: {self.done}/{self.total or '?'} {self._units}"]
+        if done and seconds > 0:
+            rate = done / seconds
+            parts.append(f"{rate:.1f} {self._units}/s" if rate >= 1 else f"{1 / rate:.1f} s/{self.unit}")
+            if self.total:
+                parts.append(f"{timedelta(seconds=round(seconds / done * (self.total - self.done)))} left")
+        return ", ".join([*parts, *([self.note] if self.note else [])])
+
+    def _summary(self) -> str:
+        took = timedelta(seconds=round(time.monotonic() - self._start))
+        return ", ".join([f"{self.title}: {self.done} {self._units} in {took}", *([self.note] if self.note else [])])
+
+
+@contextmanager
+def above_progress() -> Iterator[None]:
+    """For what is printed while a progress line may stand on the terminal."""
+    if Progress._open:
+        Progress._open[-1].hide()
+    yield
+    if Progress._open and Progress._open[-1]._terminal:
+        Progress._open[-1]._show()
+
+
+def progress(total: int | None, title: str, unit: str = "image") -> Progress:
+    """A progress line on stderr, for a ``with`` block."""
+    return Progress(total, title, unit)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
-COMMON = {"taxonomy", "errors", "files", "names", "coco_format", "cli"}
+COMMON = {"taxonomy", "errors", "files", "names", "coco_format", "cli", "locks"}
 ALLOWED = {
     "taxonomy": set(),
     "errors": set(),
@@ -17,6 +17,7 @@ ALLOWED = {
     "names": {"errors", "files"},
     "files": {"errors", "rasters"},
     "cli": {"errors"},
+    "locks": {"errors"},
     "config": COMMON | {"active", "adaptation", "losses", "modeling", "weighting"},
     "config_files": {"errors"},
     "data": COMMON,

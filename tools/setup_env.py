@@ -22,6 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import _detectron2_wheel as wheel
@@ -203,6 +205,20 @@ def check_folder(venv: Path) -> None:
         raise SetupError(f"error: expected .venv to be this checkout's own, found a link to that of {other}; remove the link")
 
 
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Refuse a second set-up of the checkout while one is at work; a killed one leaves no lock."""
+    sys.path.insert(0, str(ROOT))
+    from gbw_panoptic.errors import UserError
+    from gbw_panoptic.locks import exclusive  # needs the standard library alone, and a Python that is not too old
+
+    try:
+        with exclusive(root / ".setup.lock", what="set-up", remedy="end it first"):
+            yield
+    except UserError as error:
+        raise SetupError(f"error: {error}") from None
+
+
 def main() -> int:
     """Make the environment of this checkout unless it is there; return the exit status."""
     argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
@@ -211,7 +227,8 @@ def main() -> int:
         check_folder(ROOT / ".venv")
         environment = Environment(ROOT, os.environ.get("DETECTRON2", "").strip())
         if not environment.is_current():
-            environment.make()
+            with alone(ROOT):
+                environment.make()
     except SetupError as error:
         print(error, file=sys.stderr)
         return EXIT_CODE

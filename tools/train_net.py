@@ -35,6 +35,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     port = 2**15 + 2**14 + hash(os.getuid() if sys.platform != "win32" else 1) % 2**14
     parser.add_argument("--dist-url", default=f"tcp://127.0.0.1:{port}", help="where the machines of a job meet")
     parser.add_argument("--dry-run", action="store_true", help="two iterations, one evaluation, one save")
+    parser.add_argument("--overwrite", action="store_true", help="delete the files of an earlier run in OUTPUT_DIR")
     parser.add_argument("--list", action="store_true", help="list the configurations and exit")
     parser.add_argument("opts", default=None, nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, at the end")
     arguments = parser.parse_args(words)
@@ -55,9 +56,8 @@ if __name__ == "__main__":  # --help, --list and a wrong command line need not w
     if _arguments.list or not os.path.isfile(_arguments.config_file):
         cli.run(list_configs if _arguments.list else lambda: check_config_file(_arguments.config_file))
 
-from detectron2.engine import default_setup, hooks
+from detectron2.engine import hooks
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.acquisition import AcquisitionHook
@@ -70,9 +70,11 @@ from gbw_panoptic.engine.build import (
 )
 from gbw_panoptic.engine.evaluation import evaluate
 from gbw_panoptic.engine.execution import keep_freed_memory
+from gbw_panoptic.engine.hooks import METRICS, append_metrics
 from gbw_panoptic.engine.launch import launch
-from gbw_panoptic.engine.logs import guarded_log_file, quiet_explained_errors
-from gbw_panoptic.engine.setup import load_config, prepare_config
+from gbw_panoptic.engine.logs import RunLog, quiet_explained_errors
+from gbw_panoptic.engine.output_dir import Purpose, claimed
+from gbw_panoptic.engine.setup import load_config, prepare_config, record_run, seed_run
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.run_folder import RunFolder
 from gbw_panoptic.reporting import write_report
@@ -83,27 +85,47 @@ DRY_RUN_IMAGES = 2
 
 
 def main(args: argparse.Namespace) -> None:
-    setup_logger(name="gbw_panoptic", distributed_rank=comm.get_rank())
-    quiet_explained_errors()
-    cfg = prepare_config(args)
-    if args.dry_run:
-        cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "dry_run")
-    validate(cfg)
-    check_datasets((*(() if args.eval_only else read_in_training(cfg)), *cfg.DATASETS.TEST))
-    if args.resume and not args.eval_only:
-        check_resumable(cfg.OUTPUT_DIR)
-    cfg.freeze()
-    with guarded_log_file():
-        default_setup(cfg, args)
+    with RunLog(comm.get_rank()) as log:
+        quiet_explained_errors()
+        cfg = prepare_config(args)
+        if args.dry_run:
+            cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "dry_run")
+        validate(cfg)
+        check_datasets((*(() if args.eval_only else read_in_training(cfg)), *cfg.DATASETS.TEST))
+        if args.resume and not args.eval_only:
+            check_resumable(cfg.OUTPUT_DIR)
+        cfg.freeze()
+        purpose = purpose_of(args, cfg)
+        with claimed(cfg.OUTPUT_DIR, purpose):
+            run(cfg, args, purpose, log)
+
+
+def purpose_of(args: argparse.Namespace, cfg) -> Purpose:
+    buys = cfg.TRAINER.NAME == "ActiveTrainer" and bool(cfg.ACTIVE.ITERATIONS) and not cfg.ACTIVE.LABELS
+    return Purpose(
+        resume=args.resume,
+        eval_only=args.eval_only,
+        overwrite=args.overwrite or args.dry_run,
+        weights=cfg.MODEL.WEIGHTS,
+        buys_labels=buys and not args.eval_only,
+    )
+
+
+def run(cfg, args: argparse.Namespace, purpose: Purpose, log: RunLog) -> None:
+    """All that a run does in OUTPUT_DIR; whatever may refuse the command comes before its first trace there."""
+    seed_run(cfg, eval_only=args.eval_only)
     if args.eval_only:
         models = build_models(cfg)
         load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=args.resume)
+        record_run(cfg, args, purpose, log)
         evaluate(cfg, models, iteration=-1)
     else:
         if cfg.MODEL.DEVICE == "cpu":
             keep_freed_memory()
         trainer = build_trainer(cfg)
         resume_or_load(trainer, cfg.MODEL.WEIGHTS, resume=args.resume)
+        check_end(cfg, trainer)
+        record_run(cfg, args, purpose, log)
         if args.dry_run:
             return dry_run(cfg, trainer)
         train(cfg, trainer)
@@ -119,23 +141,32 @@ def read_in_training(cfg) -> tuple[str, ...]:
     return (*sources, *cfg.DATASETS.TARGET, *annotators)
 
 
+def check_end(cfg, trainer) -> None:
+    """
+    Raises:
+        UserError: the checkpoint is from behind the end.
+    """
+    if trainer.start_iter > cfg.SOLVER.MAX_ITER:
+        raise UserError(
+            f"--resume: expected SOLVER.MAX_ITER of at least {trainer.start_iter}, the iterations of the checkpoint in "
+            f"{cfg.OUTPUT_DIR}, found {cfg.SOLVER.MAX_ITER}; raise it, or take another OUTPUT_DIR."
+        )
+
+
 def train(cfg, trainer) -> None:
     """Up to SOLVER.MAX_ITER, from wherever the trainer stands."""
     start, end = trainer.start_iter, cfg.SOLVER.MAX_ITER
     if start < end:
         trainer.train(start, end)
-    elif start > end:
-        raise UserError(
-            f"--resume: expected SOLVER.MAX_ITER of at least {start}, the iterations of the checkpoint in {cfg.OUTPUT_DIR}, found "
-            f"{end}; raise it, or take another OUTPUT_DIR."
-        )
     elif RunFolder.read(cfg.OUTPUT_DIR).is_finished:
         logging.getLogger("gbw_panoptic").info(
             "The run in %s has had its %d iterations and their evaluation: only the report is written again. To go on "
             "training, raise SOLVER.MAX_ITER.", cfg.OUTPUT_DIR, end,
         )  # fmt: skip
     else:  # killed after its last step: only the evaluation is missing
-        evaluate(cfg, models_of(trainer), iteration=start)
+        results = evaluate(cfg, models_of(trainer), iteration=start)
+        if comm.is_main_process():
+            append_metrics(os.path.join(cfg.OUTPUT_DIR, METRICS), start, results)
 
 
 def models_of(trainer) -> dict:

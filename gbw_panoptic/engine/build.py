@@ -26,13 +26,13 @@ from .acquisition_pictures import build_round_pictures
 from .checkpoint import SafeCheckpointer
 from .evaluation import evaluate
 from .execution import build_description, build_execution, build_precision, build_precision_warning, data_parallel
-from .hooks import ClassWeightLogger, DiscriminatorMonitor, LearningRate
+from .hooks import METRICS, ClassWeightLogger, DiscriminatorMonitor, Evaluation, LearningRate, ProgressLine
 from .saving import CheckpointSaver, StopSignals, StopTraining, remove_halves
 from .self_training import build_self_training
 from .solver import build_optimizer
 from .strategies import build_active_training, build_adversarial_alignment, build_entropy_minimization
 from .trainer import DomainAdaptationTrainer
-from .writers import Writers, build_writers
+from .writers import build_writers
 
 #: Columns that a class-weight heat map can show; longer runs log their class weights less often.
 _WEIGHT_RECORDS = 200
@@ -199,13 +199,11 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
 
     def evaluate_models() -> dict:
         ended = stop.agreed or sys.exc_info()[0] is not None  # Detectron2's hook evaluates behind a last step that failed
-        return {} if ended else evaluate(cfg, models, iteration=trainer.iter)
+        return {} if ended else evaluate(cfg, models, iteration=trainer.storage.iter)
 
-    result += [stop, hooks.EvalHook(cfg.TEST.EVAL_PERIOD, evaluate_models)]
+    result += [stop, Evaluation(cfg.TEST.EVAL_PERIOD, evaluate_models, os.path.join(cfg.OUTPUT_DIR, METRICS))]
     if comm.is_main_process():
-        writers = build_writers(cfg)
-        result += [writer for writer in writers if isinstance(writer, HookBase)]
-        result.append(Writers(writers, period=_LOG_PERIOD))
+        result += [*build_writers(cfg), ProgressLine()]
     return [*result, StopTraining(stop)]
 
 
@@ -215,7 +213,7 @@ def check_resumable(output_dir: str) -> None:
     Raises:
         UserError: no run has begun there.
     """
-    if not any(os.path.isfile(os.path.join(output_dir, name)) for name in ("last_checkpoint", "metrics.json")):
+    if not any(os.path.isfile(os.path.join(output_dir, name)) for name in ("last_checkpoint", METRICS)):
         raise UserError(
             f"--resume: expected a checkpoint in {output_dir}, found none, nor a run that has begun; drop --resume or give the "
             "OUTPUT_DIR of the run to be continued."

@@ -1,7 +1,7 @@
 """Evaluation of one or two models on every test set."""
 
-import logging
 from collections import OrderedDict
+from collections.abc import Collection, Iterator
 from itertools import islice
 
 from torch import nn
@@ -9,6 +9,7 @@ from torch import nn
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
 
+from .. import cli
 from ..data.loader import build_test_loader
 from ..evaluation.evaluators import build_evaluator
 
@@ -28,11 +29,35 @@ def evaluate(cfg, models: dict[str, nn.Module], *, iteration: int, max_images: i
     for dataset in cfg.DATASETS.TEST:
         results[dataset] = OrderedDict()
         for name, model in models.items():
-            logging.getLogger("gbw_panoptic").info("Evaluating the %s on %s.", name, dataset)
             loader = build_test_loader(cfg, dataset)
             if max_images is not None:
                 loader = list(islice(loader, max_images))
             evaluator = build_evaluator(cfg, dataset, model_name=name, iteration=iteration)
-            results[dataset][name] = inference_on_dataset(model, loader, evaluator) or {}
+            with _Counted(loader, f"Evaluating the {name}") as counted:
+                results[dataset][name] = inference_on_dataset(model, counted, evaluator) or {}
         comm.synchronize()
     return next(iter(results.values())) if len(results) == 1 else results
+
+
+class _Counted:
+    """A loader whose batches are counted on the terminal of the main process."""
+
+    def __init__(self, loader: Collection, title: str) -> None:
+        self._loader = loader
+        self._line = cli.progress(len(loader), title, unit="batch") if comm.is_main_process() else None
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator:
+        for batch in self._loader:
+            yield batch
+            if self._line is not None:
+                self._line.update()
+
+    def __enter__(self) -> "_Counted":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._line is not None:
+            self._line.close()

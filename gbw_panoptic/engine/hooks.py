@@ -3,14 +3,22 @@
 import json
 import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import takewhile
 
 from torch import nn
 
 from detectron2.engine import HookBase, hooks
+from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.utils import comm
 
 from ..adaptation import Strategy
 from ..adaptation.teacher import unwrapped
+from ..cli import Progress
 from ..weighting import BRANCHES, ClassWeighting, GradientBasedWeighting
+
+METRICS = "metrics.json"  # in OUTPUT_DIR
 
 
 class LearningRate(hooks.LRScheduler):
@@ -125,20 +133,94 @@ def discriminator_state(source_accuracy: float, target_accuracy: float) -> str |
     return None
 
 
+class Evaluation(hooks.EvalHook):
+    """Detectron2's hook; a resumed run first makes up for an evaluation that was due behind its checkpoint."""
+
+    def __init__(self, period: int, evaluate: Callable[[], dict], metrics: str) -> None:
+        """
+        Args:
+            period: iterations from one evaluation to the next; 0: only after the last one.
+            metrics: path of metrics.json, which tells whether there was one.
+        """
+        super().__init__(period, evaluate)
+        self._metrics = metrics
+
+    def before_train(self) -> None:
+        start, storage = self.trainer.start_iter, self.trainer.storage
+        due = self.trainer.resumed and self._period > 0 and start > 0 and start % self._period == 0
+        if due and comm.all_gather(not has_evaluation(self._metrics, start - 1))[0]:
+            storage.iter = start - 1
+            self._do_eval()
+            storage.iter = start
+
+
+class ProgressLine(HookBase):
+    """How far the training is, on the terminal."""
+
+    def __init__(self) -> None:
+        self._line: Progress | None = None
+
+    def before_train(self) -> None:
+        self._line = Progress(self.trainer.max_iter, "Training", "iteration", done=self.trainer.start_iter)
+
+    def after_step(self) -> None:
+        history = self.trainer.storage.histories().get("total_loss")
+        if history is not None:
+            self._line.note = f"total_loss {history.latest():.3g}"
+        self._line.update()
+
+    def after_train(self) -> None:
+        if self._line is not None:
+            self._line.close()
+
+
+def has_evaluation(path: str, iteration: int) -> bool:
+    """Whether metrics.json holds scores of ``iteration``."""
+    return any(line["iteration"] == iteration and _has_scores(line) for line in _lines(path))
+
+
+def append_metrics(path: str, iteration: int, results: dict | None) -> None:
+    """Add the scores of an evaluation that no trainer has written.
+
+    Args:
+        results: nested, as :func:`~gbw_panoptic.engine.evaluation.evaluate` returns them.
+    """
+    scores = {name: float(value) for name, value in flatten_results_dict(results or {}).items()}
+    if not scores:
+        return
+    with open(path, "a") as file:
+        file.write(json.dumps({**scores, "iteration": iteration}, sort_keys=True) + "\n")
+
+
 def truncate_metrics(path: str, iteration: int) -> None:
-    """Cut metrics.json behind the lines up to ``iteration``: a resumed run writes the rest again.
+    """Cut metrics.json behind the lines up to ``iteration``: a resumed run writes the rest again. The evaluation of the weights
+    behind ``iteration`` stays: its line bears the next number.
 
     In place, since a writer may hold the file open; one system call, so a kill leaves the old file or the new one.
     """
     if not os.path.isfile(path):
         return
-    end = 0
-    with open(path, "rb") as file:
+    kept = takewhile(lambda line: line["iteration"] <= iteration or _closes(line, iteration), _lines(path))
+    os.truncate(path, sum(line["bytes"] for line in kept))
+
+
+def _closes(line: dict, iteration: int) -> bool:
+    return line["iteration"] == iteration + 1 and _has_scores(line) and "total_loss" not in line
+
+
+def _has_scores(line: dict) -> bool:
+    return any(name.count("/") >= 3 and not name.startswith("gbw/") for name in line)
+
+
+def _lines(path: str) -> Iterator[dict]:
+    """Those of metrics.json with their length as ``bytes``, up to the one that a killed process left half written."""
+    with suppress(FileNotFoundError), open(path, "rb") as file:
         for line in file:
             try:
-                if json.loads(line)["iteration"] > iteration:
-                    break
-            except (json.JSONDecodeError, KeyError, TypeError):
-                break  # the line that a killed process left half written
-            end += len(line)
-    os.truncate(path, end)
+                value = json.loads(line)
+                value["iteration"], value["bytes"] = int(value["iteration"]), len(line)
+            except (ValueError, KeyError, TypeError):
+                return
+            if not line.endswith(b"\n"):
+                return
+            yield value

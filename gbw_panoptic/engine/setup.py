@@ -8,11 +8,17 @@ import torch
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
 
+from .. import files
 from ..config import add_gbw_panoptic_config, merge_file, merge_list
 from ..config_files import check_config_file
 from ..data import register_all
 from ..errors import UserError
+from .hooks import METRICS
+from .logs import RunLog
+from .output_dir import Purpose, clear, has_checkpoint
 
 
 def load_config(config_file: str, opts: list[str]) -> CfgNode:
@@ -54,6 +60,40 @@ def prepare_config(args: argparse.Namespace) -> CfgNode:
     register_all(custom=cfg.DATASETS.CUSTOM)
     adapt_to_machine(cfg)
     return cfg
+
+
+def seed_run(cfg: CfgNode, *, eval_only: bool) -> None:
+    """Seed everything random, each rank differently, as Detectron2's ``default_setup`` does."""
+    seed_all_rng(cfg.SEED + comm.get_rank())
+    if not eval_only:  # its search costs more than a small evaluation takes
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def record_run(cfg: CfgNode, args: argparse.Namespace, purpose: Purpose, log: RunLog) -> None:
+    """Begin to write to OUTPUT_DIR, now that the command is accepted: log.txt, environment.txt, and config.yaml, which says what
+    its checkpoints are of: an evaluation of them leaves it as it is and writes evaluation.yaml.
+    """
+    folder, logger = cfg.OUTPUT_DIR, logging.getLogger("detectron2")
+    if comm.is_main_process():
+        clear(folder, purpose)
+    comm.synchronize()
+    log.open(folder)
+    logger.info("Rank of current process: %s. World size: %s", comm.get_rank(), comm.get_world_size())
+    logger.info("Command line arguments: %s", args)
+    if not comm.is_main_process():
+        return
+    path = os.path.join(folder, "evaluation.yaml" if args.eval_only and has_checkpoint(folder) else "config.yaml")
+    files.atomic_write(path, cfg.dump().encode())
+    files.atomic_write(os.path.join(folder, "environment.txt"), _environment().encode())
+    if not args.eval_only:
+        open(os.path.join(folder, METRICS), "a").close()  # from here on the run can be resumed
+    logger.info("Full config saved to %s, environment to %s", path, os.path.join(folder, "environment.txt"))
+
+
+def _environment() -> str:
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # a CUDA compiler without a GPU is no fault
+    missing = "not built correctly: No module named 'detectron2._C'"
+    return collect_env_info().replace(missing, "not built; this project needs none of its operators") + "\n"
 
 
 def _check_options(opts: list[str]) -> None:

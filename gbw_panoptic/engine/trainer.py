@@ -17,7 +17,7 @@ from ..adaptation import Strategy
 from ..data.loader import DomainBatch, DomainLoader
 from ..errors import UserError
 from .execution import LossScaler
-from .hooks import truncate_metrics
+from .hooks import METRICS, truncate_metrics
 
 
 class DomainAdaptationTrainer(TrainerBase):
@@ -105,7 +105,7 @@ class DomainAdaptationTrainer(TrainerBase):
 
     def before_train(self) -> None:
         if self.resumed and comm.is_main_process():  # what came after the checkpoint is written again
-            truncate_metrics(os.path.join(self.output_dir, "metrics.json"), self.start_iter - 1)
+            truncate_metrics(os.path.join(self.output_dir, METRICS), self.start_iter - 1)
         self.restart_loader()
         super().before_train()
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
@@ -16,17 +17,40 @@ from ..errors import UserError
 _SMOOTHING = 20  # iterations whose median is written for noisy scalars; what Detectron2's own writers take
 
 
-def build_writers(cfg) -> list[EventWriter]:
-    """The writers of the main process."""
-    writers = default_writers(cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER)
+def build_writers(cfg) -> list[HookBase]:
+    """The hooks of the main process that write; no file is opened before the training starts."""
+    others = []
     if cfg.TRACKING.WANDB:
         config = yaml.safe_load(cfg.dump())
-        writers.append(WandbWriter(project=cfg.TRACKING.PROJECT, output_dir=cfg.OUTPUT_DIR, config=config))
-    return writers
+        others.append(WandbWriter(project=cfg.TRACKING.PROJECT, output_dir=cfg.OUTPUT_DIR, config=config))
+    return [*others, Writers(cfg.OUTPUT_DIR, others, at=(cfg.TEST.EVAL_PERIOD, cfg.SOLVER.CHECKPOINT_PERIOD))]
 
 
 class Writers(hooks.PeriodicWriter):
-    """Detectron2's hook; at the end of a training that failed it writes what it can and does not hide the failure."""
+    """Detectron2's hook and writers; at the end of a training that failed it writes what it can and does not hide the failure.
+
+    It writes behind every evaluation and checkpoint, too: of a scalar that is logged more often than it is written, the last
+    value alone would be kept, and a killed run would lose what a resume does not repeat.
+    """
+
+    def __init__(self, output_dir: str, others: Sequence[EventWriter] = (), *, period: int = 20, at: Sequence[int] = ()) -> None:
+        """
+        Args:
+            others: beside those of Detectron2, which are opened when training starts.
+            at: periods of what else is followed by writing; 0 = never.
+        """
+        super().__init__(list(others), period)
+        self._output_dir, self._at = output_dir, [number for number in at if number]
+
+    def before_train(self) -> None:
+        self._writers = [*default_writers(self._output_dir, self.trainer.max_iter), *self._writers]
+
+    def after_step(self) -> None:
+        if any((self.trainer.iter + 1) % number == 0 for number in self._at):
+            for writer in self._writers:
+                writer.write()
+        else:
+            super().after_step()
 
     def after_train(self) -> None:
         failed = sys.exc_info()[0] is not None

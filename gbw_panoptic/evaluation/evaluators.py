@@ -151,7 +151,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         write_layers(self._output_dir, self._identity["model"], name, comparison.layers())
 
     def evaluate(self) -> OrderedDict:
-        """Merges the ranks, logs tables and writes the results.
+        """Merges the ranks, logs and writes the results.
 
         Returns:
             task -> protocol -> metric -> number on the main rank (per class ``<metric>/<class name>``), nothing on
@@ -187,12 +187,14 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
             )
 
     def _log(self, scores: Mapping) -> None:
+        """A line for each protocol; the tables are in the report."""
         model, dataset = self._identity["model"], self._identity["dataset"]
-        logger.info("The %s on %d images of %s:", model, len(self._images), dataset)
-        for text in results.protocol_texts(scores):
-            logger.info("%s", text)
+        for name in scores["semantic"]:
+            of_protocol = {task: values[name] for task, values in scores.items() if name in values}
+            line = results.summary_line(of_protocol.get("panoptic"), of_protocol["semantic"], of_protocol.get("instance"))
+            logger.info("The %s on %d images of %s, protocol %s: %s", model, len(self._images), dataset, name, line)
         times = (f"{name} {1000 * seconds:.1f}" for name, seconds in self._seconds_per_image().items())
-        logger.info("Milliseconds per image: %s", ", ".join(times))
+        logger.debug("Milliseconds per image: %s", ", ".join(times))
 
     def _seconds_per_image(self) -> dict[str, float]:
         return {name: seconds / max(len(self._images), 1) for name, seconds in self._seconds.items()}

@@ -58,6 +58,7 @@ def test_a_run_can_be_resumed_from_its_first_moment_on(make_cfg, tmp_path):
     with pytest.raises(UserError, match="--resume: expected a checkpoint.*found none, nor a run that has begun"):
         check_resumable(str(tmp_path / "run"))
     trainer = build_trainer(make_cfg("quick/source_only.yaml", "DATASETS.TEST", "()"))
+    (tmp_path / "run" / "metrics.json").touch()  # with which a run begins
     check_resumable(str(tmp_path / "run"))
     resume_or_load(trainer, "", resume=True)
     assert trainer.resumed and trainer.start_iter == 0

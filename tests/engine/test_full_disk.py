@@ -3,7 +3,6 @@
 Linux' /dev/full takes nothing and answers as a full disk does; a link to it stands for each of the files that a run writes.
 """
 
-import io
 import logging
 import os
 import threading
@@ -16,7 +15,7 @@ from gbw_panoptic import cli, files
 from gbw_panoptic.engine.build import build_trainer
 from gbw_panoptic.engine.checkpoint import read_checkpoint
 from gbw_panoptic.engine.saving import CheckpointSaver
-from gbw_panoptic.engine.logs import guarded_log_file, quiet_explained_errors
+from gbw_panoptic.engine.logs import LogFile, RunLog, quiet_explained_errors
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
 OPTIONS = (*TINY, "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.WARMUP_ITERS", 0)
@@ -77,34 +76,22 @@ def test_tensorboard(make_cfg, tmp_path, capsys, quiet, monkeypatch):
     assert "No space left on device" in ends_with_one_sentence(lambda: trainer.train(0, 4), capsys)
 
 
-def test_the_log(tmp_path, capsys, quiet, monkeypatch):
-    """The line that cannot be written ends the run; nothing more is said of it, at the end of the process neither."""
-    logger, ours = logging.getLogger("detectron2"), logging.getLogger("gbw_panoptic")
-    handler = logging.StreamHandler(open("/dev/full", "w"))
-    before = list(logger.handlers), list(ours.handlers)
-    monkeypatch.setattr(logger, "level", logging.INFO)
-    try:
-        with guarded_log_file():
-            logger.addHandler(handler)
-        assert handler in ours.handlers
-        sentence = ends_with_one_sentence(lambda: ours.warning("to the file"), capsys)
-        assert "No space left on device" in sentence
-        assert handler.stream.closed and handler not in logger.handlers + ours.handlers
-    finally:
-        logger.handlers[:], ours.handlers[:] = before
+def test_the_log(tmp_path, capsys, quiet):
+    """The line that cannot be written ends the run and names the file; nothing more is said of it, at the end neither."""
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    with RunLog(0) as log:
+        log.open(str(tmp_path))
+        (file,) = [handler for handler in logging.getLogger("gbw_panoptic").handlers if isinstance(handler, LogFile)]
+        sentence = ends_with_one_sentence(lambda: logging.getLogger("gbw_panoptic").warning("to the file"), capsys)
+        assert "No space left on device" in sentence and str(tmp_path / "log.txt") in sentence
+        assert all(file not in logging.getLogger(name).handlers for name in ("detectron2", "fvcore", "gbw_panoptic"))
 
 
-def test_other_faults_of_logging_stay_its_own(tmp_path, capsys, monkeypatch):
-    logger, ours = logging.getLogger("detectron2"), logging.getLogger("gbw_panoptic")
-    before = list(logger.handlers), list(ours.handlers)
-    monkeypatch.setattr(ours, "propagate", False)  # pytest's handler would raise
-    try:
-        with guarded_log_file():
-            logger.addHandler(logging.StreamHandler(io.StringIO()))
-        ours.warning("%d", "not a number")  # Python's own traceback on stderr, and the run goes on
-        assert "Logging error" in capsys.readouterr().err
-    finally:
-        logger.handlers[:], ours.handlers[:] = before
+def test_other_faults_of_logging_stay_its_own(tmp_path, capsys):
+    with RunLog(0) as log:
+        log.open(str(tmp_path))
+        logging.getLogger("gbw_panoptic").warning("%d", "not a number")  # Python's own traceback, and the run goes on
+    assert "Logging error" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("write", [lambda p: files.write_json(p, {}), lambda p: files.write_png(p, torch.zeros(2, 2).byte().numpy())])

@@ -45,6 +45,7 @@ def train(cfg, *first_hooks, resume=False):
     resume_or_load(trainer, "", resume=resume)
     trainer.register_hooks(first_hooks)
     trainer._hooks = [*first_hooks, *[hook for hook in trainer._hooks if hook not in first_hooks]]
+    train_net.check_end(cfg, trainer)
     train_net.train(cfg, trainer)
     return trainer
 

@@ -143,3 +143,11 @@ def test_lock_pins_everything_exactly_once():
     names = [line.split("==")[0] for line in lines]
     assert len(names) == len(set(names))
     assert set(setup_env.BUILD_TOOLS) < set(names)
+
+
+def test_two_set_ups_at_once_are_refused(tmp_path):
+    with setup_env.alone(tmp_path):
+        with pytest.raises(SetupError, match="error: expected one set-up at a time in .*; wait for its end, or end it first"):
+            with setup_env.alone(tmp_path):
+                pass
+    assert not list(tmp_path.iterdir())
