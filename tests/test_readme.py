@@ -1,4 +1,4 @@
-"""What the README promises."""
+"""What the README promises, and the files that it and the other documents name."""
 
 import re
 import tomllib
@@ -10,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+DOCUMENTS = [ROOT / "README.md", ROOT / "datasets" / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 
 def test_the_five_lines_run_on_any_network():
@@ -23,11 +24,14 @@ def test_the_five_lines_run_on_any_network():
     assert names["weighting"].statistics["source"]["weight"].sum().item() == pytest.approx(19, abs=1e-4)  # float32
 
 
-def test_every_file_that_is_named_exists():
-    for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
-    for config in re.findall(r"configs/\S+\.yaml", README):
-        assert (ROOT / config).is_file(), config
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_file_that_is_named_exists(path):
+    text = path.read_text()
+    for target in re.findall(r"\]\(((?!http)[^)#]+)(?:#[^)]*)?\)", text):
+        assert (path.parent / target).exists(), target
+    named = set(re.findall(r"\b(?:configs|tools|tests|gbw_panoptic|datasets)/[\w./-]+\.(?:py|yaml|md)\b", text))
+    for name in named - {"datasets/custom.yaml"}:  # the user's
+        assert (ROOT / name).is_file(), name
 
 
 def test_the_citation_is_that_of_the_project():
