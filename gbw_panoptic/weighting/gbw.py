@@ -1,5 +1,7 @@
 """Gradient-based class weighting (GBW): Alcover-Couso et al., arXiv 2407.01327.
 
+This is a reading of the paper. The authors' released code is another one; docs/methods.md compares them.
+
 Shape legend: C classes, D entries of a class gradient.
 """
 
