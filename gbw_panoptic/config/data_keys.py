@@ -46,6 +46,8 @@ INPUT = (
         "The same below: the ego bonnet (DAFormer: 120 of 512; HRDA: 240 of 1024).", 0),
     Key("INPUT.TARGET.IGNORE_LEFT", _margin, "Columns on the left (HRDA: 30 of 2048).", 0),
     Key("INPUT.TARGET.IGNORE_RIGHT", _margin, "Columns on the right (HRDA: 30 of 2048).", 0),
+    Key("INPUT.PHOTOMETRIC_STRENGTH", number("a factor", low=0, high=4),
+        "Of the ranges of photometric distortion of source images (SSD, arXiv 1512.02325; noise is ours); 0: none.", 0.0),
     Key("INPUT.FOURIER.ENABLED", switch(),
         "Fourier style transfer of source images (FDA, arXiv 2004.05498); works with every trainer, needs "
         "DATASETS.TARGET.", False),

@@ -18,6 +18,7 @@ from ..taxonomy import Taxonomy
 from .. import files
 from .known_instances import KnownInstances
 from .label_maps import LabelMap, read_label_map
+from .photometric import PhotometricDistortion
 from .samplers import Domain, Draw, Stream, random_generator
 from .targets import panoptic_deeplab_targets
 from .views import ViewSampler, Window, build_view_sampler, cut, resize_ids, resize_image
@@ -34,6 +35,7 @@ class SourceMapper:
         views: ViewSampler,
         image_format: str = "RGB",
         pad_value: Sequence[int] = (0, 0, 0),
+        distortion: PhotometricDistortion = PhotometricDistortion(strength=0),
         target_options: Mapping[str, Any] | None,
         single_category_max_area: float = 1.0,
         min_crop_pixels: int = 0,
@@ -43,6 +45,7 @@ class SourceMapper:
         """
         Args:
             pad_value: of image pixels beyond the border, in the order of ``image_format``.
+            distortion: of the colours of the crop.
             target_options: keyword arguments of :func:`panoptic_deeplab_targets`; None for the semantic task.
             single_category_max_area: a crop is redrawn if a class has this share of its labelled pixels, or more, or is
                 the only one; 1 accepts all.
@@ -53,6 +56,7 @@ class SourceMapper:
         self.views = views
         self.image_format = image_format
         self.pad_value = tuple(pad_value)
+        self.distortion = distortion
         self.target_options = target_options
         self.single_category_max_area = single_category_max_area
         self.min_crop_pixels = min_crop_pixels
@@ -76,6 +80,7 @@ class SourceMapper:
             "views": build_view_sampler(cfg, cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN),
             "image_format": cfg.INPUT.FORMAT,
             "pad_value": _rounded(cfg.MODEL.PIXEL_MEAN),
+            "distortion": PhotometricDistortion(cfg.INPUT.PHOTOMETRIC_STRENGTH, cfg.INPUT.FORMAT),
             "target_options": target_options if cfg.MODEL.TASK == "panoptic" else None,
             "single_category_max_area": cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
             "min_crop_pixels": cfg.DATALOADER.RARE_CLASS_SAMPLING.MIN_CROP_PIXELS,
@@ -97,8 +102,10 @@ class SourceMapper:
         window = self._draw_window(label.semantic, draw.class_id, generator)
         flip = self.views.flip(generator)
         rows = cut(label.rows, window, fill=label.fill, flip=flip)
+        colours = random_generator(self.seed, Domain.SOURCE, Stream.COLOUR, draw.position)
+        crop = cut(resize_image(image, size), window, fill=self.pad_value, flip=flip)
         return {
-            "image": _as_tensor(cut(resize_image(image, size), window, fill=self.pad_value, flip=flip)),
+            "image": _as_tensor(self.distortion(crop, colours)),
             **self._targets(rows, label),
             **_file_facts(record, image),
         }

@@ -25,6 +25,7 @@ class Stream(IntEnum):
     EPOCH = 0
     DRAW = 1
     AUGMENTATION = 2
+    COLOUR = 3
 
 
 class Draw(NamedTuple):

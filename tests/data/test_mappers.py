@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from gbw_panoptic.config import add_gbw_panoptic_config
@@ -279,3 +279,17 @@ def test_opencv_and_pillow_agree_on_what_is_decoded(record: dict) -> None:
     """An oracle for the channel order: OpenCV reads BGR."""
     sample = source_mapper(image_format="BGR")(record, Draw(0, 0))
     assert np.array_equal(sample["image"].permute(1, 2, 0).numpy(), cv2.imread(record["file_name"]))
+
+
+def test_photometric_distortion_changes_the_image_and_nothing_else(make_cfg):
+    plain, distorted = (
+        SourceMapper(make_cfg("quick/source_only.yaml", "INPUT.PHOTOMETRIC_STRENGTH", strength)) for strength in (0.0, 2.0)
+    )
+    record = DatasetCatalog.get("synthia_panoptic_train")[0]
+    changed = 0
+    for position in range(4):
+        first, second = (mapper(record, Draw(position, 0)) for mapper in (plain, distorted))
+        changed += not torch.equal(first.pop("image"), second.pop("image"))
+        for key, value in first.items():
+            assert torch.equal(value, second[key]) if isinstance(value, torch.Tensor) else value == second[key]
+    assert changed >= 2
