@@ -8,6 +8,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tools"))
 import _environment  # noqa: E402, F401  (first: says what is missing)
 
 import argparse
+import re
+from contextlib import nullcontext
 
 from gbw_panoptic import cli
 from gbw_panoptic.data.layout import default_root
@@ -15,6 +17,7 @@ from gbw_panoptic.data.preparation import check, prepare
 from gbw_panoptic.data.preparation.parallel import default_workers
 from gbw_panoptic.data.published import PUBLISHED
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.locks import exclusive
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -37,13 +40,15 @@ def main() -> None:
     if arguments.check:
         reports = check(arguments.dataset, root, workers=arguments.workers, custom=arguments.custom)
     else:
-        reports = prepare(
-            arguments.dataset,
-            root,
-            workers=arguments.workers,
-            overwrite=arguments.overwrite,
-            custom=arguments.custom,
-        )
+        lock = root / f".{re.sub(r'[^A-Za-z0-9]', '_', arguments.dataset)}.lock"
+        with exclusive(lock, what=f"preparation of {arguments.dataset}", remedy="end it first") if root.is_dir() else nullcontext():
+            reports = prepare(
+                arguments.dataset,
+                root,
+                workers=arguments.workers,
+                overwrite=arguments.overwrite,
+                custom=arguments.custom,
+            )
     print("\n".join(report.format() for report in reports))
     faults = [fault for report in reports if not report.skipped for fault in report.faults]
     if faults:

@@ -11,6 +11,8 @@ _MACHINE = {
 }  # fmt: skip
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) ([^.]*)")  # torch's words
 
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory|can't start new thread")
+_OPEN_FILES = re.compile(r"Too many open files|received \d+ items of ancdata")  # torch's, where workers pass tensors on
 _DEAD_RANK = re.compile(r"Connection closed by peer|Connection reset by peer|remote process exited|Broken pipe")  # gloo's, NCCL's
 
 
@@ -33,6 +35,10 @@ def explained(error: BaseException) -> UserError | None:
     """The sentence for an error whose cause is the user's input or the machine; None for a fault of the program."""
     if isinstance(error, UserError):
         return error
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return _no_memory("no memory left")
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return _too_many_files()
     if isinstance(error, OSError) and error.errno in _MACHINE:
         return UserError(
             f"expected to read and write {error.filename or 'the files of this command'}, found: {error.strerror}; free disk "
@@ -40,10 +46,28 @@ def explained(error: BaseException) -> UserError | None:
         )
     if not isinstance(error, RuntimeError):
         return None
+    if _NO_MEMORY.search(str(error)):
+        return _no_memory(" ".join(str(error).split())[:100])
+    if _OPEN_FILES.search(str(error)):
+        return _too_many_files()
     if _DEAD_RANK.search(str(error)):
         return UserError("expected all processes of this job to go on, found that one has ended; what it said is the cause")
     worker = _DEAD_WORKER.search(str(error))
     return dead_worker(worker[1].strip()) if worker else None
+
+
+def _no_memory(found: str) -> UserError:
+    return UserError(
+        f"expected enough memory, found: {found}; end other programs, or lower SOLVER.IMS_PER_BATCH, INPUT.CROP.SIZE or "
+        "DATALOADER.NUM_WORKERS (a training: with --resume)"
+    )
+
+
+def _too_many_files() -> UserError:
+    return UserError(
+        "expected to open another file, found that this process may have no more; raise the limit (ulimit -n 4096), or lower "
+        "DATALOADER.NUM_WORKERS, then run the command again (a training: with --resume)"
+    )
 
 
 def dead_worker(found: str) -> UserError:

@@ -166,6 +166,10 @@ def replacing(path: str | os.PathLike, suffix: str = TEMPORARY_SUFFIX) -> Iterat
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # what writes to an open file, on a full disk say, does not name it
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

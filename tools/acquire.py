@@ -47,12 +47,18 @@ from gbw_panoptic.engine.acquisition_pictures import draw_round
 from gbw_panoptic.engine.build import build_models, load_for_evaluation
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.locks import exclusive
 
 
 def main() -> None:
     arguments = parse()
     setup_logger(name="gbw_panoptic")
     cfg = build_config(arguments)
+    with exclusive(build_label_store(cfg).folder / ".lock", what="acquisition", remedy="give another ACTIVE.LABELS"):
+        acquire(cfg, arguments)
+
+
+def acquire(cfg, arguments: argparse.Namespace) -> None:
     acquisition = build_acquisition(cfg, build_label_store(cfg), arguments.rounds)
     models = {"student": build_models(cfg)["student"]}
     load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False)

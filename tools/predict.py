@@ -54,6 +54,7 @@ from gbw_panoptic.inference.job import PredictionJob, begin, digest
 from gbw_panoptic.inference.predictor import build_predictor
 from gbw_panoptic.inference.results import ResultFolder
 from gbw_panoptic.inference.weights import find_run
+from gbw_panoptic.locks import exclusive
 from gbw_panoptic.validation import validate
 
 
@@ -74,10 +75,11 @@ def main() -> int:
     predictor, name = build_predictor(cfg, weights, arguments.model)
     settings = {"weights": digest(weights), "model": name, "configuration": configuration_digest(cfg)}
     try:
-        since = begin(root, settings, inputs, resume=arguments.resume)
-        folder = ResultFolder(root, predictor.taxonomy, panoptic=cfg.MODEL.TASK == "panoptic")
-        failed = predict(PredictionJob(predictor, folder, truths=truths, keep_since=since), inputs)
-        folder.close()
+        with exclusive(root / ".lock", what="prediction", remedy="give another --output"):
+            since = begin(root, settings, inputs, resume=arguments.resume)
+            folder = ResultFolder(root, predictor.taxonomy, panoptic=cfg.MODEL.TASK == "panoptic")
+            failed = predict(PredictionJob(predictor, folder, truths=truths, keep_since=since), inputs)
+            folder.close()
     except OSError as error:
         raise UserError(
             f"expected to write below {root}, found: {error}; mend that and run this command again with --resume."

@@ -74,6 +74,7 @@ from gbw_panoptic.engine.hooks import METRICS, append_metrics
 from gbw_panoptic.engine.launch import launch
 from gbw_panoptic.engine.logs import RunLog, quiet_explained_errors
 from gbw_panoptic.engine.output_dir import Purpose, claimed
+from gbw_panoptic.engine.saving import stoppable
 from gbw_panoptic.engine.setup import load_config, prepare_config, record_run, seed_run
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.run_folder import RunFolder
@@ -118,7 +119,8 @@ def run(cfg, args: argparse.Namespace, purpose: Purpose, log: RunLog) -> None:
         models = build_models(cfg)
         load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=args.resume)
         record_run(cfg, args, purpose, log)
-        evaluate(cfg, models, iteration=-1)
+        with stoppable("in the evaluation; run the same command again"):
+            evaluate(cfg, models, iteration=-1)
     else:
         if cfg.MODEL.DEVICE == "cpu":
             keep_freed_memory()
@@ -164,7 +166,8 @@ def train(cfg, trainer) -> None:
             "training, raise SOLVER.MAX_ITER.", cfg.OUTPUT_DIR, end,
         )  # fmt: skip
     else:  # killed after its last step: only the evaluation is missing
-        results = evaluate(cfg, models_of(trainer), iteration=start)
+        with stoppable("in the evaluation; run the same command again"):
+            results = evaluate(cfg, models_of(trainer), iteration=start)
         if comm.is_main_process():
             append_metrics(os.path.join(cfg.OUTPUT_DIR, METRICS), start, results)
 

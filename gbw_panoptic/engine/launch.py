@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import signal
 import socket
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from typing import Callable
 
@@ -14,7 +16,7 @@ import torch.multiprocessing as mp
 from detectron2.utils import comm
 
 from .. import cli
-from ..errors import UserError
+from ..errors import EXIT_CODE, UserError
 
 Main = Callable[[argparse.Namespace], None]
 
@@ -33,8 +35,10 @@ def launch(main: Main, args: argparse.Namespace, *, device: str) -> None:
         device: MODEL.DEVICE, which decides between NCCL and gloo.
 
     Raises:
-        UserError: the two ways are mixed, or this machine has fewer GPUs than ranks.
+        UserError: the two ways are mixed, the numbers of processes and machines are none, or this machine has fewer GPUs than
+            ranks.
     """
+    _check_numbers(args)
     on_gpus = device.startswith("cuda") and torch.cuda.is_available()
     world_size = args.num_gpus * args.num_machines
     if all(name in os.environ for name in _ENVIRONMENT):
@@ -43,9 +47,9 @@ def launch(main: Main, args: argparse.Namespace, *, device: str) -> None:
                 "expected either torchrun or --num-gpus and --num-machines, found both; let torchrun alone say how many "
                 "processes there are"
             )
-        local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+        rank, size, local_size = _numbers_of_torchrun()
         _check_devices(local_size, on_gpus)
-        _join("env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), local_size, on_gpus)
+        _join("env://", rank, size, local_size, on_gpus)
         main(args)
         _leave()
     elif world_size > 1:
@@ -61,14 +65,52 @@ def _spawn(main: Main, args: argparse.Namespace, on_gpus: bool) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    try:
-        mp.start_processes(_spawned, (main, args, url, on_gpus), nprocs=args.num_gpus)
-    except mp.ProcessExitedException as error:  # the rank itself has said why
-        sys.exit(error.exit_code if error.exit_code > 0 else 128 - error.exit_code)
+    with _Launcher() as launcher:
+        try:
+            launcher.wait(mp.start_processes(_spawned, (main, args, url, on_gpus, os.getpid()), nprocs=args.num_gpus, join=False))
+        except mp.ProcessExitedException as error:  # the rank itself has said why
+            sys.exit(error.exit_code if error.exit_code > 0 else 128 - error.exit_code)
 
 
-def _spawned(local_rank: int, main: Main, args: argparse.Namespace, url: str, on_gpus: bool) -> None:
+class _Launcher:
+    """Passes SIGTERM and SIGINT on to its processes, and leaves after them."""
+
+    def __init__(self) -> None:
+        self._received: list[int] = []
+        self._processes: list = []
+        self._handlers: dict[int, object] = {}
+
+    def __enter__(self) -> "_Launcher":
+        heard = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) is not signal.SIG_IGN]
+        self._handlers = {number: signal.signal(number, self._receive) for number in heard}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def wait(self, context: mp.ProcessContext) -> None:
+        """Until all processes have ended; with the exception of the first one that failed."""
+        self._processes = context.processes
+        for number in self._received:  # while they were being started
+            self._pass_on(number)
+        while not context.join():
+            pass
+
+    def _receive(self, number: int, frame: object) -> None:
+        self._received.append(number)
+        self._pass_on(number)
+
+    def _pass_on(self, number: int) -> None:
+        for process in self._processes:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+
+
+def _spawned(local_rank: int, main: Main, args: argparse.Namespace, url: str, on_gpus: bool, launcher: int) -> None:
     rank = args.machine_rank * args.num_gpus + local_rank
+    if os.getppid() != launcher:  # it was killed before this process could be told to die with it
+        sys.exit(EXIT_CODE)
 
     def run() -> None:
         _join(url, rank, args.num_gpus * args.num_machines, args.num_gpus, on_gpus)
@@ -76,6 +118,33 @@ def _spawned(local_rank: int, main: Main, args: argparse.Namespace, url: str, on
         _leave()
 
     cli.run(run)
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for flag, value in (("--num-gpus", args.num_gpus), ("--num-machines", args.num_machines)):
+        if value < 1:
+            raise UserError(f"{flag}: expected at least 1, found {value}; change it")
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise UserError(
+            f"--machine-rank: expected one of 0..{args.num_machines - 1}, a number below --num-machines, found "
+            f"{args.machine_rank}; the others would wait for a machine that is not there"
+        )
+
+
+def _numbers_of_torchrun() -> tuple[int, int, int]:
+    """Rank, world size and local world size, as the environment says."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+    texts = {name: os.environ.get(name, "1") for name in names}
+    for name, text in texts.items():
+        if not (text.isascii() and text.isdigit()):
+            raise UserError(f"{name}: expected a whole number in this environment variable of torchrun, found {text!r}; unset it")
+    rank, size, _, local_size, _ = (int(text) for text in texts.values())
+    if rank >= size or not 1 <= local_size <= size:
+        raise UserError(
+            f"expected RANK below WORLD_SIZE and LOCAL_WORLD_SIZE of 1 to WORLD_SIZE, found {rank}, {size} and {local_size} in the "
+            "environment; unset them, or start the job by torchrun"
+        )
+    return rank, size, local_size
 
 
 def _check_devices(local_size: int, on_gpus: bool) -> None:

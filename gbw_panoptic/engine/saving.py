@@ -3,7 +3,11 @@
 import logging
 import re
 import signal
+import sys
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from detectron2.engine import HookBase
@@ -14,6 +18,7 @@ from .checkpoint import SafeCheckpointer
 
 _NUMBERED = re.compile(r"model_(\d{7})\.pth")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_FORWARDED_WITHIN = 5.0  # seconds; a launcher on a busy machine takes one or two
 
 
 class CheckpointSaver(HookBase):
@@ -72,10 +77,14 @@ def remove_halves(folder: str) -> None:
 
 
 class StopSignals(HookBase):
-    """SIGTERM and SIGINT end a training after the step in progress, with a checkpoint of it; a second one at once.
+    """SIGTERM and SIGINT end a training after the step in progress, with a checkpoint of it. Ranks stop together, whichever of
+    them was asked.
 
-    Stands before the evaluation among the hooks; :class:`StopTraining` stands last. Ranks stop together, whichever of them
-    was asked.
+    A launcher forwards what its processes have got already: SIGTERM again is the same stop, and so is SIGINT within seconds.
+    Another signal, or SIGINT later, is obeyed at once. In the evaluation behind the last step, whose checkpoint is there, the
+    first one is.
+
+    Stands before the evaluation among the hooks; :class:`StopTraining` stands last.
     """
 
     def __init__(self, saver: CheckpointSaver | None) -> None:
@@ -85,27 +94,51 @@ class StopSignals(HookBase):
         """
         self.saver = saver
         self.agreed = 0
-        self._received = 0
+        self._received, self._since = 0, 0.0
         self._handlers: dict[int, object] = {}
 
     def before_train(self) -> None:
-        if threading.current_thread() is threading.main_thread():  # Python allows no other to handle signals
-            heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup, `&`
-            self._handlers = {number: signal.signal(number, self._receive) for number in heard}
+        self._handlers = _handle(self._receive)
 
     def after_step(self) -> None:
-        self.agreed = max(comm.all_gather(self._received)) if comm.get_world_size() > 1 else self._received
-        if self.agreed and self.saver is not None:
-            self.saver.save()
+        self.agreed = self._agree()
+        if self.agreed:
+            if self.saver is not None:
+                self.saver.save()
+            comm.synchronize()  # the first process that leaves has its launcher end the others
 
     def after_train(self) -> None:
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
+        if sys.exc_info()[0] is not None:
+            return self.restore()
+        received = self._agree()
+        if received:
+            self._interrupt(received)
+        for number in self._handlers:
+            signal.signal(number, self._interrupt)
+
+    def restore(self) -> None:
+        """The handlers of before the training."""
+        _restore(self._handlers)
         self._handlers = {}
 
+    def _agree(self) -> int:
+        return max(comm.all_gather(self._received)) if comm.get_world_size() > 1 else self._received
+
     def _receive(self, number: int, frame: object) -> None:
-        self._received = number
-        signal.signal(number, self._handlers[number])
+        now = time.monotonic()
+        if not self._received:
+            self._received, self._since = number, now
+        elif number != self._received or (number == signal.SIGINT and now - self._since > _FORWARDED_WITHIN):
+            self.restore()
+            signal.raise_signal(number)
+
+    def _interrupt(self, number: int, frame: object = None) -> None:
+        self.restore()
+        raise _stopped(
+            number,
+            "in the evaluation behind the last iteration, whose checkpoint is complete; run the same command with --resume to "
+            "evaluate it",
+        )
 
 
 class StopTraining(HookBase):
@@ -117,10 +150,49 @@ class StopTraining(HookBase):
     def after_step(self) -> None:
         if not self._signals.agreed:
             return
-        name = signal.Signals(self._signals.agreed).name
-        logging.getLogger("gbw_panoptic").info("%s: stopping.", name)
-        raise Stopped(
-            f"stopped by {name} after iteration {self.trainer.iter}, with a checkpoint of it; run the same command with --resume "
-            "to go on",
-            128 + self._signals.agreed,
+        logging.getLogger("gbw_panoptic").info("%s: stopping.", signal.Signals(self._signals.agreed).name)
+        comm.synchronize()
+        raise _stopped(
+            self._signals.agreed,
+            f"after iteration {self.trainer.iter}, with a checkpoint of it; run the same command with --resume to go on",
         )
+
+    def after_train(self) -> None:
+        self._signals.restore()
+
+
+@contextmanager
+def stoppable(words: str) -> Iterator[None]:
+    """A block that SIGTERM and SIGINT end with a sentence.
+
+    Args:
+        words: what was stopped and what to do, behind "stopped by SIGTERM".
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        raise _stopped(number, words)
+
+    handlers = _handle(interrupt)
+    try:
+        yield
+    finally:
+        _restore(handlers)
+
+
+def _stopped(number: int, words: str) -> Stopped:
+    """The main process speaks for all."""
+    sentence = f"stopped by {signal.Signals(number).name} {words}" if comm.is_main_process() else ""
+    return Stopped(sentence, 128 + number)
+
+
+def _handle(handler: Callable[[int, object], None]) -> dict[int, object]:
+    """Set ``handler`` for the signals that are not ignored (by nohup, `&`); the former handlers."""
+    if threading.current_thread() is not threading.main_thread():  # Python allows no other to handle signals
+        return {}
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
+
+
+def _restore(handlers: dict[int, object]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)

@@ -46,11 +46,18 @@ class Writers(hooks.PeriodicWriter):
         self._writers = [*default_writers(self._output_dir, self.trainer.max_iter), *self._writers]
 
     def after_step(self) -> None:
-        if any((self.trainer.iter + 1) % number == 0 for number in self._at):
-            for writer in self._writers:
+        last = self.trainer.iter == self.trainer.max_iter - 1
+        if last or any((self.trainer.iter + 1) % number == 0 for number in (self._period, *self._at)):
+            self._write_all()
+
+    def _write_all(self) -> None:
+        for writer in self._writers:
+            try:
                 writer.write()
-        else:
-            super().after_step()
+            except OSError as error:
+                if error.filename is None:
+                    error.filename = f"{self._output_dir} (its {type(writer).__name__})"
+                raise
 
     def after_train(self) -> None:
         failed = sys.exc_info()[0] is not None

@@ -82,6 +82,22 @@ def test_torch_s_words_for_it(words, found):
     assert explained(RuntimeError("Caught KeyError in DataLoader worker process 0.")) is None
 
 
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (MemoryError(), "enough memory"),
+        (OSError(12, "Cannot allocate memory"), "enough memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"), "enough memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "enough memory, found: CUDA out of memory"),
+        (RuntimeError("can't start new thread"), "enough memory"),
+        (OSError(24, "Too many open files"), "ulimit -n"),
+        (RuntimeError("received 0 items of ancdata"), "ulimit -n"),
+    ],
+)
+def test_the_end_of_memory_or_of_open_files_is_one_sentence(error, words):
+    assert words in str(explained(error))
+
+
 def test_an_output_folder_behind_a_link_to_a_disk_that_is_gone(tmp_path, capsys):
     (tmp_path / "output").symlink_to(tmp_path / "unmounted")
     with pytest.raises(SystemExit) as stop:

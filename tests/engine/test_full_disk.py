@@ -99,7 +99,8 @@ def test_pictures_and_results(tmp_path, capsys, write):
     path = tmp_path / "picture.png"
     path.write_text("old")
     (tmp_path / f".picture.png.{os.getpid()}.tmp").symlink_to("/dev/full")
-    assert "No space left on device" in ends_with_one_sentence(lambda: write(path), capsys)
+    sentence = ends_with_one_sentence(lambda: write(path), capsys)
+    assert "No space left on device" in sentence and str(path) in sentence
     assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["picture.png"]
 
 

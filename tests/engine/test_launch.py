@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch.distributed as dist
+import torch.multiprocessing as mp
 
 from detectron2.utils import comm
 
+from gbw_panoptic.engine import launch as launching
 from gbw_panoptic.engine.launch import launch
 from gbw_panoptic.errors import UserError, explained
 
@@ -68,6 +71,92 @@ def test_two_ways_at_once_are_refused(monkeypatch):
         monkeypatch.setenv(name, str(value))
     with pytest.raises(UserError, match="either torchrun or --num-gpus"):
         launch(lambda args: None, arguments(2), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "name, value", [("RANK", "one"), ("WORLD_SIZE", ""), ("RANK", "-1"), ("LOCAL_WORLD_SIZE", "2.0"), ("MASTER_PORT", "tcp")]
+)
+def test_garbage_in_the_environment_is_one_sentence(monkeypatch, name, value):
+    sound = dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, LOCAL_WORLD_SIZE=1, MASTER_ADDR="127.0.0.1", MASTER_PORT=1)
+    for key, text in {**sound, name: value}.items():
+        monkeypatch.setenv(key, str(text))
+    with pytest.raises(UserError, match=f"{name}: expected a whole number in this environment variable of torchrun, found '{value}'"):
+        launch(lambda args: None, arguments(), device="cpu")
+
+
+@pytest.mark.parametrize("numbers", [dict(RANK=2), dict(RANK=1, LOCAL_WORLD_SIZE=3), dict(LOCAL_WORLD_SIZE=0)])
+def test_a_rank_beyond_the_world_is_one_sentence(monkeypatch, numbers):
+    sound = dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=1)
+    for key, text in {**sound, **numbers}.items():
+        monkeypatch.setenv(key, str(text))
+    with pytest.raises(UserError, match="expected RANK below WORLD_SIZE"):
+        launch(lambda args: None, arguments(), device="cpu")
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        (dict(num_machines=2, machine_rank=2), "--machine-rank: expected one of 0..1, a number below --num-machines, found 2"),
+        (dict(machine_rank=-1), "--machine-rank: expected one of 0..0"),
+        (dict(num_gpus=0), "--num-gpus: expected at least 1, found 0"),
+        (dict(num_machines=0), "--num-machines: expected at least 1, found 0"),
+    ],
+)
+def test_numbers_that_nobody_would_wait_for_are_refused(changes, words):
+    with pytest.raises(UserError, match=words):
+        launch(lambda args: None, argparse.Namespace(**{**vars(arguments()), **changes}), device="cpu")
+
+
+def _save_slowly(rank, folder):
+    def stop(number, frame):
+        time.sleep(1)
+        Path(folder, f"saved{rank}").touch()
+        sys.exit(128 + number)
+
+    signal.signal(signal.SIGTERM, stop)
+    Path(folder, f"ready{rank}").touch()
+    time.sleep(60)
+
+
+def test_a_launcher_takes_its_processes_along_and_leaves_after_them(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with launching._Launcher() as launcher, pytest.raises(mp.ProcessExitedException) as ended:
+        context = mp.start_processes(_save_slowly, (str(tmp_path),), nprocs=2, join=False, start_method="fork")
+        while len(list(tmp_path.glob("ready*"))) < 2:
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGTERM)  # heard before it knows its processes
+        launcher.wait(context)
+    assert ended.value.exit_code == 143 and not any(process.is_alive() for process in context.processes)
+    assert {path.name for path in tmp_path.glob("saved*")} == {"saved0", "saved1"}
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_process_whose_launcher_was_killed_does_not_begin():
+    with pytest.raises(SystemExit):
+        launching._spawned(0, pytest.fail, arguments(2), "tcp://127.0.0.1:1", False, os.getpid())  # not its parent
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["torchrun", "num_gpus"])
+def test_a_scheduler_s_signal_to_all_processes_leaves_a_checkpoint_and_no_process(streets_root, tmp_path, way):
+    from tiny_runs import TINY
+
+    options = [str(x) for x in (*TINY, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 100000, "DATALOADER.NUM_WORKERS", 0)]
+    train = [str(ROOT / "tools" / "train_net.py"), "--config-file", str(ROOT / "configs/quick/source_only.yaml")]
+    options += ["OUTPUT_DIR", str(tmp_path / "run"), "MODEL.WEIGHTS", "", "SOLVER.CHECKPOINT_PERIOD", "100000"]
+    command = torchrun(*train, *options) if way == "torchrun" else [sys.executable, *train, "--num-gpus", "2", *options]
+    with open(tmp_path / "said", "w") as said:
+        job = subprocess.Popen(command, env=environment(DETECTRON2_DATASETS=str(streets_root)), stderr=said, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "run/metrics.json").is_file() or (tmp_path / "run/metrics.json").stat().st_size == 0:
+        assert time.monotonic() < deadline and job.poll() is None, (tmp_path / "said").read_text()[-3000:]
+        time.sleep(0.2)
+    os.killpg(job.pid, signal.SIGTERM) if way == "torchrun" else job.terminate()
+    assert job.wait(120) != 0
+    assert (tmp_path / "run" / "last_checkpoint").is_file()
+    assert (tmp_path / "said").read_text().count("stopped by SIGTERM after iteration") == 1
+    with pytest.raises(ProcessLookupError):
+        os.killpg(job.pid, 0)
 
 
 def test_a_peer_that_has_gone_is_one_sentence():

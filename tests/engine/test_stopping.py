@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -12,10 +13,11 @@ from detectron2.projects.deeplab import build_lr_scheduler
 from tiny_runs import TINY, assert_same_state
 
 from gbw_panoptic import cli
-from gbw_panoptic.engine import build_trainer
+from gbw_panoptic.engine import build_trainer, saving
 from gbw_panoptic.engine.build import resume_or_load
 from gbw_panoptic.engine.checkpoint import SafeCheckpointer, read_checkpoint
-from gbw_panoptic.engine.saving import CheckpointSaver
+from gbw_panoptic.engine.hooks import Evaluation, append_metrics
+from gbw_panoptic.engine.saving import CheckpointSaver, StopSignals, StopTraining, stoppable
 from gbw_panoptic.errors import Stopped, UserError
 
 OPTIONS = (*TINY, "SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 100)
@@ -76,9 +78,99 @@ def test_a_signal_in_the_last_step_leaves_the_evaluation_to_the_resume(make_cfg,
     assert train(cfg, resume=True).start_iter == 4 and evaluated == ["after it"]
 
 
-def test_a_second_signal_is_obeyed_at_once(make_cfg):
-    with pytest.raises(KeyboardInterrupt):
-        train(make_cfg("quick/source_only.yaml", *OPTIONS), Signal(signal.SIGINT, 1), Signal(signal.SIGINT, 1))
+@pytest.fixture
+def signals(monkeypatch):
+    """Signals of this process as a training hears them; a TERM that is obeyed at once raises SystemExit. And the clock."""
+    now, before = [0.0], signal.signal(signal.SIGTERM, lambda *arguments: sys.exit(143))
+    monkeypatch.setattr(saving.time, "monotonic", lambda: now[0])
+    stop = StopSignals(SimpleNamespace(save=lambda: None))
+    stop.before_train()
+    yield stop, now
+    stop.restore()
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("number, seconds", [(signal.SIGTERM, 0), (signal.SIGTERM, 60), (signal.SIGINT, 1)])
+def test_one_signal_however_often_it_is_forwarded_is_one_stop(signals, number, seconds):
+    stop, now = signals
+    for _ in range(4):
+        signal.raise_signal(number)
+        now[0] += seconds
+    stop.after_step()
+    assert stop.agreed == number
+
+
+@pytest.mark.parametrize(
+    "numbers, seconds, end",
+    [
+        ((signal.SIGINT, signal.SIGINT), 6, KeyboardInterrupt),
+        ((signal.SIGINT, signal.SIGTERM), 0, SystemExit),
+        ((signal.SIGTERM, signal.SIGINT), 0, KeyboardInterrupt),
+    ],
+)
+def test_a_second_signal_is_obeyed_at_once(signals, numbers, seconds, end):
+    stop, now = signals
+    signal.raise_signal(numbers[0])
+    now[0] += seconds
+    with pytest.raises(end):
+        signal.raise_signal(numbers[1])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_last_evaluation_says_so_and_the_resume_evaluates(make_cfg, monkeypatch, number):
+    cfg, evaluated = make_cfg("quick/source_only.yaml", *OPTIONS, "SOLVER.MAX_ITER", 1), []
+    handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
+    monkeypatch.setattr("gbw_panoptic.engine.build.evaluate", lambda *a, **k: signal.raise_signal(number))
+    monkeypatch.setattr(train_net, "evaluate", lambda *a, **k: evaluated.append("after it"))
+    with pytest.raises(Stopped, match=f"stopped by {number.name} in the evaluation behind the last iteration, whose checkpoint is"):
+        train(cfg)
+    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
+    train(cfg, resume=True)
+    assert evaluated == ["after it"]
+
+
+def test_an_evaluation_alone_says_so_too():
+    with pytest.raises(Stopped, match="stopped by SIGTERM in the evaluation; run") as stop, stoppable("in the evaluation; run"):
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.value.status == 143
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_ranks_leave_together_and_one_of_them_speaks(monkeypatch, main):
+    """A process that leaves has its launcher end the others: nobody does before the checkpoint, nor before what is logged."""
+    order = []
+    monkeypatch.setattr(saving.comm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(saving.comm, "is_main_process", lambda: main)
+    monkeypatch.setattr(saving.comm, "all_gather", lambda value: [value, signal.SIGTERM])
+    monkeypatch.setattr(saving.comm, "synchronize", lambda: order.append("together"))
+    stop = StopSignals(SimpleNamespace(save=lambda: order.append("saved")) if main else None)
+    stop.after_step()
+    last = StopTraining(stop)
+    last.trainer = SimpleNamespace(iter=7)
+    with pytest.raises(Stopped) as stopped:
+        last.after_step()
+    assert order == [*(["saved"] if main else []), "together", "together"]
+    assert stopped.value.status == 143 and bool(str(stopped.value)) is main
+
+
+def test_a_killed_evaluation_is_made_up_for_by_the_resume(tmp_path):
+    """The checkpoint of an iteration comes before its evaluation: a kill in between lost that one for good."""
+    path, done = tmp_path / "metrics.json", []
+    path.write_text(json.dumps({"iteration": 9, "total_loss": 1.0}) + "\n")
+
+    def resume(start):
+        storage = SimpleNamespace(iter=start, put_scalars=lambda **scalars: done.append((storage.iter, scalars)))
+        hook = Evaluation(5, lambda: {"student": {"panoptic": {"16": {"PQ": 1.0}}}}, str(path))
+        hook.trainer = SimpleNamespace(start_iter=start, storage=storage, resumed=True)
+        hook.before_train()
+        assert storage.iter == start
+
+    for start in (0, 7, 10):
+        resume(start)
+    assert done == [(9, {"student/panoptic/16/PQ": 1.0, "smoothing_hint": False})]
+    append_metrics(str(path), 9, {"student": {"panoptic": {"16": {"PQ": 1.0}}}})
+    resume(10)
+    assert len(done) == 1
 
 
 def test_a_signal_that_was_ignored_stays_ignored(make_cfg):
