@@ -92,8 +92,8 @@ def pair_costs(
     """
     with torch.autocast(mask_logits.device.type, enabled=False):
         inside = targets * counts
-        outside = counts - inside
-        cross_entropy = F.softplus(-mask_logits) @ inside.T + F.softplus(mask_logits) @ outside.T
+        # softplus(-x) inside and softplus(x) outside; the former is softplus(x) - x
+        cross_entropy = (F.softplus(mask_logits) @ counts)[:, None] - mask_logits @ inside.T
         probability = mask_logits.sigmoid()
         overlap = 2 * probability @ inside.T + 1
         dice = 1 - overlap / ((probability @ counts)[:, None] + inside.sum(dim=1) + 1)

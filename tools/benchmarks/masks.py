@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(256, 512), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--things", type=int, default=12, help="instances in an image (default %(default)s)")
+    parser.add_argument("--queries", type=int, default=100, help="of both sides (default %(default)s)")
     parser.add_argument("--points", type=int, default=12544, help="MODEL.MASK2FORMER.NUM_POINTS (default %(default)s)")
 
 
@@ -33,7 +34,7 @@ def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
     samples = [_sample(arguments, arguments.seed + index) for index in range(arguments.batch)]
     targets = [segment_targets(x, thing_ids=CITYSCAPES.thing_ids) for x in samples]
     theirs, ours, weighted = _theirs(arguments), _ours(arguments), _ours(arguments, *_GBW)
-    where = f"Swin-T at {arguments.size[0]}x{arguments.size[1]}, batch {arguments.batch}"
+    where = f"Swin-T at {arguments.size[0]}x{arguments.size[1]}, batch {arguments.batch}, {arguments.queries} queries"
     output = _output(ours, samples)
     sides = {
         "transformers": lambda: _their_losses(theirs, output, targets),
@@ -84,8 +85,10 @@ def _sample(arguments: argparse.Namespace, seed: int) -> dict[str, Tensor]:
 def _ours(arguments: argparse.Namespace, *options: str) -> nn.Module:
     from detectron2.modeling import build_model
 
-    points = ("MODEL.MASK2FORMER.NUM_POINTS", str(arguments.points))
-    cfg = load_config(str(_CONFIG), ["MODEL.DEVICE", "cpu", *points, *options])
+    size = (
+        "MODEL.MASK2FORMER.NUM_POINTS", str(arguments.points), "MODEL.MASK2FORMER.NUM_QUERIES", str(arguments.queries),
+    )  # fmt: skip
+    cfg = load_config(str(_CONFIG), ["MODEL.DEVICE", "cpu", *size, *options])
     adapt_to_machine(cfg)
     torch.manual_seed(arguments.seed)
     return build_model(cfg).train()
@@ -96,7 +99,10 @@ def _theirs(arguments: argparse.Namespace) -> nn.Module:
 
     swin = SwinConfig(drop_path_rate=0.3, out_features=["stage1", "stage2", "stage3", "stage4"])
     config = Mask2FormerConfig(
-        backbone_config=swin, num_labels=CITYSCAPES.num_classes, train_num_points=arguments.points
+        backbone_config=swin,
+        num_labels=CITYSCAPES.num_classes,
+        num_queries=arguments.queries,
+        train_num_points=arguments.points,
     )
     torch.manual_seed(arguments.seed)
     return Mask2FormerForUniversalSegmentation(config).train()
