@@ -13,9 +13,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
 from . import rasters
+from .documents import Each, Maybe, read_bytes, read_json, read_yaml  # noqa: F401  (one door to all files)
 from .errors import UserError
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -91,7 +91,7 @@ def read_instance_ids(path: str | os.PathLike) -> np.ndarray:
 def read_two_byte_channels(path: str | os.PathLike) -> np.ndarray:
     """Decode a 16-bit colour PNG to uint16 [H, W, 3] in RGB order. Pillow would cut it to 8 bits; OpenCV does not."""
     rasters.require_file(path)
-    data = _read_bytes(path)
+    data = read_bytes(path)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data.startswith(_PNG) else None
     except cv2.error:  # more pixels than OpenCV takes
@@ -105,27 +105,6 @@ def read_two_byte_channels(path: str | os.PathLike) -> np.ndarray:
             f"in {path}; use the files of GT/LABELS as they were downloaded, not a colour rendering"
         )
     return np.ascontiguousarray(pixels[:, :, ::-1])
-
-
-def read_json(path: str | os.PathLike, *, remedy: str = "prepare the data again") -> Any:
-    """Parse a JSON file; ``remedy`` tells the user what to do where it is damaged."""
-    try:
-        return json.loads(_read_bytes(path))
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"expected JSON in UTF-8, found bytes of another encoding at {path} (from byte {error.start}); save it as UTF-8"
-        ) from None
-    except ValueError as error:
-        raise UserError(f"expected JSON, found a damaged file at {path} ({error}); {remedy}") from None
-
-
-def read_yaml(path: str | os.PathLike) -> Any:
-    """Parse a YAML file of plain values; tags that would make objects and keys that occur twice are refused."""
-    try:
-        return yaml.load(_read_bytes(path), _PlainLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        found = " ".join(str(error).split())
-        raise UserError(f"expected YAML of plain values, found: {found}, in {path}; correct the file") from None
 
 
 def safe_file_name(name: Any) -> str:
@@ -187,25 +166,3 @@ def write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
     if not encoded:
         raise ValueError(f"cannot encode {pixels.dtype} {pixels.shape} as PNG for {path}")
     atomic_write(path, data.tobytes())
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """PyYAML's safe loader takes the last of two equal keys without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        values = [key.value for key in keys]
-        for key in keys:
-            if values.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} twice", key.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def _read_bytes(path: str | os.PathLike) -> bytes:
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise rasters.cannot_read(path, error) from None
-    if not data:
-        raise UserError(f"expected data, found an empty file at {path}; unpack or generate it again")
-    return data

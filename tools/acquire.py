@@ -43,7 +43,7 @@ from gbw_panoptic.active.acquisition import Acquisition
 from gbw_panoptic.active.validation import acquisition_problems
 from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.acquisition import build_acquisition, build_label_store, build_predict
-from gbw_panoptic.engine.acquisition_pictures import draw_round
+from gbw_panoptic.engine.acquisition_pictures import draw_round, is_drawn
 from gbw_panoptic.engine.build import build_models, load_for_evaluation
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
@@ -60,9 +60,14 @@ def main() -> None:
 
 def acquire(cfg, arguments: argparse.Namespace) -> None:
     acquisition = build_acquisition(cfg, build_label_store(cfg), arguments.rounds)
-    models = {"student": build_models(cfg)["student"]}
-    load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False)
-    entry = acquisition.run(arguments.round, build_predict(cfg, models["student"]))
+    rounds = acquisition.store.rounds
+    if rounds and arguments.round == len(rounds) and not is_drawn(acquisition.store):
+        print(f"Round {arguments.round} was bought before, and stopped while its pictures were drawn: they are drawn now.")
+        entry = rounds[-1]
+    else:
+        models = {"student": build_models(cfg)["student"]}
+        load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False)
+        entry = acquisition.run(arguments.round, build_predict(cfg, models["student"]))
     draw_round(acquisition, MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy, cfg.ACTIVE.NUM_OVERLAYS)
     print(summary(entry, acquisition))
 

@@ -19,12 +19,15 @@ import torch
 from torch import Tensor
 
 from .. import files
-from ..data.known_instances import KnownInstances
+from ..data.known_instances import ARRAY_DAMAGE, KnownInstances
 from ..errors import UserError
 from .budget import RegionShape
 
 NOT_BOUGHT, BOUGHT_VOID = 255, 254
 _VERSION = 1
+_REMEDY = "restore it, or take another folder for the labels"
+#: Form of a round in the manifest.
+_ROUND = {"round": int, "cost": int, "pixels": int, "void": int, "imbalance": float, "classes": files.Each(int)}
 
 
 class LabelStore:
@@ -58,14 +61,18 @@ class LabelStore:
         if not path.exists():
             self.rounds = []
             return
-        manifest = files.read_json(path)
+        manifest = files.read_json(path, {"rounds": [_ROUND]}, remedy=_REMEDY)
         for key, expected in self._header.items():
-            found = manifest.get(key) if isinstance(manifest, dict) else None
+            found = manifest.get(key)
             if found != expected:
                 raise UserError(
                     f"expected the {key} {expected} in {path}, found {found}; continue with the settings of that run, or "
                     "take another folder for the labels"
                 )
+        for number, entry in enumerate(manifest["rounds"], start=1):
+            counts = [entry["classes"].get(name, -1) for name in self.class_names]
+            if entry["round"] != number or min(counts) < 0 or sum(counts) + entry["void"] != entry["pixels"]:
+                raise UserError(f"expected the accounts of round {number} in {path}, found others; {_REMEDY}")
         self.rounds = manifest["rounds"]
 
     @property
@@ -116,11 +123,15 @@ class LabelStore:
         if not path.exists():
             return KnownInstances.none(size)
         try:
-            return KnownInstances.from_bytes(path.read_bytes())
+            instances = KnownInstances.from_bytes(files.read_bytes(path))
         except ValueError as error:
+            raise UserError(f"expected the instances that were bought, found {error} in {path}; {_REMEDY}") from None
+        if instances.numbers.shape != tuple(size):
             raise UserError(
-                f"expected the instances that were bought, found {error} in {path}; take another folder for the labels"
-            ) from None
+                f"expected bought instances of the image's size {size[0]}x{size[1]}, found {instances.numbers.shape} in {path}; "
+                "the images have changed: take another folder for the labels"
+            )
+        return instances
 
     def picks(self, number: int, image_id: str) -> Tensor | None:
         """int64 [K, 2] of an image in a round; None where it has not been decided on.
@@ -132,18 +143,16 @@ class LabelStore:
         if not path.exists():
             return None
         try:
-            picks = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
+            picks = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
+        except ARRAY_DAMAGE as error:
             found = " ".join(str(error).split())
             raise UserError(
                 f"expected the picks of a round in {path}, found a file that cannot be read ({found}); nothing was executed: "
-                "restore it, or take another folder for the labels"
+                f"{_REMEDY}"
             ) from None
-        if not isinstance(picks, np.ndarray) or picks.dtype != np.int32 or picks.shape[1:] != (2,):
-            raise UserError(
-                f"expected int32 rows and columns in {path}, found something else; restore it, or take another folder for "
-                "the labels"
-            )
+        fits = isinstance(picks, np.ndarray) and picks.dtype == np.int32 and picks.ndim == 2 and picks.shape[1] == 2
+        if not fits or picks.min(initial=0) < 0:
+            raise UserError(f"expected int32 rows and columns in {path}, found something else; {_REMEDY}")
         return torch.from_numpy(picks.astype(np.int64))
 
     def plan(self, number: int, image_id: str, picks: Tensor) -> None:
@@ -169,7 +178,9 @@ class LabelStore:
         Returns:
             int64 [C + 1]: pixels of each class in these regions, void last.
         """
-        region = self.shape.bought(self.picks(number, image_id), truth.shape).numpy()
+        picks = self.picks(number, image_id)
+        self._check_inside(number, image_id, picks, truth.shape)
+        region = self.shape.bought(picks, truth.shape).numpy()
         void = len(self.class_names)
         counts = np.bincount(np.minimum(truth[region], void), minlength=void + 1)
         if region.any():
@@ -203,7 +214,7 @@ class LabelStore:
 
     def take_back(self, last: int) -> None:
         """Undo all after round ``last``, finished or not: nothing that they bought stays."""
-        folders = {int(path.name): path for path in (self.folder / "picks").glob("*") if path.name.isdigit()}
+        folders = {int(path.name): path for path in self._rounds_of_picks()}
         later = sorted(number for number in folders if number > last)
         if len(self.rounds) > last:
             self.rounds = self.rounds[:last]
@@ -213,10 +224,23 @@ class LabelStore:
                 label_path = self._label_path(path.stem)
                 if label_path.exists():
                     labels = files.read_label(label_path)
-                    labels[self.shape.bought(self.picks(number, path.stem), labels.shape).numpy()] = NOT_BOUGHT
+                    picks = self.picks(number, path.stem)
+                    self._check_inside(number, path.stem, picks, labels.shape)
+                    labels[self.shape.bought(picks, labels.shape).numpy()] = NOT_BOUGHT
                     instances = self.read_instances(path.stem, labels.shape) if self.with_instances else None
                     self._write(path.stem, labels, instances)
             shutil.rmtree(folders[number])
+
+    def _rounds_of_picks(self) -> list[Path]:
+        folders = (self.folder / "picks").glob("*")
+        return [path for path in folders if path.is_dir() and path.name.isascii() and path.name.isdecimal()]
+
+    def _check_inside(self, number: int, image_id: str, picks: Tensor, size: tuple[int, int]) -> None:
+        if len(picks) and (picks.amax(0) >= torch.tensor(size)).any():
+            raise UserError(
+                f"expected picks inside the image of {size[0]}x{size[1]} pixels in {self._picks_path(number, image_id)}, found "
+                f"{picks.amax(0).tolist()}; {_REMEDY}"
+            )
 
     def _write(self, image_id: str, labels: np.ndarray, instances: KnownInstances | None) -> None:
         """Both files of an image; of ``instances``, what ``labels`` knows."""

@@ -1,11 +1,10 @@
 """Files and command lines merged into a configuration, value by value, each checked by its row of the table."""
 
+import copy
 import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-
-import yaml
 
 from detectron2.config import CfgNode
 from fvcore.common.config import BASE_KEY
@@ -33,12 +32,7 @@ def merge_file(cfg: CfgNode, path: str) -> None:
     Raises:
         UserError: a file is missing, malformed or a circle, a key unknown, a value of another type or out of its range.
     """
-    _check_file(path)
-    try:
-        tree = CfgNode.load_yaml_with_base(path, allow_unsafe=False)
-    except (AssertionError, AttributeError, KeyError, RecursionError, TypeError, ValueError, yaml.YAMLError) as error:
-        raise _misplaced(path, error) from error
-    for name, value in _leaves(tree):
+    for name, value in _leaves(_tree(path)):
         _set(cfg, name, value, path)
 
 
@@ -128,8 +122,9 @@ def _misplaced(where: str, error: BaseException) -> UserError:
     return UserError(f"Expected values of each key's own type in {where}, found: {found}; correct the value.")
 
 
-def _check_file(path: str, derived: tuple[str, ...] = ()) -> None:
-    """The file and its ``_BASE_`` files are local YAML of plain values: nothing is executed, nothing is downloaded."""
+def _tree(path: str, derived: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Sections and values of a file and, below them, of its ``_BASE_`` files, later ones first: all of them local YAML of
+    plain values, so that nothing is executed and nothing is downloaded."""
     if path in derived:
         circle = ", ".join(derived)
         raise UserError(f"expected _BASE_ files that end, found a circle at {path}; correct one of {circle}")
@@ -137,8 +132,22 @@ def _check_file(path: str, derived: tuple[str, ...] = ()) -> None:
     if not isinstance(content, dict):
         found = type(content).__name__
         raise UserError(f"expected sections and keys in {path}, found {found}; give a configuration file")
-    bases = content.get(BASE_KEY, [])
+    bases, tree = content.pop(BASE_KEY, []), {}
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or "://" in base:
             raise UserError(f"expected a local file as {BASE_KEY} of {path}, found {base!r}; name a file beside it")
-        _check_file(os.path.join(os.path.dirname(path), os.path.expanduser(base)), (*derived, path))
+        place = os.path.join(os.path.dirname(path), os.path.expanduser(base))
+        _lay_over(tree, _tree(place, (*derived, path)), place)
+    _lay_over(tree, content, path)
+    return tree
+
+
+def _lay_over(tree: dict, values: Mapping, where: str) -> None:
+    """Merge ``values`` into ``tree``, in place, section by section."""
+    for name, value in values.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(name), dict):
+            _lay_over(tree[name], value, where)
+        elif isinstance(value, Mapping) and name in tree and tree[name] is not None:
+            raise UserError(f"{name}: expected a value as in the _BASE_, found a section in {where}; correct one of them")
+        else:
+            tree[name] = copy.deepcopy(value)

@@ -59,7 +59,7 @@ def load_custom(root: Path, custom: str | os.PathLike | None = None) -> dict[str
     Raises:
         UserError: the file is missing or wrong.
     """
-    path = Path(os.path.abspath(Path(custom).expanduser() if custom else root / CUSTOM_FILE))
+    path = Path(os.path.abspath(os.path.expanduser(custom) if custom else root / CUSTOM_FILE))
     if not custom and not path.is_file():
         return {}
     content = files.read_yaml(path)
@@ -148,7 +148,7 @@ def _path(value: Any, place: _Place) -> str:
         raise place.error("a path", "nothing" if value is None else repr(value))
     if set(value) & set("{}\0"):
         raise place.error("a path without braces", repr(value), "rename the folder")
-    return os.path.abspath(place.path.parent / Path(value).expanduser())
+    return os.path.abspath(place.path.parent / os.path.expanduser(value))
 
 
 def _require_name(name: str, place: _Place) -> None:

@@ -4,7 +4,10 @@ Shapes: H x W pixels, K instances. Coordinates are (y, x) in pixels, with the ce
 """
 
 import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -15,6 +18,12 @@ from torch import Tensor
 from .label_maps import LabelMap
 from .targets import areas_and_centroids, instance_targets
 from .views import Window, cut, resize_ids
+
+#: What NumPy raises where a file is no archive of arrays, or a damaged one; nothing of it is executed.
+ARRAY_DAMAGE = (
+    AttributeError, EOFError, KeyError, MemoryError, NotImplementedError, OSError, OverflowError, RuntimeError, SyntaxError,
+    TypeError, ValueError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,20 @@ class KnownInstances:
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                return cls(arrays["numbers"], arrays["centers"], arrays["classes"])
-        except (OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(f"damaged instances ({error})") from None
+                instances = cls(arrays["numbers"], arrays["centers"], arrays["classes"])
+        except ARRAY_DAMAGE as error:
+            raise ValueError(f"damaged instances ({' '.join(str(error).split())})") from None
+        instances._check()
+        return instances
+
+    def _check(self) -> None:
+        """ValueError unless the arrays are what the class says."""
+        count = len(self.classes) if self.classes.ndim == 1 else -1
+        fits = (
+            self.numbers.dtype == np.int32 and self.numbers.ndim == 2
+            and self.centers.dtype == np.float64 and self.centers.shape == (count, 2) and np.isfinite(self.centers).all()
+            and self.classes.dtype == np.int64 and self.classes.min(initial=0) >= 0
+            and self.numbers.min(initial=0) >= 0 and self.numbers.max(initial=0) <= count
+        )  # fmt: skip
+        if not fits:
+            raise ValueError("arrays of other types or shapes")

@@ -153,7 +153,8 @@ def expected_images(root: Path, split: Split) -> int | None:
         return split.expected_images
     manifest = root / MANIFEST
     try:
-        splits = files.read_json(manifest)["datasets"].get(split.dataset, {})
+        form = {"datasets": files.Each(files.Each(object))}
+        splits = files.read_json(manifest, form)["datasets"].get(split.dataset, {})
         count = splits[split.name]["images"] if split.name in splits else 0
     except (AttributeError, KeyError, TypeError):
         count = None

@@ -11,6 +11,8 @@ from ..errors import UserError
 from .. import files
 
 _VERSION = 1
+_FORM = {"version": int, "class_names": [str], "pixels": [int], "images": files.Each(files.Each(int))}
+_MAX_PIXELS = 2**40  # of a class in an image; sums over a data set stay far from 64 bits
 
 
 def count_pixels(labels: np.ndarray, num_classes: int) -> dict[int, int]:
@@ -78,14 +80,14 @@ class ClassStatistics:
         Raises:
             UserError: the file is missing, damaged, of another version, of other classes or inconsistent.
         """
-        value = files.read_json(path)
+        value = files.read_json(path, _FORM)
         try:
             if value["version"] != _VERSION:
                 raise ValueError(f"version {value['version']}")
             statistics = cls(tuple(value["class_names"]), _parse_images(value["images"], len(value["class_names"])))
             if statistics.pixels.tolist() != value["pixels"]:
                 raise ValueError("totals that differ from the sums over images")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except ValueError as error:
             raise UserError(
                 f"expected class statistics of version {_VERSION}, found {error} in {path}; prepare the data set again"
             ) from None
@@ -98,11 +100,19 @@ class ClassStatistics:
 
 
 def _parse_images(images: Mapping[str, Mapping[str, int]], num_classes: int) -> dict[str, dict[int, int]]:
-    parsed = {stem: {int(c): n for c, n in counts.items()} for stem, counts in images.items()}
+    parsed = {stem: {_class_id(c): n for c, n in counts.items()} for stem, counts in images.items()}
     for stem, counts in parsed.items():
+        if len(counts) != len(images[stem]):
+            raise ValueError(f"a class twice in image {stem}")
         for class_id, pixels in counts.items():
             if not 0 <= class_id < num_classes:
                 raise ValueError(f"class {class_id} of {num_classes} in image {stem}")
-            if type(pixels) is not int or pixels <= 0:
-                raise ValueError(f"{pixels!r} pixels of class {class_id} in image {stem}")
+            if not 0 < pixels <= _MAX_PIXELS:
+                raise ValueError(f"{pixels} pixels of class {class_id} in image {stem}")
     return parsed
+
+
+def _class_id(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 6):
+        raise ValueError(f"the class {text[:20]!r}")
+    return int(text)

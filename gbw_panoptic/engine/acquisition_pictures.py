@@ -8,7 +8,7 @@ from detectron2.data import MetadataCatalog
 
 from .. import files
 from ..active.acquisition import Acquisition
-from ..active.label_store import NOT_BOUGHT
+from ..active.label_store import NOT_BOUGHT, LabelStore
 from ..taxonomy import Taxonomy
 from ..visualization.bought import bought_bars, draw_bought
 
@@ -33,3 +33,9 @@ def draw_round(acquisition: Acquisition, taxonomy: Taxonomy, num_overlays: int) 
     imbalances = [entry["imbalance"] for entry in store.rounds]
     picture = bought_bars(store.class_names, counts, imbalances, taxonomy.colors)
     files.atomic_write(store.folder / "classes.png", picture)
+
+
+def is_drawn(store: LabelStore) -> bool:
+    """Whether the pictures of the last round have been finished: theirs is the last file that a round writes."""
+    picture, manifest = store.folder / "classes.png", store.folder / "manifest.json"
+    return picture.is_file() and picture.stat().st_mtime_ns >= manifest.stat().st_mtime_ns

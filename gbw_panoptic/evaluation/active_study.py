@@ -8,13 +8,16 @@ for references), "seed", "mIoU", "IoU": {class: percent}, "imbalance" (None with
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .. import files
+from ..documents import Each
 from ..visualization.budgets import BudgetPanel, budget_curves
+from .bought_labels import read_rounds
 from .gains import Gain, gain, mean_and_deviation, spread
 from .page import table
 from .results import averaged_classes
 from .run_folder import RunFolder
 
+#: Form of what a study reads of a round of acquisition.
+_ROUND = {"classes": Each(int), "imbalance": float}
 #: Title of a column -> value of a run.
 COLUMNS = {
     "mIoU": lambda run: run["mIoU"],
@@ -35,8 +38,7 @@ def run_result(folder: Path, *, method: str, budget: float | None, seed: int, pr
     if not run.is_finished:
         return None
     scores = run.headline()["scores"]["semantic"][protocol]
-    manifest = folder / "active" / "manifest.json"
-    rounds = files.read_json(manifest)["rounds"] if manifest.is_file() else []
+    rounds = read_rounds(folder / "active", _ROUND)
     names = list(rounds[0]["classes"]) if rounds else []
     return {
         "method": method, "budget": budget, "seed": seed, "mIoU": scores["mIoU"],

@@ -13,6 +13,7 @@ from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
 from .. import files
+from ..data.statistics import ClassStatistics
 from ..errors import UserError
 from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
 from . import maps, results
@@ -44,7 +45,7 @@ def build_evaluator(
         dataset_name=dataset_name,
         model_name=model_name,
         iteration=iteration,
-        source_pixels=_source_pixels(cfg.DATASETS.TRAIN),
+        source_pixels=_source_pixels(cfg.DATASETS.TRAIN, metadata.taxonomy.names),
         num_rare=cfg.TEST.RARE_CLASSES,
         output_dir=output_dir,
         num_panels=cfg.TEST.NUM_PANELS,
@@ -52,7 +53,7 @@ def build_evaluator(
     )
 
 
-def _source_pixels(names: Sequence[str]) -> np.ndarray | None:
+def _source_pixels(names: Sequence[str], class_names: Sequence[str]) -> np.ndarray | None:
     """[C] labelled pixels over the sources; None where one has no class statistics (not prepared on this machine)."""
     paths = [MetadataCatalog.get(name).get("class_statistics") for name in names]
     if not paths or not all(path and Path(path).is_file() for path in paths):
@@ -60,7 +61,7 @@ def _source_pixels(names: Sequence[str]) -> np.ndarray | None:
             "No class statistics of %s: rare classes are not averaged apart.", ", ".join(names) or "a source"
         )
         return None
-    return np.sum([files.read_json(path)["pixels"] for path in paths], axis=0)
+    return np.sum([ClassStatistics.load(path, class_names).pixels for path in paths], axis=0)
 
 
 class DomainAdaptationEvaluator(DatasetEvaluator):

@@ -1,19 +1,48 @@
 """What a run has left in its OUTPUT_DIR, read without trusting that it is complete: the run may still be going on."""
 
-import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
+from .. import documents
+from ..documents import Each, Maybe
+from ..errors import UserError
 from ..taxonomy import CITYSCAPES
 
 Series = tuple[list[int], list[float]]
 #: Iterations [T], class names [C], values [T, C].
 ClassSeries = tuple[list[int], list[str], np.ndarray]
+#: Forms of what is read: a result file, and of config.yaml what reports ask for.
+_COUNTS = {"tp": float, "fp": float, "fn": float, "recall": float}
+_GROUPS = {f"{metric}{group}": float for metric in ("PQ", "SQ", "RQ", "N") for group in ("", "_things", "_stuff")}
+_RESULT = {
+    "model": str, "dataset": str, "iteration?": Maybe(int), "images": int, "protocols": [str],
+    "scores": {
+        "semantic": Each({
+            "mIoU": float, "mean_recall": float, "N": int, "rare_classes?": [str],
+            "per_class": Each({"IoU": float, "precision": float, **_COUNTS}),
+        }),
+        "panoptic?": Each({**_GROUPS, "per_class": Each({"PQ": float, "SQ": float, "RQ": float, **_COUNTS})}),
+        "instance?": Each({
+            "AP": Maybe(float), "AP50": Maybe(float), "N": int, "per_class": Each({"AP": Maybe(float)}),
+        }),
+    },
+    "confusion?": Maybe({"classes": [str], "pixels": [[float]]}),
+}  # fmt: skip
+_TASKS = ("semantic", "panoptic", "instance")
+_CONFIG = {
+    "SEED?": int,
+    "ACTIVE?": {"LABELS?": str},
+    "DATASETS?": {"TRAIN?": [str], "TARGET?": [str], "TEST?": [str]},
+    "MODEL?": {"DEVICE?": str, "TASK?": str},
+    "SOLVER?": {"MAX_ITER?": int},
+    "TEST?": {"MODEL?": str},
+}
+_MAX_ITERATION = 2**31
 _LOSS = re.compile(r"^(total_loss|(?!pseudo_labels/).*/loss_[^/]+|loss_[^/]+)$")  # pseudo_labels/loss_ratio is none
 
 
@@ -36,15 +65,15 @@ class RunFolder:
 
     @classmethod
     def read(cls, path: str | Path) -> "RunFolder":
-        """Reads the folder; damaged files count as missing."""
+        """Reads the folder; damaged files count as missing, with a warning."""
         path = Path(path)
         inference = path / "inference"
         panels: dict[str, list[Path]] = {}
         for picture in sorted(inference.glob("**/panels/*/*.png")):
             panels.setdefault(picture.parent.name, []).append(picture)
         files = sorted(f for f in inference.glob("**/*.json") if not f.name.startswith("."))
-        evaluations = [value for value in map(_read_json, files) if isinstance(value, dict) and "scores" in value]
-        return cls(path, read_metrics(path / "metrics.json"), evaluations, panels, _read_yaml(path / "config.yaml"))
+        evaluations = list(filter(None, map(_read_result, files)))
+        return cls(path, read_metrics(path / "metrics.json"), evaluations, panels, _read_config(path / "config.yaml"))
 
     @property
     def last_iteration(self) -> int | None:
@@ -151,26 +180,81 @@ def read_metrics(path: Path) -> list[dict]:
     if not path.is_file():
         return []
     merged: dict[int, dict] = {}
-    for text in path.read_text(errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("iteration"), int):
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        _leave_out(f"expected to read {path}, found: {error.strerror}")
+        return []
+    for text in lines:
+        line = _parse_line(text)
+        if line is not None:
             merged[line["iteration"]] = {**merged.get(line["iteration"], {}), **line}
     return [merged[iteration] for iteration in sorted(merged)]
 
 
-def _read_json(path: Path) -> object:
+def _parse_line(text: bytes) -> dict | None:
+    """A line of metrics.json with the numbers that a plot can take; None where it is none."""
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        line = documents.parse_json(text, finite=False)
+    except ValueError:
         return None
+    iteration = line.get("iteration") if isinstance(line, dict) else None
+    if type(iteration) is not int or not 0 <= iteration < _MAX_ITERATION:
+        return None
+    return {name: value for name, value in line.items() if type(value) in (int, float, str)}
 
 
-def _read_yaml(path: Path) -> dict:
+def _read_result(path: Path) -> dict | None:
+    """A result file; None where it is another one or damaged."""
     try:
-        value = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+        value = documents.read_json(path, remedy="evaluate again with --eval-only")
+    except UserError as error:
+        return _leave_out(error)
+    if not isinstance(value, dict) or "scores" not in value:
+        return None
+    wrong = documents.misfit(value, _RESULT) or _inconsistent(value)
+    if wrong:
+        return _leave_out(f"expected {wrong[0]}, found {wrong[1]} in {path}; evaluate again with --eval-only")
+    return value
+
+
+def _inconsistent(value: Mapping) -> tuple[str, str] | None:
+    """What :func:`documents.misfit` answers, for what no form can say of a result file."""
+    semantic, protocols = value["scores"]["semantic"], value["protocols"]
+    if not protocols or any(name not in semantic for name in protocols):
+        return "scores by every protocol", f"{', '.join(semantic) or 'none'} of {', '.join(protocols) or 'none'}"
+    for task, held in value["scores"].items():
+        if task not in _TASKS or any(name not in protocols for name in held):
+            return f"scores by {', '.join(protocols)}", f"others of {task}"
+        classes = {name: scores["per_class"].keys() for name, scores in held.items()}
+        if task == "panoptic" and any(names != semantic[name]["per_class"].keys() for name, names in classes.items()):
+            return "the same classes in panoptic and semantic scores", "others"
+    confusion = value.get("confusion")
+    rows, names = (confusion["pixels"], confusion["classes"]) if confusion else ([], [])
+    if len(rows) != len(names) or len({len(row) for row in rows}) > 1:
+        return "a confusion matrix with a row for each class", f"{len(rows)} rows of {len(names)} classes"
+    return None
+
+
+def _read_config(path: Path) -> dict:
+    """Sections and keys; nothing where the file is missing or damaged."""
+    if not path.is_file():
         return {}
-    return value if isinstance(value, dict) else {}
+    try:
+        value = documents.read_yaml(path)
+    except UserError as error:
+        return _leave_out(error) or {}
+    wrong = documents.misfit(value, _CONFIG) or (None if _has_texts_as_keys(value) else ("texts as keys", "others"))
+    if wrong:
+        return _leave_out(f"expected {wrong[0]}, found {wrong[1]} in {path}") or {}
+    return value
+
+
+def _has_texts_as_keys(value: object) -> bool:
+    if not isinstance(value, dict):
+        return True
+    return all(isinstance(key, str) and _has_texts_as_keys(inner) for key, inner in value.items())
+
+
+def _leave_out(why: object) -> None:
+    logging.getLogger("gbw_panoptic").warning("A file of a run counts as missing: %s", why)

@@ -109,7 +109,7 @@ def begin(root: Path, settings: Mapping[str, str], inputs: Sequence[Input], *, r
     value = {**settings, "started": time.time(), "inputs": paths}
     resume = resume and path.is_file()
     if resume:
-        earlier = files.read_json(path)
+        earlier = files.read_json(path, {"started": float, "inputs": files.Each(str)}, remedy="drop --resume")
         checks = [(key, earlier.get(key), settings[key]) for key in settings]
         checks += [(f"input {name}", earlier["inputs"].get(name, paths[name]), paths[name]) for name in paths]
         for name, expected, found in checks:

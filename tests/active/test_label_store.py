@@ -112,3 +112,31 @@ def test_bad_input_is_one_sentence(tmp_path):
     for name in ("../a", "b/a", ""):
         with pytest.raises(UserError, match="can be a file name"):
             store.read(name, (10, 12))
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("manifest.json", b"[]"), ("manifest.json", b'{"rounds": {}}'), ("manifest.json", b"[" * 99999), ("manifest.json", b"\xff"),
+        ("picks/1/a.npy", b"\x93NUMPY\x01\x00\x10\x00((((((((((((((((((((((((("), ("picks/1/a.npy", b"\x93NUMPY"), ("picks/1/a.npy", b""),
+        ("picks/1/a.npy", [[0, 0, 0]]), ("picks/1/a.npy", [[-1, 0]]), ("picks/1/a.npy", [[9999, 0]]), ("picks/1/a.npy", 3),
+        ("instances/a.npz", b"PK\x03\x04"), ("instances/a.npz", b"PK\x05\x06" + bytes(18)), ("instances/a.npz", b"x" * 50),
+        ("labels/a.png", b"no image"),
+    ],
+)  # fmt: skip
+def test_damaged_files_of_a_store_are_one_sentence(tmp_path, name, content):
+    shape, size = RegionShape(1, 2), (8, 8)
+    instances = KnownInstances(np.ones(size, np.int32), np.array([[3.5, 3.5]]), np.array([1]))
+    store = LabelStore(tmp_path, ("road", "car"), shape, with_instances=True)
+    store.plan(1, "a", torch.tensor([[2, 2]]))
+    counts = store.buy(1, "a", np.ones(size, np.uint8), instances)
+    store.finish(1, counts, cost=int(counts.sum()), allowed=100, settings={})
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    else:
+        np.save(tmp_path / name, np.array(content, np.int32))
+    with pytest.raises(UserError) as caught:
+        again = LabelStore(tmp_path, ("road", "car"), shape, with_instances=True)
+        again.read_instances("a", size)
+        again.take_back(0)
+    assert "\n" not in str(caught.value) and str(tmp_path / name) in str(caught.value)

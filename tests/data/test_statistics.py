@@ -72,7 +72,7 @@ def test_inconsistent_files_are_refused(tmp_path, change):
     path = tmp_path / "statistics.json"
     STATISTICS.save(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(UserError, match="expected class statistics.*statistics.json"):
+    with pytest.raises(UserError, match="expected .*statistics.json; prepare the data"):
         ClassStatistics.load(path)
 
 

@@ -7,7 +7,10 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
+import yaml
 from fabricated_run import CONFIG, fabricate_run, scores_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from gbw_panoptic.errors import UserError
@@ -197,3 +200,65 @@ def test_bought_labels_have_a_section(run, no_drawing):
     assert {path.name for path in links(report)} >= {"classes.png", "a b.png"}
     (folder / "manifest.json").write_text("{")
     assert "Bought labels" not in Path(write_report(run)).read_text()
+
+
+def places(value) -> list[tuple]:
+    """Every container and key below ``value``."""
+    found = []
+    for key in list(value) if isinstance(value, dict) else range(min(2, len(value))) if isinstance(value, list) else ():
+        found.append((value, key))
+        found += places(value[key])
+    return found
+
+
+ANYTHING = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**66), 2**66), st.floats(), st.text(max_size=3), st.just([]), st.just({}), st.just([[1], "a"]),
+    st.just({"a": 1}), st.just(["19"]), st.just("teacher"),
+)  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_run_folder_of_any_values_is_reported_or_refused(run, no_drawing, data):
+    """One value anywhere in config.yaml, a result file or metrics.json replaced by anything, or removed."""
+    names = ("config.yaml", "inference/student.json", "inference/teacher.json", "metrics.json")
+    path = run / data.draw(st.sampled_from(names))
+    before = path.read_text()
+    lines = before.splitlines() if path.name == "metrics.json" else [before]
+    chosen = data.draw(st.integers(0, len(lines) - 1))
+    value = yaml.safe_load(lines[chosen]) if path.name == "config.yaml" else json.loads(lines[chosen])
+    holder, key = data.draw(st.sampled_from(places(value)))
+    if data.draw(st.booleans()):
+        holder[key] = data.draw(ANYTHING)
+    else:
+        del holder[key]
+    lines[chosen] = json.dumps(value)
+    path.write_text("\n".join(lines) + "\n")
+    try:
+        text = Path(write_report(run)).read_text()
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert "# my run" in text
+    finally:
+        path.write_text(before)
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("config.yaml", "a: &a [*a]"), ("config.yaml", "- " * 5000), ("config.yaml", "1: 2"), ("config.yaml", "DATASETS: {TEST: 3}"),
+        ("config.yaml", "SEED: 2020-13-45"), ("config.yaml", b"\xff\xfe\x00"), ("metrics.json", "[" * 99999), ("metrics.json", b"\xff\n\0"),
+        ("metrics.json", '{"iteration": 1' + "0" * 400 + "}"), ("metrics.json", '{"iteration": true, "total_loss": "a"}'),
+        ("metrics.json", '{"iteration": 1, "total_loss": 1' + "0" * 400 + "}"), ("metrics.json", '{"iteration": 3, "total_loss": NaN}'),
+        ("inference/teacher.json", "[" * 99999), ("inference/teacher.json", '{"scores": 3}'), ("inference/teacher.json", '{"scores": {}}'),
+        ("inference/teacher.json", '{"scores": {"semantic": {"19": []}}, "model": [], "dataset": {}}'), ("inference/teacher.json", ""),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_counts_as_missing_and_is_named(run, no_drawing, caplog, name, content):
+    (run / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    text = Path(write_report(run)).read_text()
+    assert "# my run" in text
+    if name != "metrics.json":
+        told = [record.getMessage() for record in caplog.records if "counts as missing" in record.getMessage()]
+        assert len(told) >= 1 and str(run / name) in told[0] and "\n" not in told[0]

@@ -51,6 +51,10 @@ def test_rounds_leave_labels_overlays_and_accounts(run, capsys):
     assert f"Spent {spent} of {budget} pixels" in printed and "class imbalance" in printed and "motorcycle" in printed
     with pytest.raises(UserError, match="expected round 3 after the 2"):
         run(*options, "--round", 2)
+    (folder / "classes.png").unlink()  # as if it had been killed while it drew
+    run(*options, "--round", 2)
+    assert "they are drawn now" in capsys.readouterr().out and (folder / "classes.png").is_file()
+    assert json.loads((folder / "manifest.json").read_text()) == manifest
 
 
 def test_errors_are_one_sentence(run, tmp_path):
