@@ -93,6 +93,11 @@ def switch() -> Kind:
     return Kind("True or False", lambda value: type(value) is bool)
 
 
+def switch_or_auto() -> Kind:
+    """True, False or auto: what the device is good at."""
+    return Kind("True, False or auto", lambda value: type(value) is bool or value == "auto")
+
+
 def choice(*names: str | int, hints: Mapping[str, str] | None = None) -> Kind:
     """One of a list of names or integers."""
     return Kind(

@@ -6,7 +6,7 @@ from ..modeling.backbones.swin import VARIANTS as SWIN_VARIANTS
 from ..modeling.validation import ARCHITECTURES, INS_EMBED_HEADS, SEM_SEG_HEADS
 from ..weighting import WEIGHTINGS
 from .key import Key
-from .kinds import choice, integer, listing, number, share, switch, text
+from .kinds import choice, integer, listing, number, share, switch, switch_or_auto, text
 
 _FEATURES = ("res2", "res3", "res4", "res5")
 #: Of Detectron2, in every version of it; "" is none.
@@ -35,8 +35,8 @@ MODEL = (
         "weights).", [123.675, 116.28, 103.53]),
     Key("MODEL.PIXEL_STD", listing(number(above=0), length=3),
         "Divides them (torchvision's weights).", [58.395, 57.12, 57.375]),
-    Key("MODEL.CHANNELS_LAST", switch(),
-        "Memory format of the network: faster convolutions on GPUs with tensor cores.", False),
+    Key("MODEL.CHANNELS_LAST", switch_or_auto(),
+        "Memory format of the network: faster convolutions in mixed precision, with which auto sets it.", False),
     Key("MODEL.COMPILE", switch(),
         "torch.compile of the backbone: minutes at the start, and at every new image size.", False),
 )  # fmt: skip

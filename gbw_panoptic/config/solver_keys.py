@@ -1,7 +1,7 @@
 """Keys of the optimisation and of the run."""
 
 from .key import Key
-from .kinds import choice, integer, listing, number, switch, text
+from .kinds import choice, integer, listing, number, switch, switch_or_auto, text
 
 _decay = number(low=0)
 
@@ -40,7 +40,7 @@ SOLVER = (
         "Of each element, of each parameter's norm, or of one norm over all (ours)."),
     Key("SOLVER.CLIP_GRADIENTS.CLIP_VALUE", number(above=0), "Bound of the value or norm."),
     Key("SOLVER.CLIP_GRADIENTS.NORM_TYPE", number(above=0, infinite=True), "p of the norm."),
-    Key("SOLVER.AMP.ENABLED", switch(), "Mixed precision."),
+    Key("SOLVER.AMP.ENABLED", switch_or_auto(), "Mixed precision; auto: where the device has instructions for it."),
     Key("SOLVER.AMP.PRECISION", choice("bfloat16", "float16"),
         "Of SOLVER.AMP.ENABLED; float16 has loss scaling, for GPUs without bfloat16.", "bfloat16"),
     Key("SOLVER.CHECKPOINT_PERIOD", integer(low=1), "Iterations between checkpoints."),

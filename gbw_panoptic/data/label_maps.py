@@ -34,7 +34,7 @@ class LabelMap:
     @property
     def semantic(self) -> np.ndarray:
         """H x W uint8, contiguous ids or the ignore label."""
-        return self.categories[self.rows]
+        return self.categories.take(self.rows)
 
     def resize(self, size: tuple[int, int]) -> "LabelMap":
         """The nearest labels at another (height, width)."""

@@ -48,19 +48,25 @@ def instance_targets(
 
 def areas_and_centroids(instance_ids: Tensor, num_instances: int) -> tuple[Tensor, Tensor]:
     """Pixel counts [K] int64 and mean (y, x) [K, 2] float64 (exact: integer sums, one division)."""
-    height, width = instance_ids.shape
-    device, flat = instance_ids.device, instance_ids.flatten()
+    ids, y, x = _pixels(instance_ids)
 
     def sum_per_instance(values: Tensor) -> Tensor:
-        sums = torch.zeros(num_instances + 1, dtype=torch.int64, device=device)
-        return sums.scatter_add_(0, flat, values.expand(height, width).flatten())[1:]
+        sums = torch.zeros(num_instances + 1, dtype=torch.int64, device=ids.device)
+        return sums.scatter_add_(0, ids, values)[1:]
 
-    areas = sum_per_instance(torch.ones((1, 1), dtype=torch.int64, device=device))
-    sums = (
-        sum_per_instance(torch.arange(height, device=device)[:, None]),
-        sum_per_instance(torch.arange(width, device=device)[None, :]),
-    )
-    return areas, torch.stack(sums, dim=1).double() / areas.clamp(min=1)[:, None]
+    areas = sum_per_instance(torch.ones_like(ids))
+    sums = torch.stack([sum_per_instance(y), sum_per_instance(x)], dim=1)
+    return areas, sums.double() / areas.clamp(min=1)[:, None]
+
+
+def _pixels(instance_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Id, row and column [N] of all pixels; on a CPU of those that have an instance, which are few. A GPU would have to wait."""
+    if instance_ids.device.type == "cpu":
+        y, x = instance_ids.nonzero(as_tuple=True)
+        return instance_ids[y, x], y, x
+    height, width = instance_ids.shape
+    y, x = (torch.arange(n, device=instance_ids.device) for n in (height, width))
+    return instance_ids.flatten(), y.repeat_interleave(width, output_size=height * width), x.repeat(height)
 
 
 def _center_heatmap(centroids: Tensor, present: Tensor, size: torch.Size, sigma: int) -> tuple[Tensor, Tensor]:
@@ -94,17 +100,12 @@ def _center_heatmap(centroids: Tensor, present: Tensor, size: torch.Size, sigma:
 
 def _offsets(instance_ids: Tensor, centroids: Tensor) -> Tensor:
     """[2, H, W] float32: centroid - pixel, subtracted in float64; 0 where there is no instance."""
-    height, width = instance_ids.shape
-    flat, outside = instance_ids.flatten(), instance_ids == 0
-    offset = torch.empty((2, height, width), dtype=torch.float32, device=instance_ids.device)
-    pixels = (
-        torch.arange(height, device=instance_ids.device)[:, None],
-        torch.arange(width, device=instance_ids.device)[None, :],
-    )
-    for axis, pixel in enumerate(pixels):
-        table = torch.cat([centroids.new_zeros(1), centroids[:, axis]])
-        offset[axis] = table.index_select(0, flat).view(height, width) - pixel
-    return offset.masked_fill_(outside, 0)
+    ids, y, x = _pixels(instance_ids)
+    table = torch.cat([centroids.new_zeros(1, 2), centroids])
+    values = torch.stack([table[:, axis].index_select(0, ids) - pixel for axis, pixel in enumerate((y, x))]).float()
+    offset = torch.zeros((2, *instance_ids.shape), dtype=torch.float32, device=instance_ids.device)
+    offset[:, y, x] = values.masked_fill_(ids == 0, 0)
+    return offset
 
 
 def panoptic_deeplab_targets(
@@ -166,19 +167,19 @@ def _targets_of_rows(
     rows: np.ndarray, tables: "_SegmentTables", ignore_label: int, sigma: int
 ) -> dict[str, Tensor | list]:
     """Look every pixel's targets up by the row (H x W) of its segment."""
-    instance_ids = torch.from_numpy(tables.instance[rows])
+    instance_ids = torch.from_numpy(tables.instance.take(rows))
     classes = torch.tensor(tables.instance_classes, dtype=torch.int64)
     instances = instance_targets(instance_ids, len(classes), sigma=sigma)
     center_table = torch.cat([classes.new_tensor([ignore_label]), classes])
     centroids = instances["centroids"].tolist()
     return {
-        "sem_seg": torch.from_numpy(tables.category[rows]),
+        "sem_seg": torch.from_numpy(tables.category.take(rows)),
         "center": instances["center"],
         "center_points": [centroids[instance - 1] for instance in tables.instance_order],
         "offset": instances["offset"],
-        "sem_seg_weights": torch.from_numpy(tables.semantic_weight[rows]),
-        "center_weights": torch.from_numpy(tables.center_weight[rows])[None],
-        "offset_weights": torch.from_numpy(tables.offset_weight[rows])[None],
+        "sem_seg_weights": torch.from_numpy(tables.semantic_weight.take(rows)),
+        "center_weights": torch.from_numpy(tables.center_weight.take(rows))[None],
+        "offset_weights": torch.from_numpy(tables.offset_weight.take(rows))[None],
         "center_classes": center_table.index_select(0, instances["center_instances"].flatten()).view_as(instance_ids),
         "instance_ids": instance_ids,
         "instance_classes": classes,
@@ -198,7 +199,7 @@ def segment_rows(panoptic_ids: np.ndarray, segments_info: Sequence[Mapping]) -> 
     table = np.zeros(high - low + 1, dtype=np.int64)
     for segment_id, row in segment_ids.items():
         table[segment_id - low] = row
-    return table[panoptic_ids if low == 0 else panoptic_ids - low], segment_ids
+    return table.take(panoptic_ids if low == 0 else panoptic_ids - low), segment_ids
 
 
 class _SegmentTables:

@@ -220,6 +220,24 @@ def test_bfloat16_without_instructions_is_warned_of(flags, options, slow, make_c
     assert bool(warning) == slow and (not slow or "set SOLVER.AMP.ENABLED False" in warning)
 
 
+@pytest.mark.parametrize("flags, options, expected", [
+    ("amx_bf16", ("SOLVER.AMP.ENABLED", "auto", "MODEL.CHANNELS_LAST", "auto"), (True, True)),
+    ("avx512f", ("SOLVER.AMP.ENABLED", "auto", "MODEL.CHANNELS_LAST", "auto"), (False, False)),
+    ("avx512f", ("SOLVER.AMP.ENABLED", True, "MODEL.CHANNELS_LAST", "auto"), (True, True)),
+    ("amx_bf16", ("SOLVER.AMP.ENABLED", "auto"), (True, False)),
+    ("amx_bf16", ("SOLVER.AMP.ENABLED", "auto", "SOLVER.AMP.PRECISION", "float16"), (False, False)),
+    ("amx_bf16", (), (False, False)),
+])  # fmt: skip
+def test_auto_is_what_the_device_is_good_at(flags, options, expected, make_cfg, processor, caplog):
+    processor(flags)
+    caplog.set_level("INFO", logger="gbw_panoptic")
+    cfg = make_cfg("quick/source_only.yaml", "MODEL.DEVICE", "cpu", *options)
+    assert (cfg.SOLVER.AMP.ENABLED, cfg.MODEL.CHANNELS_LAST) == expected  # what config.yaml records, too
+    validate(cfg)
+    said = [line for line in caplog.messages if " auto -> " in line]
+    assert len(said) == options.count("auto") and all("cpu" in line for line in said)
+
+
 class Network(nn.Module):
     def __init__(self):
         super().__init__()
