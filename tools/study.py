@@ -80,7 +80,7 @@ def run_training(
     """
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--config-file", config_file, *flags]
-    if (folder / "last_checkpoint").is_file():
+    if any((folder / name).is_file() for name in ("last_checkpoint", "metrics.json")):
         command.append("--resume")
     command += ["OUTPUT_DIR", str(folder), *options]
     threads = str(max((os.cpu_count() or 1) // jobs, 1))

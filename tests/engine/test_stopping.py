@@ -241,6 +241,16 @@ def test_the_last_checkpoints_stay_over_resumes(tmp_path, keep, left):
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000007.pth"
 
 
+def test_what_killed_writers_left_goes_and_another_run_s_stays(tmp_path):
+    halves = ("model_0000003.pth.tmp", "last_checkpoint.tmp", ".config.yaml.123.tmp", "inference/.student.json.7.tmp")
+    others = ("model_0000001.pth", "other/.config.yaml.123.tmp", "notes.tmp")
+    for name in (*halves, *others):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    saving.remove_halves(str(tmp_path))
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == set(others)
+
+
 def test_a_kill_between_the_last_two_checkpoints_loses_neither(make_cfg, tmp_path, monkeypatch):
     """The final weights come first: a resume has nothing to train, and so would never write them."""
     saved, save = [], SafeCheckpointer.save

@@ -12,8 +12,8 @@ from typing import Callable, Iterable, Iterator, Sequence
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
+from ... import cli
 from ...errors import UserError
 from ...taxonomy import CITYSCAPES
 from .domains import DOMAINS, SYNTHIA
@@ -81,11 +81,17 @@ def generate(
     jobs = list(_plan(settings))
     work = partial(_finish, root, tuple(size), seed, gap)
     with _mapper(workers) as run:
-        results = tqdm(run(work, jobs), total=len(jobs), desc="Streets", unit="image", disable=not progress)
-        manifest["datasets"] = _summarise(jobs, results)
+        manifest["datasets"] = _summarise(jobs, _counted(run(work, jobs), len(jobs)) if progress else run(work, jobs))
     manifest["complete"] = True
     _write_manifest(root, manifest)
     return manifest
+
+
+def _counted(results: Iterable, total: int) -> Iterator:
+    with cli.progress(total, "Streets") as line:
+        for result in results:
+            yield result
+            line.update()
 
 
 def make_image(job: Job, *, size: tuple[int, int], seed: int, gap: float = 1.0) -> tuple[np.ndarray, list[bytes]]:
