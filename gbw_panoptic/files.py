@@ -6,6 +6,9 @@ Shapes: H, W are the height and width of the file.
 import hashlib
 import json
 import os
+import re
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -21,7 +24,9 @@ from .errors import UserError
 TEMPORARY_SUFFIX = ".tmp"
 #: Files with these suffixes, in any case, are taken for images where a folder is searched.
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _HEADER = b"\x89PNG\r\n\x1a\n", 33  # signature; bytes of it and of the first chunk
+_NOTE, _LONGEST_NOTE = b"Origin\0", 128
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(\.\w+)?")
 
 
 def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
@@ -62,9 +67,9 @@ def read_panoptic(path: str | os.PathLike) -> np.ndarray:
     return pixels & 0xFFFFFF
 
 
-def write_panoptic(path: str | os.PathLike, ids: np.ndarray) -> None:
+def write_panoptic(path: str | os.PathLike, ids: np.ndarray, *, note: str = "") -> None:
     """Write integer [H, W] segment ids in 0..2^24 - 1 as the COCO-panoptic PNG that :func:`read_panoptic` decodes."""
-    write_png(path, np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8))
+    write_png(path, np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8), note=note)
 
 
 def read_label(path: str | os.PathLike) -> np.ndarray:
@@ -127,6 +132,15 @@ def sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def input_sha256(path: str | os.PathLike) -> str:
+    """:func:`sha256` of a regular file; UserError where there is none that can be read."""
+    rasters.require_file(path)
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise rasters.cannot_read(path, error) from None
+
+
 def atomic_write(path: str | os.PathLike, data: bytes) -> None:
     """Write ``data`` so that ``path`` is at any moment absent, the old file or the whole new one."""
     with replacing(path) as temporary:
@@ -141,7 +155,7 @@ def replacing(path: str | os.PathLike, suffix: str = TEMPORARY_SUFFIX) -> Iterat
         suffix: of that name, for writers that choose a format by it.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+    temporary = path.with_name(f".{_shortened(path.name)}.{os.getpid()}{suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -153,16 +167,65 @@ def replacing(path: str | os.PathLike, suffix: str = TEMPORARY_SUFFIX) -> Iterat
         temporary.unlink(missing_ok=True)
 
 
+def clear_temporaries(folder: str | os.PathLike) -> None:
+    """Remove what writers that were killed have left in ``folder``; what a living process of this machine writes stays."""
+    with os.scandir(folder) as entries:
+        found = [(entry.path, _TEMPORARY.fullmatch(entry.name)) for entry in entries]
+    for path, match in found:
+        if match and not _is_alive(int(match[1])):
+            Path(path).unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # where os.kill would end the process, and files in use cannot be removed anyway
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
+
+
+def _shortened(name: str) -> str:
+    """``name``, or its head and a digest where a process number behind it would be too long for a file system."""
+    data = os.fsencode(name)
+    if len(data) <= 220:
+        return name
+    return f"{data[:200].decode('utf-8', 'ignore')}{hashlib.sha256(data).hexdigest()[:10]}"
+
+
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Write ``value`` as JSON, atomically; equal values give equal bytes when their keys are ordered alike."""
     atomic_write(path, json.dumps(value, separators=(",", ":"), allow_nan=False).encode())
 
 
-def write_png(path: str | os.PathLike, pixels: np.ndarray) -> None:
-    """Write uint8 or uint16 [H, W] or [H, W, 3] (RGB) as PNG, atomically."""
+def write_png(path: str | os.PathLike, pixels: np.ndarray, *, note: str = "") -> None:
+    """Write uint8 or uint16 [H, W] or [H, W, 3] (RGB) as PNG, atomically, with a short ASCII ``note`` in its header."""
     if pixels.ndim == 3:
         pixels = np.ascontiguousarray(pixels[:, :, ::-1])
     encoded, data = cv2.imencode(".png", pixels)
     if not encoded:
         raise ValueError(f"cannot encode {pixels.dtype} {pixels.shape} as PNG for {path}")
-    atomic_write(path, data.tobytes())
+    atomic_write(path, _with_note(data.tobytes(), note) if note else data.tobytes())
+
+
+def read_note(path: str | os.PathLike) -> str:
+    """The note that :func:`write_png` was given; "" without one, or without a file."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_HEADER + 12 + len(_NOTE) + _LONGEST_NOTE)
+    except OSError:
+        return ""
+    if len(head) < _HEADER + 12 or not head.startswith(_PNG) or head[_HEADER + 4 : _HEADER + 8] != b"tEXt":
+        return ""
+    length = struct.unpack_from(">I", head, _HEADER)[0]
+    text = head[_HEADER + 8 : _HEADER + 8 + length]
+    whole = head[_HEADER + 8 + length :][:4] == struct.pack(">I", zlib.crc32(b"tEXt" + text))
+    return text[len(_NOTE) :].decode("ascii", "replace") if whole and text.startswith(_NOTE) else ""
+
+
+def _with_note(png: bytes, note: str) -> bytes:
+    chunk = b"tEXt" + _NOTE + note.encode("ascii")
+    return png[:_HEADER] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[_HEADER:]

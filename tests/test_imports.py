@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
-COMMON = {"taxonomy", "errors", "files", "names", "coco_format", "cli", "locks"}
+COMMON = {"taxonomy", "errors", "files", "names", "searching", "coco_format", "cli", "locks"}
 ALLOWED = {
     "taxonomy": set(),
     "errors": set(),
     "coco_format": set(),
     "raster_metadata": set(),
     "rasters": {"errors", "raster_metadata"},
-    "names": {"errors", "files"},
+    "names": set(),
+    "searching": {"errors"},
     "documents": {"errors"},
     "files": {"documents", "errors", "rasters"},
     "cli": {"errors"},

@@ -13,6 +13,7 @@ import _environment  # noqa: F401  (first: says what is missing)
 
 import argparse
 import hashlib
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", required=True, help="folder of the results")
     parser.add_argument("--model", choices=("student", "teacher"), help="default: TEST.MODEL, if it is there")
     parser.add_argument("--resize", type=int, help="short edge that the model sees; 0: the image's own")
+    parser.add_argument("--strict", action="store_true", help="a file or a folder that is left out is an error")
     parser.add_argument("--resume", action="store_true", help="keep what this command wrote before it was stopped")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
     arguments = parser.parse_args()
@@ -45,16 +47,18 @@ if __name__ == "__main__":
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
 
-from gbw_panoptic import cli
+from gbw_panoptic import cli, files
 from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 from gbw_panoptic.errors import EXIT_CODE, UserError
 from gbw_panoptic.inference.inputs import Input, find_inputs
-from gbw_panoptic.inference.job import PredictionJob, begin, digest
+from gbw_panoptic.inference.job import PredictionJob
+from gbw_panoptic.inference.journal import begin
 from gbw_panoptic.inference.predictor import build_predictor
 from gbw_panoptic.inference.results import ResultFolder
 from gbw_panoptic.inference.weights import find_run
 from gbw_panoptic.locks import exclusive
+from gbw_panoptic.searching import Skipped
 from gbw_panoptic.validation import validate
 
 
@@ -65,20 +69,25 @@ def main() -> int:
     config_file, weights = files_of_model(arguments)
     cfg = prepare(arguments, config_file)
     records = records_of(arguments.dataset)
-    truths = {Path(record["file_name"]).resolve(): record for record in records}
-    inputs, problems = find_inputs(arguments.input or [record["file_name"] for record in records], root)
+    truths = {real_path(record["file_name"]): record for record in records}
+    skipped = Skipped()
+    inputs, problems = find_inputs(arguments.input or [record["file_name"] for record in records], root, skipped)
+    if arguments.strict:
+        skipped.require_none()
     inputs = named_as_in_truth(inputs, truths)[: arguments.num]
     if not inputs:
         raise UserError(problems[0])
+    if skipped:
+        print(f"warning: {skipped.sentence()}", file=sys.stderr)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
     predictor, name = build_predictor(cfg, weights, arguments.model)
-    settings = {"weights": digest(weights), "model": name, "configuration": configuration_digest(cfg)}
+    settings = {"weights": files.sha256(weights), "model": name, "configuration": configuration_digest(cfg)}
     try:
         with exclusive(root / ".lock", what="prediction", remedy="give another --output"):
-            since = begin(root, settings, inputs, resume=arguments.resume)
+            journal = begin(root, settings, inputs, resume=arguments.resume)
             folder = ResultFolder(root, predictor.taxonomy, panoptic=cfg.MODEL.TASK == "panoptic")
-            failed = predict(PredictionJob(predictor, folder, truths=truths, keep_since=since), inputs)
+            failed = predict(PredictionJob(predictor, folder, journal, truths=truths), inputs)
             folder.close()
     except OSError as error:
         raise UserError(
@@ -160,11 +169,16 @@ def records_of(dataset: str | None) -> list[dict]:
 
 def named_as_in_truth(inputs: list[Input], truths: dict[Path, dict]) -> list[Input]:
     """Inputs that are images of the data set under their ids there, by which evaluators find the truth."""
-    records = [truths.get(item.path.resolve()) for item in inputs]
+    records = [truths.get(real_path(item.path)) for item in inputs]
     renamed = [replace(item, name=str(r["image_id"])) if r else item for item, r in zip(inputs, records)]
     if len({item.name for item in renamed}) < len(renamed):
         raise UserError("expected other inputs to be named unlike images of --dataset, found a clash; predict them apart.")
     return renamed
+
+
+def real_path(path: str | Path) -> Path:
+    """Without links; a loop of links, which pathlib does not survive, stays as it is."""
+    return Path(os.path.realpath(path))
 
 
 def configuration_digest(cfg) -> str:

@@ -11,13 +11,13 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from ..errors import UserError
 from ..taxonomy import CITYSCAPES
 from .. import files
 from .categories import VOID, CategoryMap
-from .layout import CUSTOM_FILE, Download, Split
+from .layout import CUSTOM_FILE, Download, Split, default_prepared, located
 from .published import PUBLISHED
 
 PREPARED = "custom"  # folder below the root for all that is made of the user's data sets
@@ -70,14 +70,28 @@ def load_custom(root: Path, custom: str | os.PathLike | None = None) -> dict[str
     return {name: _data_set(name, entry, place / name) for name, entry in entries.items()}
 
 
-def data_sets(root: Path, custom: str | os.PathLike | None = None) -> dict[str, tuple[Split, ...]]:
-    """All that ``datasets/prepare.py`` knows: the published data sets, then the user's own."""
-    return {**PUBLISHED, **load_custom(root, custom)}
+def data_sets(
+    root: Path, custom: str | os.PathLike | None = None, prepared: Path | None = None
+) -> dict[str, tuple[Split, ...]]:
+    """All that ``datasets/prepare.py`` knows: the published data sets, then the user's own.
+
+    Args:
+        prepared: where prepared files lie; by default ``$GBW_PREPARED`` or, where that is not set, below ``root``.
+    """
+    return all_located({**PUBLISHED, **load_custom(root, custom)}, prepared)
 
 
-def find_data_set(root: Path, name: str, custom: str | os.PathLike | None = None) -> tuple[Split, ...]:
+def all_located(known: Mapping[str, Sequence[Split]], prepared: Path | None = None) -> dict[str, tuple[Split, ...]]:
+    """Data set -> splits, whose prepared files lie in ``prepared``, see :func:`data_sets`."""
+    prepared = default_prepared() if prepared is None else prepared
+    return {name: tuple(located(split, prepared) for split in splits) for name, splits in known.items()}
+
+
+def find_data_set(
+    root: Path, name: str, custom: str | os.PathLike | None = None, prepared: Path | None = None
+) -> tuple[Split, ...]:
     """The splits of one data set; UserError if there is none of that name."""
-    known = data_sets(root, custom)
+    known = data_sets(root, custom, prepared)
     if name not in known:
         remedy = f"correct the name, or describe a data set of your own in {custom or root / CUSTOM_FILE}"
         raise UserError(f"expected a data set among {', '.join(known)}, found {name!r}; {remedy}")

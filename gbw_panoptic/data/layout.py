@@ -7,17 +7,21 @@ the image folder, ``{label}`` one below the label folder. ``published`` and ``cu
 
 import os
 import shlex
-from collections import Counter
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Iterable
 
 from ..errors import UserError
+from ..names import is_text
+from ..searching import Skipped, wanted_files
 from .. import files
 from .categories import CategoryMap
 
 MANIFEST = "streets.json"  # written by the generator of Streets; its counts replace those of the real data sets
 CUSTOM_FILE = "custom.yaml"  # below the root: the user's own data sets, unless another file is named
+PREPARED_VARIABLE = "GBW_PREPARED"  # where prepared files lie, if not below the root
+_SHOWN = 5  # clashes of names in a message
 _STREETS = ("synthia", "gta5", "cityscapes")  # what the generator writes
 
 
@@ -49,6 +53,7 @@ class Split:
         group: splits that are either all there or not wanted; "" = must be there.
         alternative: the same split as another edition of the data set has it.
         described_in: absolute path of the YAML file that describes a data set of the user's own.
+        prepared_in: absolute path of the folder that all prepared files lie in, if not below the root.
     """
 
     dataset: str
@@ -67,6 +72,7 @@ class Split:
     group: str = ""
     alternative: "Split | None" = None
     described_in: str = ""
+    prepared_in: str = ""
 
     @property
     def image_root(self) -> str:
@@ -104,16 +110,50 @@ def default_root() -> Path:
     return Path(os.environ.get("DETECTRON2_DATASETS", "datasets")).expanduser()
 
 
+def default_prepared() -> Path | None:
+    """``$GBW_PREPARED``; None where it is not set: prepared files lie below the root."""
+    folder = os.environ.get(PREPARED_VARIABLE)
+    return Path(folder).expanduser() if folder else None
+
+
+def located(split: Split, prepared: Path | None) -> Split:
+    """The split with its prepared files below ``prepared``, for roots that cannot be written; None changes nothing.
+
+    Raises:
+        UserError: the path has braces, which templates give a meaning.
+    """
+    if prepared is None:
+        return split
+    folder = os.path.abspath(prepared)
+    if set(folder) & set("{}"):
+        raise UserError(f"expected a folder for prepared files without braces in its path, found {folder}; choose another --prepared")
+    return replace(
+        split,
+        prepared_labels=tuple(f"{folder}/{template}" for template in split.prepared_labels),
+        panoptic_json=split.panoptic_json and f"{folder}/{split.panoptic_json}",
+        statistics=split.statistics and f"{folder}/{split.statistics}",
+        alternative=split.alternative and located(split.alternative, prepared),
+        prepared_in=folder,
+    )
+
+
 def file_path(root: Path, template: str, name: ImageName) -> Path:
     """The file of ``name`` after ``template``."""
     return root / template.format(city=name.city, stem=name.stem, file=name.file, label=name.label)
 
 
-def list_images(root: Path, template: str) -> list[ImageName]:
-    """The images for which a file after ``template`` exists, in the order of their paths; [] without the folder."""
+def list_images(root: Path, template: str, skipped: Skipped | None = None) -> list[ImageName]:
+    """The images for which a file after ``template`` exists, in the order of their paths; [] without the folder.
+
+    Args:
+        skipped: gets what is left out where whole folders are searched.
+
+    Raises:
+        UserError: two files would get one name, or a name is no text.
+    """
     folder, _, rest = template.partition("/{")
     if rest in ("file}", "label}"):
-        return _search(root / folder)
+        return _search(root / folder, Skipped() if skipped is None else skipped)
     suffix = template.partition("{stem}")[2]
     cities = _folders(root / folder) if rest.startswith("city}") else [""]
     folders = [(city, root / folder / city) for city in cities]
@@ -123,6 +163,7 @@ def list_images(root: Path, template: str) -> list[ImageName]:
         for file in _files(path)
         if file.endswith(suffix) and not file.startswith(".")
     ]
+    require_unique(names, root / folder)
     return in_order(names)
 
 
@@ -137,12 +178,19 @@ def name_of_file(file: str, label: str = "") -> ImageName:
 
 
 def require_unique(names: list[ImageName], folder: Path) -> None:
-    """Raise UserError if two files would get one name."""
-    stem, count = Counter(name.stem for name in names).most_common(1)[0] if names else ("", 0)
-    if count > 1:
-        first, second = [name.file for name in names if name.stem == stem][:2]
+    """Raise UserError if files would get one name, with all of these, or if a name is no text."""
+    unreadable = [name for name in names if not is_text(name.city + name.stem)]
+    if unreadable:
+        found = os.fsencode(unreadable[0].file or unreadable[0].stem)
+        raise UserError(f"expected file names in UTF-8, found {len(unreadable)} others, first {found!r}, in {folder}; rename them")
+    by_stem = defaultdict(list)
+    for name in names:
+        by_stem[name.stem].append(name.file or f"{name.city}/{name.stem}")
+    clashes = sorted(" and ".join(sorted(paths)) for paths in by_stem.values() if len(paths) > 1)
+    if clashes:
+        more = f" and {len(clashes) - _SHOWN} more pairs" if len(clashes) > _SHOWN else ""
         raise UserError(
-            f"expected images whose names differ in more than folder marks and suffix, found {first} and {second} in "
+            f"expected images whose names differ in more than folder marks and suffix, found {', '.join(clashes[:_SHOWN])}{more} in "
             f"{folder}; rename one, or move what is no image of the data set elsewhere"
         )
 
@@ -190,12 +238,12 @@ def prepare_command(root: Path, split: Split) -> str:
     """The command that prepares the data set of ``split``."""
     is_default = split.described_in in ("", os.path.abspath(root / CUSTOM_FILE))
     custom = [] if is_default else ["--custom", split.described_in]
-    return shlex.join(["python", "datasets/prepare.py", split.dataset, "--root", str(root), *custom])
+    return shlex.join(["python", "datasets/prepare.py", split.dataset, "--root", str(root), *custom, *_prepared_option(split)])
 
 
 def label_command(root: Path, split: Split) -> str:
     """The command that makes the labels of ``split``, which may be another data set's."""
-    command = ["python", "datasets/prepare.py", split.labels_of, "--root", str(root)]
+    command = ["python", "datasets/prepare.py", split.labels_of, "--root", str(root), *_prepared_option(split)]
     return shlex.join(command) if split.labels_of else prepare_command(root, split)
 
 
@@ -213,6 +261,10 @@ def missing_download(root: Path, split: Split, folder: str, found: str, *, then_
     return UserError(f"expected the {split.title} files in {root / folder}, found {found}; {source}{then}")
 
 
+def _prepared_option(split: Split) -> list[str]:
+    return ["--prepared", split.prepared_in] if split.prepared_in else []
+
+
 def _edition(root: Path, split: Split) -> Split:
     other = split.alternative
     if other is None or (root / split.raw_json).is_file() or not (root / other.raw_json).is_file():
@@ -220,21 +272,10 @@ def _edition(root: Path, split: Split) -> Split:
     return other
 
 
-def _search(folder: Path) -> list[ImageName]:
+def _search(folder: Path, skipped: Skipped) -> list[ImageName]:
     """All image files below ``folder``, links followed, hidden ones left out."""
-    names, seen = [], set()
-    for path, folders, entries in os.walk(folder, followlinks=True):
-        real = os.path.realpath(path)
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
-        if real in seen:  # a link to a folder that has been searched
-            continue
-        seen.add(real)
-        relative = Path(path).relative_to(folder)
-        names += [
-            name_of_file((relative / entry).as_posix())
-            for entry in entries
-            if entry.lower().endswith(files.IMAGE_SUFFIXES) and not entry.startswith(".")
-        ]
+    paths = wanted_files(folder, files.IMAGE_SUFFIXES, skipped) if folder.is_dir() else ()
+    names = [name_of_file(path.relative_to(folder).as_posix()) for path in paths]
     require_unique(names, folder)
     return in_order(names)
 
@@ -244,4 +285,5 @@ def _folders(path: Path) -> list[str]:
 
 
 def _files(path: Path) -> list[str]:
-    return [entry.name for entry in os.scandir(path) if entry.is_file()] if path.is_dir() else []
+    """Whatever is no folder: that a link is broken, or a file none, is found out when it is opened."""
+    return [entry.name for entry in os.scandir(path) if not entry.is_dir()] if path.is_dir() else []

@@ -8,17 +8,20 @@ from typing import Any, Callable, Sequence
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..errors import UserError
+from ..searching import Skipped
 from ..taxonomy import CITYSCAPES, SYNTHIA_ABSENT
 from .coco_panoptic import load_panoptic_json
 from .custom import load_custom
 from .layout import (
     ImageName,
     Split,
+    default_prepared,
     default_root,
     expected_images,
     file_path,
     label_command,
     list_images,
+    located,
     missing_download,
     name_of_file,
     prepare_command,
@@ -35,7 +38,7 @@ def register_all(root: str | None = None, custom: str | None = None) -> None:
     """Register all data sets below ``root`` (default: ``$DETECTRON2_DATASETS`` or ./datasets, as they are now).
 
     Registering again replaces all that was registered, so that another root takes effect. The only file that is read
-    is the description of the user's own data sets.
+    is the description of the user's own data sets. Prepared files are those in ``$GBW_PREPARED``, if that is set.
 
     Args:
         custom: that file; by default, ``custom.yaml`` below ``root``, if it is there.
@@ -157,6 +160,7 @@ def _register(
     if name in DatasetCatalog:
         taken = f"found {name!r} taken; rename {split.dataset} or its split in {split.described_in}"
         raise UserError(f"expected names that no other data set has, {taken}")
+    split = located(split, default_prepared())
     DatasetCatalog.register(name, partial(load, root, split))
     MetadataCatalog.get(name).set(
         image_root=str(root / split.image_root),
@@ -200,7 +204,10 @@ def _record(root: Path, split: Split, name: ImageName) -> dict[str, str]:
 
 
 def _list_or_raise(root: Path, split: Split, *, labelled: bool = True) -> list[ImageName]:
-    names = list_images(root, split.image)
+    skipped = Skipped()
+    names = list_images(root, split.image, skipped)
+    if skipped:
+        logger.warning("%s: %s", split.title, skipped.sentence())
     if not names:
         found = "no images" if (root / split.image_root).is_dir() else "nothing"
         raise missing_download(root, split, split.image_root, found, then_prepare=labelled)

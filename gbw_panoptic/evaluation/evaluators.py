@@ -1,6 +1,7 @@
 """The evaluator of one model on one data set, in Detectron2's protocol (reset, process, evaluate)."""
 
 import logging
+import os
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from detectron2.utils import comm
 from .. import files
 from ..data.statistics import ClassStatistics
 from ..errors import UserError
+from ..names import unique_names
 from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
 from . import maps, results
 from .accumulator import ScoreAccumulator
@@ -51,6 +53,10 @@ def build_evaluator(
         num_panels=cfg.TEST.NUM_PANELS,
         instance_ap=cfg.TEST.INSTANCE_AP,
     )
+
+
+def _absolute(record: Mapping) -> Path:
+    return Path(os.path.abspath(record["file_name"]))
 
 
 def _source_pixels(names: Sequence[str], class_names: Sequence[str]) -> np.ndarray | None:
@@ -95,6 +101,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         instance_ap: bool = False,
     ) -> None:
         self._records = {record["file_name"]: record for record in records}
+        self._panel_names = unique_names(map(_absolute, records))
         self._taxonomy, self._protocols, self._task = taxonomy, tuple(protocols), task
         self._identity = {"model": model_name, "dataset": dataset_name, "iteration": iteration}
         self._source_pixels, self._num_rare = source_pixels, num_rare
@@ -146,7 +153,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
     def _save_panel(self, record, truth, labels, panoptic, overlaps) -> None:
         image = files.read_image(record["file_name"])
         comparison = compare(image, truth, labels, panoptic, self._taxonomy, overlaps=overlaps)
-        folder, name = self._output_dir / "panels" / self._identity["model"], Path(record["file_name"]).stem
+        folder, name = self._output_dir / "panels" / self._identity["model"], self._panel_names[_absolute(record)]
         folder.mkdir(parents=True, exist_ok=True)
         files.write_png(folder / f"{name}.png", comparison.panel())
         write_layers(self._output_dir, self._identity["model"], name, comparison.layers())

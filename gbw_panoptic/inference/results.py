@@ -54,6 +54,10 @@ class ResultFolder:
     def panoptic_file(self, name: str) -> Path:
         return self.root / "panoptic" / f"{name}.png"
 
+    def map_files(self, name: str) -> list[Path]:
+        """The files of :meth:`write_maps`."""
+        return [self.labels_file(name), *([self.panoptic_file(name)] if self.panoptic else [])]
+
     def picture_file(self, kind: str, name: str, suffix: str = ".png") -> Path:
         """Of ``overlay`` or ``panels``; its folder exists."""
         return _with_folder(self.root / kind / f"{name}{suffix}")

@@ -5,6 +5,7 @@ Shapes: H x W pixels of a frame.
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,12 @@ import numpy as np
 
 from .. import files
 from ..errors import UserError
+from ..names import is_text
 
+#: How AVI, MP4 and MOV, Matroska and WebM, MPEG (program and transport streams) and WMV begin.
+_CONTAINERS = (
+    rb"RIFF....AVI |....(ftyp|moov|mdat|wide|free|skip|pnot)|\x1aE\xdf\xa3|\0\0\x01[\xba\xb3]|\x47|0&\xb2u\x8ef\xcf\x11"
+)
 _FALLBACK_RATE = 25.0
 _CODEC = "mp4v"  # the only encoder for MP4 in every build of OpenCV
 #: A container's count of frames is often an estimate; with fewer than this share of it, the file is damaged.
@@ -39,8 +45,11 @@ class VideoReader:
             UserError: OpenCV cannot decode the file.
         """
         self.path = path
-        if not path.is_file():
-            raise UserError(f"expected a video at {path}, found nothing; correct the path")
+        if not os.path.isfile(path):
+            found = "something else" if os.path.exists(path) else "nothing"
+            raise UserError(f"expected a video at {path}, found {found}; correct the path")
+        _require_text(path)
+        self._require_container()
         self._capture = cv2.VideoCapture(str(path))
         if not self._capture.isOpened():
             raise self._undecodable()
@@ -79,6 +88,13 @@ class VideoReader:
                 "are done); the video is damaged or cut off: copy or convert it again"
             )
 
+    def _require_container(self) -> None:
+        """By content: FFmpeg would follow a list of addresses that is called .mp4."""
+        with open(self.path, "rb") as file:
+            head = file.read(16)
+        if not re.match(_CONTAINERS, head, re.DOTALL):
+            raise self._undecodable()
+
     def _undecodable(self) -> UserError:
         return UserError(
             f"expected a video that OpenCV can decode, found another file at {self.path}; convert it to MP4 "
@@ -89,11 +105,13 @@ class VideoReader:
 @contextmanager
 def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
     """A function that appends frames of one size, uint8 [H, W, 3] RGB; ``path`` (.mp4) appears when the block ends."""
+    _require_text(path)
     writer: cv2.VideoWriter | None = None
+    written = 0
     with files.replacing(path, suffix=".tmp.mp4") as temporary:
 
         def append(frame: np.ndarray) -> None:
-            nonlocal writer
+            nonlocal writer, written
             height, width = frame.shape[:2]  # codecs want even ones
             frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
             if writer is None:
@@ -102,9 +120,31 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
             if not writer.isOpened():
                 raise UserError(f"expected an OpenCV that writes {_CODEC} video, found none for {path}; give it images")
             writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+            written += 1
 
         try:
             yield append
         finally:
             if writer is not None:
                 writer.release()
+        _require_whole(temporary, written, path)
+
+
+def _require_whole(temporary: Path, frames: int, path: Path) -> None:
+    """Raise UserError unless all frames are in the file: OpenCV's writer says nothing of a disk that is full."""
+    capture = cv2.VideoCapture(str(temporary))
+    found = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    capture.set(cv2.CAP_PROP_POS_FRAMES, max(found - 1, 0))
+    last = capture.read()[0]
+    capture.release()
+    if frames and (found < frames or not last):
+        raise UserError(
+            f"expected a video of {frames} frames at {path}, found that {found} were written; free space on the disk and predict it "
+            "again with --resume"
+        )
+
+
+def _require_text(path: Path) -> None:
+    """OpenCV's video functions crash on names that are not UTF-8."""
+    if not is_text(str(path)):
+        raise UserError(f"expected a path in UTF-8 for a video, found {os.fsencode(path)!r}; rename it, or convert the video to images")

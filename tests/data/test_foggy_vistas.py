@@ -358,9 +358,13 @@ def test_only_changed_vistas_labels_are_converted_again(root):
     prepare("mapillary_vistas", root, workers=1, overwrite=True)
     folder = root / VISTAS / "panoptic_cityscapes"
     written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    os.utime(root / RAW_VAL1)
+    os.utime(root / RAW_JSON)
+    Image.open(root / RAW_VAL1).save(root / RAW_VAL1, compress_level=1)  # other bytes
     prepare("mapillary_vistas", root, workers=1)
     assert {p.name for p in folder.iterdir() if p.stat().st_mtime_ns != written[p.name]} == {"val1_panoptic.png"}
-    os.utime(root / RAW_JSON)  # which holds the segments of all
+    value = json.loads((root / RAW_JSON).read_text())
+    value["annotations"][0]["segments_info"][0]["category_id"] = 1  # of one image
+    (root / RAW_JSON).write_text(json.dumps(value))
     prepare("mapillary_vistas", root, workers=1)
-    assert all(p.stat().st_mtime_ns != written[p.name] for p in folder.iterdir())
+    changed = {p.name for p in folder.iterdir() if p.stat().st_mtime_ns != written[p.name]}
+    assert changed == {"val1_panoptic.png", f"{value['annotations'][0]['image_id']}_panoptic.png"}

@@ -1,6 +1,9 @@
+import errno
+import importlib.util
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +14,7 @@ import numpy as np
 import pytest
 from cityscapesscripts.helpers.labels import labels as cityscapes_labels
 from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
+from detectron2.data import DatasetCatalog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -19,6 +23,7 @@ from PIL import Image
 
 from gbw_panoptic import files
 from gbw_panoptic.data.coco_panoptic import compact_ids, describe_segments
+from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.data.preparation import check, prepare, status
 from gbw_panoptic.data.preparation.panoptic_ids import synthia_panoptic_ids
 from gbw_panoptic.data.preparation.faults import FaultKind
@@ -34,6 +39,14 @@ SYNTHIA_LABEL = f"{SYNTHIA}/GT/LABELS/0000002.png"
 
 
 TOOL = "datasets/prepare.py"
+
+
+def load_tool():
+    """datasets/prepare.py as a module: the folder is no package."""
+    spec = importlib.util.spec_from_file_location("prepare_tool", REPOSITORY / TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -133,7 +146,11 @@ def test_cityscapes_output_equals_the_official_converter(raw_root, tmp_path_fact
         for key in ("id", "width", "height"):
             assert [i[key] for i in ours["images"]] == [i[key] for i in theirs["images"]]
         folder = f"cityscapes_panoptic_{split}"
-        assert contents(raw_root / "cityscapes/gtFine" / folder) == contents(official / folder)
+        made = sorted((raw_root / "cityscapes/gtFine" / folder).iterdir())
+        assert [path.name for path in made] == sorted(path.name for path in (official / folder).iterdir())
+        for path in made:
+            pixels = [np.array(Image.open(image)) for image in (path, official / folder / path.name)]
+            assert np.array_equal(*pixels), path
 
 
 def test_cityscapes_train_ids_follow_the_official_table(raw_root):
@@ -181,14 +198,105 @@ def test_finished_files_are_kept_and_changed_labels_are_converted_again(raw_root
     written = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
     (folder / "0000001_panoptic.png").unlink()
     (raw_root / SYNTHIA / "panoptic_cityscapes.json").unlink()
-    os.utime(raw_root / SYNTHIA / "GT/LABELS/0000003.png")
-    (folder / ".0000001_panoptic.png.77.tmp").write_bytes(b"half")
+    os.utime(raw_root / SYNTHIA / "GT/LABELS/0000003.png")  # another time, the same content
+    (folder / ".0000001_panoptic.png.99999999.tmp").write_bytes(b"half")
     prepare("synthia", raw_root, workers=1)
     assert contents(raw_root) == before
     changed = {path.name for path in folder.iterdir() if path.stat().st_mtime_ns != written[path.name]}
-    assert changed == {"0000001_panoptic.png", "0000003_panoptic.png"}
+    assert changed == {"0000001_panoptic.png"}
     prepare("synthia", raw_root, workers=1, overwrite=True)
     assert all(path.stat().st_mtime_ns != written[path.name] for path in folder.iterdir())
+
+
+def test_a_corrected_label_of_an_older_time_is_converted_again(raw_root):
+    prepare("synthia", raw_root, workers=1)
+    label = raw_root / SYNTHIA_LABEL
+    shutil.copy(raw_root / SYNTHIA / "GT/LABELS/0000003.png", label)
+    os.utime(label, (1, 1))
+    (report,) = prepare("synthia", raw_root, workers=1)
+    ids = [files.read_panoptic(raw_root / SYNTHIA / f"panoptic_cityscapes/000000{n}_panoptic.png") for n in (2, 3)]
+    assert np.array_equal(*ids) and report.by_times == 0
+    assert not check("synthia", raw_root, workers=1)[0].faults
+
+
+def test_labels_of_an_earlier_version_are_kept_by_their_age_and_the_report_says_so(raw_root):
+    prepare("gta5", raw_root, workers=1)
+    path = raw_root / "gta5/labelTrainIds/00002.png"
+    files.write_png(path, files.read_label(path))  # without the note of its origin
+    before = contents(raw_root)
+    (report,) = prepare("gta5", raw_root, workers=1)
+    assert report.by_times == 1 and contents(raw_root) == before
+    assert "1 labels are of an earlier version: only their age was compared" in report.format()
+    os.utime(raw_root / "gta5/labels/00002.png")
+    (report,) = prepare("gta5", raw_root, workers=1)
+    assert report.by_times == 0 and files.read_note(path)
+
+
+def test_a_root_with_the_characters_of_globs_and_a_disk_without_links(raw_root, monkeypatch):
+    def no_links(source, target, *_, **__):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(source), None, str(target))
+
+    monkeypatch.setattr(os, "symlink", no_links)
+    root = raw_root / "data[1]*?"
+    root.mkdir()
+    shutil.move(raw_root / "cityscapes", root / "cityscapes")
+    shutil.copy(raw_root / "streets.json", root)
+    reports = prepare("cityscapes", root, workers=1)
+    assert [(report.prepared, report.faults) for report in reports] == [(4, ()), (2, ())]
+
+
+@pytest.mark.parametrize("dataset", ["synthia", "gta5", "cityscapes"])
+def test_prepared_files_may_lie_elsewhere(raw_root, tmp_path_factory, monkeypatch, dataset):
+    """Nothing is written below the root, and what is written is what would be."""
+    there, before = tmp_path_factory.mktemp("prepared"), contents(raw_root)
+    prepare(dataset, raw_root, workers=1, prepared=there)
+    assert contents(raw_root) == before
+    assert not any(report.faults for report in check(dataset, raw_root, workers=1, prepared=there))
+    monkeypatch.setenv("GBW_PREPARED", str(there))
+    register_all(str(raw_root))
+    name = {"synthia": "synthia_panoptic_train", "gta5": "gta5_sem_train", "cityscapes": "cityscapes_uda_panoptic_val"}[dataset]
+    check_datasets((name,))
+    key = "sem_seg_file_name" if dataset == "gta5" else "pan_seg_file_name"
+    assert all(record[key].startswith(str(there)) for record in DatasetCatalog.get(name))
+    assert {status_.name: status_.state for status_ in status(raw_root)}[dataset] == "complete"
+    monkeypatch.delenv("GBW_PREPARED")
+    register_all(str(raw_root))
+    with pytest.raises(UserError, match=f"prepare.py {dataset} --root"):
+        DatasetCatalog.get(name)
+    prepare(dataset, raw_root, workers=1)
+    written = {name: data for name, data in contents(raw_root).items() if name not in before}
+    assert written == contents(there)
+    register_all()
+
+
+def test_a_root_that_cannot_be_written_names_the_way_out(raw_root, monkeypatch):
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(files, "atomic_write", refuse)
+    monkeypatch.setattr(sys, "argv", ["prepare.py", "gta5", "--root", str(raw_root), "--workers", "1"])
+    with pytest.raises(UserError, match="Read-only file system; .*--prepared DIR, and for training with GBW_PREPARED=DIR"):
+        load_tool().main()
+
+
+def test_equal_names_in_two_cities_end_the_run_before_it_writes(raw_root):
+    for kind in ("leftImg8bit", "gtFine"):
+        folder = raw_root / "cityscapes" / kind / "train"
+        for path in sorted((folder / "aachen").iterdir()):
+            shutil.copy(path, folder / "aachen-west" / path.name)
+    before = contents(raw_root)
+    names = [f"aachen-west/{n} and aachen/{n}" for n in ("aachen_000000_000000", "aachen_000000_000001")]
+    with pytest.raises(UserError, match=f"found {names[0]}, {names[1]} in"):  # all of them at once
+        prepare("cityscapes", raw_root, workers=1)
+    assert contents(raw_root) == before
+
+
+def test_file_names_that_are_no_text_are_one_sentence(raw_root):
+    folder = os.fsencode(raw_root / "gta5")
+    for kind in (b"images", b"labels"):
+        shutil.copy(os.path.join(folder, kind, b"00001.png"), os.path.join(folder, kind, b"stra\xdfe.png"))
+    with pytest.raises(UserError, match=r"expected file names in UTF-8, found 1 others, first b'stra\\xdfe'"):
+        prepare("gta5", raw_root, workers=1)
 
 
 def test_a_killed_run_goes_on_where_it_stopped_and_leaves_no_process(raw_root):

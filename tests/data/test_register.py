@@ -190,7 +190,7 @@ JSON_FAULTS = {
     "crowd of 2": (lambda v: v["annotations"][0]["segments_info"][0].update(iscrowd=2), "iscrowd 2"),
     "segment twice": (
         lambda v: v["annotations"][0]["segments_info"].append(v["annotations"][0]["segments_info"][0]),
-        "a segment id that occurs twice",
+        r"the segment id \d+ twice",
     ),
     "annotation twice": (lambda v: v["annotations"].append(v["annotations"][0]), "an image that is annotated twice"),
     "annotation lost": (lambda v: v["annotations"].pop(), "4 annotations of 5 images"),

@@ -124,4 +124,4 @@ def test_loader_and_training_with_spawned_workers(make_cfg):
     finally:
         torch.multiprocessing.set_start_method(method, force=True)
     assert trainer.iter == 1
-    assert trainer.storage.latest()["panoptic/16/PQ"][0] >= 0
+    assert any(key.endswith("/PQ") for key in trainer.storage.latest())

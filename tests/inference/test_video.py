@@ -1,5 +1,9 @@
 """Videos in and out; OpenCV's own reader and writer are the other side."""
 
+import os
+import resource
+import shutil
+
 import cv2
 import numpy as np
 import pytest
@@ -59,3 +63,36 @@ def test_a_failing_block_leaves_no_video(tmp_path):
         append(np.zeros((32, 32, 3), np.uint8))
         raise KeyError
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_no_video_that_cannot_be_played(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    rng = np.random.default_rng(0)
+    try:
+        with pytest.raises(UserError, match="expected a video of 20 frames at .*x.mp4, found that"):
+            with video_writer(tmp_path / "x.mp4", 10) as append:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (30000, limits[1]))
+                for _ in range(20):
+                    append(rng.integers(0, 256, (64, 96, 3), dtype=np.uint8))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_list_of_addresses_is_no_video(tmp_path, monkeypatch):
+    (tmp_path / "x.mp4").write_text("#EXTM3U\n#EXTINF:1,\nhttp://example.org/1.ts\n")
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: pytest.fail("FFmpeg was asked"))
+    with pytest.raises(UserError, match="expected a video that OpenCV can decode"):
+        VideoReader(tmp_path / "x.mp4")
+
+
+def test_names_that_crash_opencv_and_pipes_that_never_end_are_refused(tmp_path):
+    with video_writer(tmp_path / "x.mp4", 10) as append:
+        append(np.zeros((32, 32, 3), np.uint8))
+    odd = os.path.join(os.fsencode(tmp_path), b"stra\xdfe.mp4")
+    shutil.copy(tmp_path / "x.mp4", odd)
+    with pytest.raises(UserError, match="expected a path in UTF-8 for a video"):
+        VideoReader(type(tmp_path)(os.fsdecode(odd)))
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(UserError, match="expected a video at .*pipe.mp4, found something else"):
+        VideoReader(tmp_path / "pipe.mp4")

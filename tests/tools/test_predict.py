@@ -24,6 +24,8 @@ from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.maps import panoptic_map, predicted_labels, predicted_panoptic_map, read_ground_truth
 from gbw_panoptic.inference import Prediction
+from gbw_panoptic.inference.inputs import Input
+from gbw_panoptic.inference.journal import begin
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 ROOT = Path(__file__).parents[2]
@@ -246,12 +248,60 @@ def test_resume_refuses_to_mix_models_or_images(run_tool, tmp_path):
     assert run_tool("--input", first) == 0
     with pytest.raises(UserError, match="--resume: expected the model .*teacher.*found student"):
         run_tool("--input", first, "--resume", "--model", "student")
-    with pytest.raises(UserError, match="--resume: expected the input a .*one.*found .*two"):
-        run_tool("--input", second, "--resume")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    for resume in ((), ("--resume",)):
+        with pytest.raises(UserError, match="expected the input a .*one.*found .*two.* would take its place"):
+            run_tool("--input", second, *resume)
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
     old = (tmp_path / "out" / "overlay" / "a.png").stat().st_mtime_ns
-    assert run_tool("--input", second) == 0  # without --resume everything is new
+    assert run_tool("--input", first) == 0  # without --resume everything is new
     assert (tmp_path / "out" / "overlay" / "a.png").stat().st_mtime_ns > old
     assert json.loads((tmp_path / "out" / "panoptic.json").read_text())["images"][0]["file_name"] == "a.png"
+
+
+def test_resume_does_not_trust_clocks(run_tool, run_folder, tmp_path, monkeypatch):
+    """The clock went back between two models: the first one's results look newer than the second one's run."""
+    image = random_image(tmp_path / "a.png", 64, 80)
+    assert run_tool("--input", image) == 0
+    for path in (tmp_path / "out").rglob("*.png"):
+        os.utime(path, (2**32, 2**32))
+    old = files.read_label(tmp_path / "out" / "labelIds" / "a_labelIds.png")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(predict.PredictionJob, "image", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        run_tool("--input", image, "--model", "student")
+    assert run_tool("--input", image, "--model", "student", "--resume") == 0
+    assert not np.array_equal(files.read_label(tmp_path / "out" / "labelIds" / "a_labelIds.png"), old)
+
+
+def test_the_journal_knows_inputs_by_their_content(tmp_path):
+    item = Input(tmp_path / "a.png", "a")
+    journal = begin(tmp_path / "out", {"weights": "1"}, [item], resume=False)
+    journal.finish(item, "digest", frames=3)
+    with open(journal.path, "a") as file:
+        file.write('["b", "half of a li')  # the process was killed
+    again = begin(tmp_path / "out", {"weights": "1"}, [item], resume=True)
+    assert again.frames(item, "digest") == 3 and again.frames(item, "another") is None
+    with pytest.raises(UserError, match="--resume: expected the weights"):
+        begin(tmp_path / "out", {"weights": "2"}, [item], resume=True)
+    assert begin(tmp_path / "out", {"weights": "2"}, [item], resume=False).frames(item, "digest") is None
+
+
+def test_one_impossible_input_does_not_end_the_others(run_tool, tmp_path, capfd):
+    folder = tmp_path / "in"
+    random_image(folder / ("ü" * 125 + ".png"), 32, 64)
+    os.rename(random_image(folder / "b.png", 32, 64), os.path.join(os.fsencode(folder), b"stra\xdfe.png"))
+    (folder / "loop.png").symlink_to("loop.png")
+    os.mkfifo(folder / "pipe.png")
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "photo.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    (folder / "photo.heic").touch()
+    assert run_tool("--input", folder, "x" * 300 + ".png") == 2
+    errors = capfd.readouterr().err
+    assert sum("error:" in line for line in errors.splitlines()) == 5 and "found PostScript" in errors
+    assert "warning: left out: 1 files of the format .heic" in errors
+    assert len(panoptic_entries(tmp_path / "out")) == 2 and (tmp_path / "out" / "overlay" / "stra%DFe.png").is_file()
+    with pytest.raises(UserError, match="--strict: expected to read everything"):
+        run_tool("--input", folder, "--strict")
 
 
 def test_weights_that_do_not_fit_are_refused(run_tool, run_folder, tmp_path):

@@ -34,9 +34,18 @@ class _CheckResult:
     description: Description | None
 
 
-def check(dataset: str, root: Path, *, workers: int, custom: str | os.PathLike | None = None) -> list[SplitReport]:
+def check(
+    dataset: str,
+    root: Path,
+    *,
+    workers: int,
+    custom: str | os.PathLike | None = None,
+    prepared: Path | None = None,
+    strict: bool = False,
+) -> list[SplitReport]:
     """Read every file of ``dataset`` below ``root`` and compare raw labels, prepared labels, indices and counts."""
-    found = [(split, list_raw(root, split)) for split in expected_splits(root, find_data_set(root, dataset, custom))]
+    splits = expected_splits(root, find_data_set(root, dataset, custom, prepared))
+    found = [(split, list_raw(root, split, strict=strict)) for split in splits]
     return [_check_split(root, split, raw, workers) for split, raw in found]
 
 
@@ -69,6 +78,7 @@ def _check_split(root: Path, split: Split, raw: RawSplit, workers: int) -> Split
         statistics=statistics if pixels else None,
         faults=tuple(faults),
         void_categories=raw.void_categories,
+        left_out=raw.left_out,
     )
 
 

@@ -4,10 +4,6 @@ A converter knows one image at a time, so that any number of processes can share
 where it stopped. Shapes: H, W are the height and width of the label file.
 """
 
-import contextlib
-import io as text_io
-import os
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Callable, Mapping
@@ -31,11 +27,13 @@ class Description:
         segments_info: COCO-panoptic segments; None for semantic labels.
         pixels: contiguous id -> pixels > 0.
         size: (H, W).
+        by_times: whether an earlier version made the label, whose age alone says that it is up to date.
     """
 
     segments_info: list[dict] | None
     pixels: dict[int, int]
     size: tuple[int, int]
+    by_times: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,14 +42,14 @@ class Converter:
 
     Attributes:
         derive: reads the raw labels of one image and returns the arrays that its prepared files must hold.
-        write: writes those arrays.
+        write: writes those arrays, with a note of what they were made from.
         readers: one for each prepared file.
         describe: summarises the last of the arrays, which stands in a file.
         may_skip: kinds of fault that the published data set is known to have; such images are left out.
     """
 
     derive: Callable[[RawImage], tuple[np.ndarray, ...]] | None = None
-    write: Callable[[Files, tuple[np.ndarray, ...]], None] | None = None
+    write: Callable[[Files, tuple[np.ndarray, ...], str], None] | None = None
     readers: tuple[Callable[[Path], np.ndarray], ...] = ()
     describe: Callable[[np.ndarray, Path], Description] | None = None
     may_skip: frozenset[FaultKind] = frozenset()
@@ -114,29 +112,19 @@ def _derive_coco_panoptic(raw: RawImage) -> tuple[np.ndarray, ...]:
         raise FaultError(FaultKind.UNREADABLE, message) from None
 
 
-def _write_panoptic(files: Files, arrays: tuple[np.ndarray, ...]) -> None:
-    ids = arrays[0]
-    disk.write_panoptic(files.prepared_labels[0], ids)
+def _write_panoptic(files: Files, arrays: tuple[np.ndarray, ...], origin: str) -> None:
+    disk.write_panoptic(files.prepared_labels[0], arrays[0], note=origin)
 
 
-def _write_label(files: Files, arrays: tuple[np.ndarray, ...]) -> None:
-    disk.write_png(files.prepared_labels[0], arrays[0])
+def _write_label(files: Files, arrays: tuple[np.ndarray, ...], origin: str) -> None:
+    disk.write_png(files.prepared_labels[0], arrays[0], note=origin)
 
 
-def _write_cityscapes(files: Files, arrays: tuple[np.ndarray, ...]) -> None:
-    """The panoptic PNG is made by cityscapesScripts itself, which knows only whole folders: it gets one of links."""
-    from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
-
+def _write_cityscapes(files: Files, arrays: tuple[np.ndarray, ...], origin: str) -> None:
+    """Train ids, and the panoptic PNG that cityscapesScripts' ``createPanopticImgs`` makes, pixel for pixel."""
     train_id_path, panoptic_path = files.prepared_labels
-    instance_path = files.raw_labels[1]
-    disk.write_png(train_id_path, arrays[0])
-    with tempfile.TemporaryDirectory(prefix=".", suffix=disk.TEMPORARY_SUFFIX, dir=panoptic_path.parent) as folder:
-        city = Path(folder, "split", "city")
-        city.mkdir(parents=True)
-        os.symlink(instance_path.resolve(), city / instance_path.name)
-        with contextlib.redirect_stdout(text_io.StringIO()):
-            convert2panoptic(folder, folder, useTrainId=False, setNames=["split"])
-        os.replace(Path(folder, "cityscapes_panoptic_split", panoptic_path.name), panoptic_path)
+    disk.write_png(train_id_path, arrays[0], note=origin)
+    disk.write_panoptic(panoptic_path, arrays[1], note=origin)
 
 
 def _describe_panoptic(ids: np.ndarray, path: Path) -> Description:

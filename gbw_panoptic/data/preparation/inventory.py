@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, Sequence
 
 from ...errors import UserError
-from ..custom import data_sets
+from ..custom import all_located, data_sets
 from ..layout import (
     Split,
     default_root,
@@ -50,7 +50,7 @@ def status(root: str | Path | None = None, custom: str | Path | None = None) -> 
         known, problem = data_sets(root, custom), []
     except UserError as error:
         detail, _, remedy = str(error).rpartition("; ")
-        known, problem = PUBLISHED, [DatasetStatus("custom", "incomplete", detail, remedy)]
+        known, problem = all_located(PUBLISHED), [DatasetStatus("custom", "incomplete", detail, remedy)]
     return [_dataset_status(root, name, splits) for name, splits in known.items()] + problem
 
 

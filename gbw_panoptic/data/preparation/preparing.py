@@ -4,8 +4,9 @@ The indices (panoptic JSON, class statistics) are derived from the prepared labe
 was killed at any moment only goes on: files that are there are complete, indices that are there cover all files.
 """
 
+import enum
 import os
-import shutil
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +27,14 @@ _MAX_FAULTS = 20  # a data set that may not have any is given up then: it is of 
 
 
 def prepare(
-    dataset: str, root: Path, *, workers: int, overwrite: bool = False, custom: str | os.PathLike | None = None
+    dataset: str,
+    root: Path,
+    *,
+    workers: int,
+    overwrite: bool = False,
+    custom: str | os.PathLike | None = None,
+    prepared: Path | None = None,
+    strict: bool = False,
 ) -> list[SplitReport]:
     """Prepare every split of ``dataset`` below ``root``.
 
@@ -35,12 +43,14 @@ def prepare(
         workers: number of processes.
         overwrite: convert again what is there.
         custom: the file that describes those, see :func:`gbw_panoptic.data.custom.load_custom`.
+        prepared: folder for all that is written; by default ``$GBW_PREPARED`` or, where that is not set, ``root``.
+        strict: whether a file or a folder that is left out is an error.
 
     Raises:
         UserError: nothing to prepare: the message says what is missing and where to get it.
     """
-    splits = expected_splits(root, find_data_set(root, dataset, custom))
-    found = [(split, list_raw(root, split)) for split in splits]  # all that is missing is said before hours of work
+    splits = expected_splits(root, find_data_set(root, dataset, custom, prepared))
+    found = [(split, list_raw(root, split, strict=strict)) for split in splits]  # all that is missing is said before hours of work
     return [_prepare_split(root, split, raw, workers, overwrite) for split, raw in found]
 
 
@@ -103,6 +113,8 @@ def _prepare_split(root: Path, split: Split, raw: RawSplit, workers: int, overwr
         faults=tuple(faults),
         skipped=complete,
         void_categories=raw.void_categories,
+        left_out=raw.left_out,
+        by_times=sum(found.by_times for found in described.values()),
     )
 
 
@@ -111,11 +123,15 @@ def _prepare_image(raw: RawImage, *, overwrite: bool) -> Description | Fault:
     try:
         if converter.derive is None or converter.write is None:
             return _look_at(raw)
-        if overwrite or not _is_finished(files):
+        state = _State.ABSENT if overwrite else _state(raw)
+        if state is _State.ABSENT:
             require_pair(files)
-            converter.write(files, converter.derive(raw))
+            origin = raw.origin()
+            for path in files.prepared_labels:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            converter.write(files, converter.derive(raw), origin)
         path = files.prepared_labels[-1]
-        return converter.describe(converter.readers[-1](path), path)
+        return replace(converter.describe(converter.readers[-1](path), path), by_times=state is _State.NEWER)
     except UserError as error:
         return as_fault(error)
 
@@ -130,23 +146,34 @@ def _look_at(raw: RawImage) -> Description:
     return Description(None, {}, disk.read_image_size(raw.files.image))
 
 
-def _is_finished(files: Files) -> bool:
-    """Whether the prepared files exist and are no older than what they were made from."""
+class _State(enum.Enum):
+    """Of the prepared files of an image; ABSENT stands for outdated, too."""
+
+    ABSENT = enum.auto()
+    MADE = enum.auto()  # from what is there now, as they say themselves
+    NEWER = enum.auto()  # of an earlier version, which said nothing; no older than what they were made from
+
+
+def _state(raw: RawImage) -> _State:
+    files = raw.files
     inputs = [path for path in (*files.raw_labels, *files.dependencies) if path.is_file()]
     if not files.image.is_file() or len(inputs) < len(files.raw_labels) + len(files.dependencies):
-        return False
+        return _State.ABSENT
     if not all(path.is_file() for path in files.prepared_labels):
-        return False
+        return _State.ABSENT
+    notes = {disk.read_note(path) for path in files.prepared_labels}
+    if notes != {""}:
+        return _State.MADE if notes == {raw.origin()} else _State.ABSENT
     newest_input = max(path.stat().st_mtime_ns for path in inputs)
-    return min(path.stat().st_mtime_ns for path in files.prepared_labels) >= newest_input
+    newer = min(path.stat().st_mtime_ns for path in files.prepared_labels) >= newest_input
+    return _State.NEWER if newer else _State.ABSENT
 
 
 def _make_clean_folder(folder: Path) -> None:
     """Create ``folder``; remove the temporary files that a killed run left in it and in its city folders."""
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in (f".*{disk.TEMPORARY_SUFFIX}", f"*/.*{disk.TEMPORARY_SUFFIX}"):
-        for path in folder.glob(pattern):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in (folder, *(Path(entry) for entry in os.scandir(folder) if entry.is_dir())):
+        disk.clear_temporaries(path)
 
 
 def _write_indices(

@@ -19,6 +19,8 @@ class SplitReport:
         expected: None where nobody knows.
         skipped: True where images with faults are left out rather than refused.
         void_categories: names in the raw JSON that belong to no class.
+        left_out: what the search for images left out, in one line.
+        by_times: how many labels an earlier version made, which are kept because they are newer than the raw ones.
     """
 
     split: Split
@@ -29,6 +31,8 @@ class SplitReport:
     faults: tuple[Fault, ...]
     skipped: bool = False
     void_categories: tuple[str, ...] = ()
+    left_out: str = ""
+    by_times: int = 0
 
     def format(self) -> str:
         """Several lines of text."""
@@ -36,6 +40,13 @@ class SplitReport:
         known = "" if self.expected is None else f"expected {self.expected} images, "
         lines = [f"{self.split.title}: {known}found {self.images}, prepared {self.prepared}"]
         lines[0] += " (the counts differ)" if len(counts) > 1 else ""
+        if self.left_out:
+            lines.append(f"  {self.left_out}")
+        if self.by_times:
+            lines.append(
+                f"  {self.by_times} labels are of an earlier version: only their age was compared with the raw labels; --check "
+                "compares all pixels, --overwrite makes them again"
+            )
         if self.void_categories:
             void = f"void: {', '.join(self.void_categories)}"
             lines += wrap(void, 120, initial_indent="  ", subsequent_indent="    ")

@@ -1,10 +1,14 @@
 """What there is to prepare: the images of a split, with all their files and what a raw JSON says about them."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Mapping
 
+from ... import files
 from ...errors import UserError
+from ...searching import Skipped
 from ..categories import SegmentClass
 from ..coco_panoptic import load_raw_panoptic_json
 from ..layout import (
@@ -18,6 +22,9 @@ from ..layout import (
     name_of_file,
     require_unique,
 )
+
+
+_RULES = "1"  # of conversion; another number makes every label again
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,16 @@ class RawImage:
             dependencies=tuple(self.root / path for path in (split.raw_json, split.described_in) if path),
         )
 
+    def origin(self) -> str:
+        """Digest of all that the prepared files are made from: label files, segments and classes.
+
+        Raises:
+            OSError: a label file cannot be read.
+        """
+        said = json.dumps(self.segments, sort_keys=True), sorted((self.classes or {}).items())
+        parts = [_RULES, self.split.format, repr(said), *(files.sha256(path) for path in self.files.raw_labels)]
+        return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+
 
 @dataclass(frozen=True)
 class RawSplit:
@@ -66,18 +83,23 @@ class RawSplit:
 
     Attributes:
         void_categories: names of the categories of a raw JSON that become void.
+        left_out: what the search for images left out, in one line.
     """
 
     images: list[RawImage]
     void_categories: tuple[str, ...] = ()
+    left_out: str = ""
 
     def count_images(self) -> int:
         """How many of the image files exist."""
         return sum(image.files.image.is_file() for image in self.images)
 
 
-def list_raw(root: Path, split: Split) -> RawSplit:
+def list_raw(root: Path, split: Split, *, strict: bool = False) -> RawSplit:
     """All images that have a file of their own or a raw label.
+
+    Args:
+        strict: whether nothing may be left out.
 
     Raises:
         UserError: the images or the labels are absent altogether, or their JSON is unusable.
@@ -88,12 +110,15 @@ def list_raw(root: Path, split: Split) -> RawSplit:
         return _list_annotated(root, split)
     templates = (split.image, *split.raw_labels, *(split.prepared_labels[:1] if split.labels_of else ()))
     names: set[ImageName] = set()
+    skipped = Skipped()
     for template in templates:
-        found = list_images(root, template)
+        found = list_images(root, template, skipped)
         if not found:
             raise _nothing(root, split, template)
         names.update(found)
-    return RawSplit([RawImage(root, split, name) for name in in_order(names)])
+    if strict:
+        skipped.require_none()
+    return RawSplit([RawImage(root, split, name) for name in in_order(names)], left_out=skipped.sentence())
 
 
 def _list_annotated(root: Path, split: Split) -> RawSplit:
