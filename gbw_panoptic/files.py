@@ -160,7 +160,7 @@ def replacing(path: str | os.PathLike, suffix: str = TEMPORARY_SUFFIX) -> Iterat
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None:  # what writes to an open file, on a full disk say, does not name it
+        if error.filename is None and error.errno is not None:  # what writes to an open file, on a full disk say, does not name it
             error.filename = str(path)
         raise
     finally:

@@ -37,7 +37,7 @@ def run_folder(streets_root, tmp_path_factory):
     """OUTPUT_DIR of a run that never trained: configuration, a checkpoint of student and teacher, the pointer to it."""
     register_all(str(streets_root))
     folder = tmp_path_factory.mktemp("run")
-    instances = ["MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", "-1.0", "MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", "20"]
+    instances = ["MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", "0.0", "MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", "20"]
     config = ROOT / "configs" / "quick" / "self_training_gbw.yaml"
     cfg = load_config(str(config), ["INPUT.MIN_SIZE_TEST", "64", *instances])
     adapt_to_machine(cfg)
