@@ -169,7 +169,7 @@ FAULTS = {
     "id of void": (lambda path: _edit_segment(path, id=0), r"the segment id 0, which is void in image"),
     "id of 25 bits": (lambda path: _edit_segment(path, id=1 << 24), r"the segment id 16777216: ids are 1\.\.16777215 in"),
     "crowd as text": (lambda path: _edit_segment(path, iscrowd="0"), "iscrowd '0' of the segment"),
-    "another encoding": (lambda path: path.write_bytes(path.read_text().replace("_", "ä").encode("latin-1")), "save it as UTF-8"),
+    "another encoding": (lambda path: path.write_bytes(path.read_text().replace("_", "ä").encode("latin-1")), "not UTF-8"),
     "key": (lambda path: write(path, {"images": []}), "found no 'annotations'"),
     "JSON": (lambda path: path.write_text("{"), "damaged file"),
     "path": (
