@@ -15,7 +15,12 @@ from torch import Tensor
 
 
 def instance_targets(
-    instance_ids: Tensor, num_instances: int, *, sigma: int, centroids: Tensor | None = None
+    instance_ids: Tensor,
+    num_instances: int,
+    *,
+    sigma: int,
+    centroids: Tensor | None = None,
+    pixels: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Centre and offset targets of a map of instances; on any device, without waiting for it.
 
@@ -24,6 +29,7 @@ def instance_targets(
         num_instances: K, an upper bound of the ids.
         sigma: standard deviation of the Gaussian around a centre, in pixels.
         centroids: K x 2 float64 where they are known better than from ``instance_ids``; all of them are on the heatmap.
+        pixels: rows and columns [N] where ``instance_ids`` is not 0, if they are known: the others are then not looked at.
 
     Returns:
         ``centroids``: K x 2 float64, mean (y, x) of the instance's pixels (zeros if it has none), unless they were given.
@@ -33,7 +39,7 @@ def instance_targets(
         ``center`` is 0.
         ``offset``: 2 x H x W float32, (dy, dx) = centroid - pixel; 0 outside of instances.
     """
-    areas, means = areas_and_centroids(instance_ids, num_instances)
+    areas, means = areas_and_centroids(instance_ids, num_instances, pixels)
     present = areas > 0 if centroids is None else torch.ones_like(areas, dtype=torch.bool)
     centroids = means if centroids is None else centroids
     center, center_instances = _center_heatmap(centroids, present, instance_ids.shape, sigma)
@@ -42,13 +48,16 @@ def instance_targets(
         "areas": areas,
         "center": center,
         "center_instances": center_instances,
-        "offset": _offsets(instance_ids, centroids),
+        "offset": _offsets(instance_ids, centroids, pixels),
     }
 
 
-def areas_and_centroids(instance_ids: Tensor, num_instances: int) -> tuple[Tensor, Tensor]:
+def areas_and_centroids(
+    instance_ids: Tensor, num_instances: int, pixels: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor, Tensor]:
     """Pixel counts [K] int64 and mean (y, x) [K, 2] float64 (exact: integer sums, one division)."""
-    ids, y, x = _pixels(instance_ids)
+    y, x = _all_pixels(instance_ids) if pixels is None else pixels
+    ids = instance_ids.flatten() if pixels is None else instance_ids[y, x]
 
     def sum_per_instance(values: Tensor) -> Tensor:
         sums = torch.zeros(num_instances + 1, dtype=torch.int64, device=ids.device)
@@ -59,14 +68,11 @@ def areas_and_centroids(instance_ids: Tensor, num_instances: int) -> tuple[Tenso
     return areas, sums.double() / areas.clamp(min=1)[:, None]
 
 
-def _pixels(instance_ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Id, row and column [N] of all pixels; on a CPU of those that have an instance, which are few. A GPU would have to wait."""
-    if instance_ids.device.type == "cpu":
-        y, x = instance_ids.nonzero(as_tuple=True)
-        return instance_ids[y, x], y, x
-    height, width = instance_ids.shape
-    y, x = (torch.arange(n, device=instance_ids.device) for n in (height, width))
-    return instance_ids.flatten(), y.repeat_interleave(width, output_size=height * width), x.repeat(height)
+def _all_pixels(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column [H W] of every pixel."""
+    height, width = image.shape
+    y, x = (torch.arange(n, device=image.device) for n in (height, width))
+    return y.repeat_interleave(width, output_size=height * width), x.repeat(height)
 
 
 def _center_heatmap(centroids: Tensor, present: Tensor, size: torch.Size, sigma: int) -> tuple[Tensor, Tensor]:
@@ -98,13 +104,17 @@ def _center_heatmap(centroids: Tensor, present: Tensor, size: torch.Size, sigma:
     return center.view(height, width), (nearest & ((1 << id_bits) - 1)).view(height, width)
 
 
-def _offsets(instance_ids: Tensor, centroids: Tensor) -> Tensor:
+def _offsets(instance_ids: Tensor, centroids: Tensor, pixels: tuple[Tensor, Tensor] | None) -> Tensor:
     """[2, H, W] float32: centroid - pixel, subtracted in float64; 0 where there is no instance."""
-    ids, y, x = _pixels(instance_ids)
+    y, x = _all_pixels(instance_ids) if pixels is None else pixels
+    ids = instance_ids.flatten() if pixels is None else instance_ids[y, x]
     table = torch.cat([centroids.new_zeros(1, 2), centroids])
     values = torch.stack([table[:, axis].index_select(0, ids) - pixel for axis, pixel in enumerate((y, x))]).float()
-    offset = torch.zeros((2, *instance_ids.shape), dtype=torch.float32, device=instance_ids.device)
-    offset[:, y, x] = values.masked_fill_(ids == 0, 0)
+    values.masked_fill_(ids == 0, 0)
+    if pixels is None:
+        return values.view(2, *instance_ids.shape)
+    offset = torch.zeros((2, *instance_ids.shape), device=instance_ids.device)
+    offset[:, y, x] = values
     return offset
 
 
@@ -169,7 +179,8 @@ def _targets_of_rows(
     """Look every pixel's targets up by the row (H x W) of its segment."""
     instance_ids = torch.from_numpy(tables.instance.take(rows))
     classes = torch.tensor(tables.instance_classes, dtype=torch.int64)
-    instances = instance_targets(instance_ids, len(classes), sigma=sigma)
+    pixels = instance_ids.nonzero(as_tuple=True)  # few, on a street
+    instances = instance_targets(instance_ids, len(classes), sigma=sigma, pixels=pixels)
     center_table = torch.cat([classes.new_tensor([ignore_label]), classes])
     centroids = instances["centroids"].tolist()
     return {
