@@ -1,5 +1,6 @@
 """What every command-line tool does the same way."""
 
+import io
 import os
 import shutil
 import sys
@@ -19,6 +20,8 @@ def run(main: Callable[[], int | None]) -> None:
     What :func:`~gbw_panoptic.errors.explained` has a sentence for becomes that sentence on stderr and exit code 2. A command
     that is asked to stop exits with 128 + the signal's number.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path that is no UTF-8 must not end a command that prints it
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = main()
     except Stopped as stop:
