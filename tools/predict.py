@@ -30,6 +30,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", required=True, help="folder of the results")
     parser.add_argument("--model", choices=("student", "teacher"), help="default: TEST.MODEL, if it is there")
     parser.add_argument("--resize", type=int, help="short edge that the model sees; 0: the image's own")
+    parser.add_argument("--beside", action="store_true", help="show the image to the left of its overlay")
+    parser.add_argument("--scores", action="store_true", help="write how sure the model is of each instance beside its number")
+    parser.add_argument("--confidence", action="store_true", help="draw how sure the model is of each pixel, in confidence/")
     parser.add_argument("--strict", action="store_true", help="a file or a folder that is left out is an error")
     parser.add_argument("--resume", action="store_true", help="keep what this command wrote before it was stopped")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
@@ -52,7 +55,7 @@ from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 from gbw_panoptic.errors import EXIT_CODE, UserError
 from gbw_panoptic.inference.inputs import Input, find_inputs
-from gbw_panoptic.inference.job import PredictionJob
+from gbw_panoptic.inference.job import Pictures, PredictionJob
 from gbw_panoptic.inference.journal import begin
 from gbw_panoptic.inference.predictor import build_predictor
 from gbw_panoptic.inference.results import ResultFolder
@@ -81,13 +84,17 @@ def main() -> int:
         print(f"warning: {skipped.sentence()}", file=sys.stderr)
     for problem in problems:
         print(f"error: {problem}", file=sys.stderr)
-    predictor, name = build_predictor(cfg, weights, arguments.model)
+    pictures = Pictures(arguments.beside, arguments.scores, arguments.confidence)
+    options = {"scores": pictures.scores, "confidence": pictures.confidence}
+    predictor, name = build_predictor(cfg, weights, arguments.model, **options)
     settings = {"weights": files.sha256(weights), "model": name, "configuration": configuration_digest(cfg)}
+    settings["pictures"] = str(pictures)
     try:
         with exclusive(root / ".lock", what="prediction", remedy="give another --output"):
             journal = begin(root, settings, inputs, resume=arguments.resume)
             folder = ResultFolder(root, predictor.taxonomy, panoptic=cfg.MODEL.TASK == "panoptic")
-            failed = predict(PredictionJob(predictor, folder, journal, truths=truths), inputs)
+            job = PredictionJob(predictor, folder, journal, truths=truths, pictures=pictures)
+            failed = predict(job, inputs)
             folder.close()
     except OSError as error:
         raise UserError(

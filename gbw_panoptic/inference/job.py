@@ -1,7 +1,8 @@
 """One prediction job: inputs in, a folder of results out, a sentence for whatever could not be done."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from ..evaluation.comparison import draw_comparison
 from ..evaluation.maps import label_map, read_ground_truth
 from ..names import printable
 from ..visualization import make_overlay
+from ..visualization.confidence import make_confidence
 from .inputs import Input
 from .journal import Journal
 from .predictor import Prediction, Predictor
@@ -18,22 +20,49 @@ from .results import ResultFolder
 from .video import VideoReader, video_writer
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What pictures for people show beyond the overlay.
+
+    Attributes:
+        beside: the image to the left of its overlay.
+        scores: how sure the model is of each instance, behind its number.
+        confidence: a picture of how sure it is of each pixel, in ``confidence/``.
+    """
+
+    beside: bool = False
+    scores: bool = False
+    confidence: bool = False
+
+    def __str__(self) -> str:
+        chosen = [name for name, shown in vars(self).items() if shown]
+        return ", ".join(["overlay", *chosen])
+
+
 class PredictionJob:
     """Predicts inputs one after the other; memory holds one image or frame at a time."""
 
     def __init__(
-        self, predictor: Predictor, folder: ResultFolder, journal: Journal, *, truths: Mapping[Path, Mapping]
+        self,
+        predictor: Predictor,
+        folder: ResultFolder,
+        journal: Journal,
+        *,
+        truths: Mapping[Path, Mapping],
+        pictures: Pictures = Pictures(),
     ) -> None:
         """
         Args:
             journal: results of the inputs that it lists are kept.
             truths: real image path -> data set record with labels; these images get comparison panels.
+            pictures: what they show.
         """
         self.predictor = predictor
         self.taxonomy = predictor.taxonomy
         self.folder = folder
         self.journal = journal
         self.truths = truths
+        self.pictures = pictures
 
     def image(self, item: Input) -> None:
         """
@@ -44,7 +73,8 @@ class PredictionJob:
         overlay = self.folder.picture_file("overlay", item.name)
         panel = self.folder.picture_file("panels", item.name) if record else overlay
         origin = files.input_sha256(item.path)
-        if self.journal.frames(item, origin) and all(map(os.path.isfile, [overlay, panel, *self.folder.map_files(item.name)])):
+        written = [overlay, panel, *self.folder.map_files(item.name), *self._confidence_files(item.name)]
+        if self.journal.frames(item, origin) and all(map(os.path.isfile, written)):
             return self.folder.keep_maps(item.name, printable(item.path.name))
         image = files.read_image(item.path)
         prediction = self.predictor(image)
@@ -52,7 +82,8 @@ class PredictionJob:
             truth = read_ground_truth(record, self.taxonomy)
             picture = draw_comparison(image, truth, prediction.labels, prediction.panoptic, self.taxonomy)
             files.write_png(panel, picture)
-        files.write_png(overlay, make_overlay(image, self._drawn(prediction), self.taxonomy))
+        files.write_png(overlay, self._overlay(image, prediction))
+        self._write_confidence(item.name, prediction)
         self.folder.write_maps(item.name, printable(item.path.name), prediction)
         self.journal.finish(item, origin)
 
@@ -67,7 +98,7 @@ class PredictionJob:
         overlay = self.folder.picture_file("overlay", item.name, ".mp4")
         origin = files.input_sha256(item.path)
         frames = [f"{item.name}/{number:06d}" for number in range(self.journal.frames(item, origin) or 0)]
-        if frames and all(map(os.path.isfile, [overlay, *(p for frame in frames for p in self.folder.map_files(frame))])):
+        if frames and all(map(os.path.isfile, [overlay, *(p for frame in frames for p in self._frame_files(frame))])):
             for frame in frames:
                 self.folder.keep_maps(frame, printable(item.path.name))
             return
@@ -76,11 +107,26 @@ class PredictionJob:
             for number, frame in enumerate(reader):
                 on_frame(reader.num_frames)
                 prediction = self.predictor(frame)
-                classes = range(self.taxonomy.num_classes)
-                append(make_overlay(frame, self._drawn(prediction), self.taxonomy, classes=classes))
+                append(self._overlay(frame, prediction, classes=range(self.taxonomy.num_classes)))
+                self._write_confidence(f"{item.name}/{number:06d}", prediction)
                 self.folder.write_maps(f"{item.name}/{number:06d}", printable(item.path.name), prediction)
         reader.check_complete()
         self.journal.finish(item, origin, frames=reader.num_read)
 
-    def _drawn(self, prediction: Prediction) -> np.ndarray:
-        return label_map(prediction.labels, self.taxonomy) if prediction.panoptic is None else prediction.panoptic
+    def _frame_files(self, name: str) -> list[Path]:
+        return [*self.folder.map_files(name), *self._confidence_files(name)]
+
+    def _confidence_files(self, name: str) -> list[Path]:
+        return [self.folder.picture_file("confidence", name)] if self.pictures.confidence else []
+
+    def _write_confidence(self, name: str, prediction: Prediction) -> None:
+        if prediction.confidence is not None:
+            files.write_png(self.folder.picture_file("confidence", name), make_confidence(prediction.confidence))
+
+    def _overlay(self, image: np.ndarray, prediction: Prediction, classes: Iterable[int] | None = None) -> np.ndarray:
+        panoptic = prediction.panoptic
+        drawn = label_map(prediction.labels, self.taxonomy) if panoptic is None else panoptic
+        divisor = self.taxonomy.label_divisor
+        notes = {value: f"{value % divisor}: {score:.2f}" for value, score in prediction.scores.items()}
+        beside = self.pictures.beside
+        return make_overlay(image, drawn, self.taxonomy, classes=classes, notes=notes, beside=beside)

@@ -11,7 +11,7 @@ from ..names import printable
 from .inputs import Input
 
 SETTINGS_FILE, JOURNAL_FILE = "prediction.json", "prediction_journal.jsonl"
-_FOLDERS = ("", "overlay", "labelIds", "panoptic", "panels")
+_FOLDERS = ("", "overlay", "labelIds", "panoptic", "panels", "confidence")
 
 
 class Journal:

@@ -3,8 +3,10 @@
 Shapes: H x W pixels of the image.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ from detectron2.modeling import build_model
 from .. import modeling  # noqa: F401  (registers the meta-architectures)
 from ..data.views import resize_ids, resize_image, shortest_edge_size
 from ..errors import UserError
-from ..evaluation.maps import predicted_labels, predicted_panoptic_map
+from ..evaluation.maps import predicted_labels, predicted_panoptic_map, predicted_scores
 from ..taxonomy import Taxonomy
 from ..weighting import WEIGHTED_KEYS
 from .weights import load_weights
@@ -31,10 +33,14 @@ class Prediction:
     Attributes:
         labels: uint8 [H, W], contiguous ids.
         panoptic: int32 [H, W], contiguous id * label_divisor + instance number, -1 = void; None for the semantic task.
+        scores: value in ``panoptic`` of an instance -> how sure the model is of it, about 0..1; empty unless asked for.
+        confidence: float32 [H, W], the probability of each pixel's class in 0..1; None unless asked for.
     """
 
     labels: np.ndarray
     panoptic: np.ndarray | None
+    scores: Mapping[int, float] = field(default_factory=dict)
+    confidence: np.ndarray | None = None
 
 
 class Predictor:
@@ -49,12 +55,14 @@ class Predictor:
         short_edge: int,
         max_size: int,
         max_pixels: int = MAX_PIXELS,
+        confidence: bool = False,
     ) -> None:
         """
         Args:
             image_format: channel order that the model takes.
             short_edge, max_size: lengths of the edges that the model sees, as in evaluation; 0: those of the image.
             max_pixels: of the logits.
+            confidence: whether predictions say how sure they are of every pixel.
         """
         self.model = model.eval()
         self.taxonomy = taxonomy
@@ -62,6 +70,7 @@ class Predictor:
         self.short_edge = short_edge
         self.max_size = max_size
         self.max_pixels = max_pixels
+        self.confidence = confidence
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Prediction:
@@ -91,8 +100,18 @@ class Predictor:
             ) from None
         labels = resize_ids(predicted_labels(output), size)
         if "panoptic_seg" not in output:
-            return Prediction(labels, None)
-        return Prediction(labels, resize_ids(predicted_panoptic_map(output, self.taxonomy), size))
+            return Prediction(labels, None, confidence=self._confidence(output, size))
+        panoptic = resize_ids(predicted_panoptic_map(output, self.taxonomy), size)
+        scores = {segment - 1: score for segment, score in (predicted_scores(output) or {}).items()}
+        return Prediction(labels, panoptic, scores, self._confidence(output, size))
+
+    def _confidence(self, output: Mapping, size: tuple[int, int]) -> np.ndarray | None:
+        """float32 of the given size (height, width): the largest probability of every pixel."""
+        if not self.confidence:
+            return None
+        logits = output["sem_seg"].float()
+        largest = (logits.amax(dim=0) - logits.logsumexp(dim=0)).exp().cpu().numpy()
+        return cv2.resize(largest, size[::-1], interpolation=cv2.INTER_LINEAR)
 
     def _output_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """The image's own, or its shape with at most ``max_pixels``."""
@@ -100,11 +119,14 @@ class Predictor:
         return max(1, int(scale * size[0])), max(1, int(scale * size[1]))
 
 
-def build_predictor(cfg, weights: str, model_name: str | None = None) -> tuple[Predictor, str]:
+def build_predictor(
+    cfg, weights: str, model_name: str | None = None, *, scores: bool = False, confidence: bool = False
+) -> tuple[Predictor, str]:
     """The configured model with a checkpoint's weights, and whose they are.
 
     Args:
         model_name: ``student`` or ``teacher``; None: TEST.MODEL if the checkpoint holds it, else the student.
+        scores, confidence: what predictions say beside their maps: see :class:`Prediction`.
     """
     cfg = cfg.clone()
     cfg.defrost()
@@ -112,6 +134,7 @@ def build_predictor(cfg, weights: str, model_name: str | None = None) -> tuple[P
     for key in WEIGHTED_KEYS:
         cfg.WEIGHTING[key] = "none"
     cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"
+    cfg.TEST.INSTANCE_AP = scores and cfg.MODEL.TASK == "panoptic"
     model = build_model(cfg)
     name = load_weights(model, weights, model_name, default=cfg.TEST.MODEL)
     predictor = Predictor(
@@ -120,5 +143,6 @@ def build_predictor(cfg, weights: str, model_name: str | None = None) -> tuple[P
         image_format=cfg.INPUT.FORMAT,
         short_edge=cfg.INPUT.MIN_SIZE_TEST,
         max_size=cfg.INPUT.MAX_SIZE_TEST,
+        confidence=confidence,
     )
     return predictor, name

@@ -5,6 +5,7 @@
     panoptic/<name>.png             panoptic prediction, colours are ids (COCO's format; with Cityscapes' ids)
     panoptic.json                   their segments; frames of a video are <video>/<number>
     panels/<name>.png               image, truth, prediction and errors, where there is a truth
+    confidence/<name>.png           how sure the model is of every pixel, if asked for
 
 Shapes: H x W pixels.
 """
@@ -59,7 +60,7 @@ class ResultFolder:
         return [self.labels_file(name), *([self.panoptic_file(name)] if self.panoptic else [])]
 
     def picture_file(self, kind: str, name: str, suffix: str = ".png") -> Path:
-        """Of ``overlay`` or ``panels``; its folder exists."""
+        """Of ``overlay``, ``panels`` or ``confidence``; its folder exists."""
         return _with_folder(self.root / kind / f"{name}{suffix}")
 
     def write_maps(self, name: str, source: str, prediction: Prediction) -> None:

@@ -3,11 +3,13 @@
 Shapes: H x W pixels of a frame.
 """
 
+import logging
 import math
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Callable
 
@@ -25,7 +27,8 @@ _CONTAINERS = (
     rb"RIFF....AVI |....(ftyp|moov|mdat|wide|free|skip|pnot)|\x1aE\xdf\xa3|\0\0\x01[\xba\xb3]|\x47|0&\xb2u\x8ef\xcf\x11"
 )
 _FALLBACK_RATE = 25.0
-_CODEC = "mp4v"  # the only encoder for MP4 in every build of OpenCV
+#: H.264, which every browser plays, and MPEG-4 part 2, the only encoder for MP4 in every build of OpenCV.
+_CODECS = ("avc1", "mp4v")
 #: A container's count of frames is often an estimate; with fewer than this share of it, the file is damaged.
 _COMPLETE = 0.9
 
@@ -115,10 +118,9 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
             height, width = frame.shape[:2]  # codecs want even ones
             frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
             if writer is None:
-                size = frame.shape[1], frame.shape[0]
-                writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter_fourcc(*_CODEC), rate, size)
+                writer = _open_writer(temporary, rate, (frame.shape[1], frame.shape[0]))
             if not writer.isOpened():
-                raise UserError(f"expected an OpenCV that writes {_CODEC} video, found none for {path}; give it images")
+                raise UserError(f"expected an OpenCV that writes MP4 video, found none for {path}; give it images")
             writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
             written += 1
 
@@ -128,6 +130,30 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
             if writer is not None:
                 writer.release()
         _require_whole(temporary, written, path)
+
+
+def _open_writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    """Of frames of (width, height), with the first codec that this OpenCV can write; of none, one that is not open."""
+    log = cv2.utils.logging
+    level = log.setLogLevel(log.LOG_LEVEL_SILENT)  # of a codec that is missing, we tell
+    try:
+        for codec in _CODECS:
+            writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, size)
+            if writer.isOpened():
+                break
+    finally:
+        log.setLogLevel(level)
+    if codec != _CODECS[0] and writer.isOpened():
+        _say_once()
+    return writer
+
+
+@lru_cache(maxsize=1)
+def _say_once() -> None:
+    logging.getLogger(__name__).warning(
+        "This OpenCV writes no H.264, so videos are MPEG-4 part 2, which some browsers do not play; "
+        "`ffmpeg -i overlay.mp4 -c:v libx264 out.mp4` converts one."
+    )
 
 
 def _require_whole(temporary: Path, frames: int, path: Path) -> None:

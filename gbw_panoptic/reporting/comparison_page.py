@@ -118,10 +118,9 @@ class _ComparisonPage:
 
     def _classes(self) -> Iterator:
         kinds = [kind for kind in _KINDS if self.report.task == "panoptic" or kind[1] == "semantic"]
-        for label, task, metric in kinds[:1]:
-            yield Tabs("Configuration", {g.name: [self._bars(g, label, task, metric)] for g in self.groups[1:] or self.groups})
-        for label, task, metric in kinds:
-            yield self._class_table(label, task, metric)
+        shown = self.groups[1:] or self.groups
+        yield Tabs("Configuration", {group.name: [self._bars(group, *kinds[0])] for group in shown})
+        yield Tabs("Metric", {label: [self._class_table(label, task, metric)] for label, task, metric in kinds})
 
     def _bars(self, group: RunGroup, label: str, task: str, metric: str) -> Bars:
         ours = self.report.class_values(group, task, metric)

@@ -55,6 +55,24 @@ def test_maps_have_the_image_s_size(size, options):
         assert (prediction.labels == expected)[:, middle + tolerance :].all()
 
 
+def test_confidence_is_the_probability_of_the_class():
+    assert predictor()(half_red(8, 16)).confidence is None
+    for options in ({}, {"max_pixels": 50}):
+        confidence = predictor(confidence=True, **options)(half_red(8, 16)).confidence
+        assert confidence.shape == (8, 16) and confidence.dtype == np.float32
+        np.testing.assert_allclose(confidence, np.e / (np.e + CITYSCAPES.num_classes - 1), rtol=1e-5)
+
+
+def test_scores_of_instances_are_handed_on():
+    class Sure(RedIsCar):
+        def forward(self, batched_inputs):
+            (output,) = super().forward(batched_inputs)
+            return [{**output, "instance_scores": (torch.tensor([CAR * 1000 + 1]), torch.tensor([0.75]))}]
+
+    tool = Predictor(Sure(), taxonomy=CITYSCAPES, image_format="RGB", short_edge=0, max_size=0)
+    assert tool(half_red(8, 16)).scores == {CAR * 1000 + 1: 0.75} and predictor()(half_red(8, 16)).scores == {}
+
+
 def test_the_model_sees_the_configured_size_and_its_logits_are_bounded():
     tool = predictor(short_edge=40, max_size=100, max_pixels=5000)
     tool(half_red(100, 200))

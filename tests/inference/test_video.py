@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.inference import video
 from gbw_panoptic.inference.video import VideoReader, video_writer
 
 
@@ -56,6 +57,18 @@ def test_a_video_that_is_cut_off_is_reported_behind_its_last_frame(tmp_path):
     reader.num_frames = 10  # what the index, now cut off, would have said
     with pytest.raises(UserError, match=f"expected 10 frames in .*x.avi, found {len(frames)}"):
         reader.check_complete()
+
+
+def test_a_missing_codec_is_told_once_and_the_next_one_taken(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(video, "_CODECS", ("none", "mp4v"))
+    video._say_once.cache_clear()
+    for name in ("x.mp4", "y.mp4"):
+        with video_writer(tmp_path / name, 10) as append:
+            append(np.zeros((32, 32, 3), np.uint8))
+        assert len(list(VideoReader(tmp_path / name))) == 1
+    (record,) = caplog.records
+    assert "writes no H.264" in record.getMessage()
+    video._say_once.cache_clear()
 
 
 def test_a_failing_block_leaves_no_video(tmp_path):

@@ -341,3 +341,22 @@ def test_truth_needs_a_labelled_data_set(run_tool):
         run_tool("--dataset", unlabelled)
 
 
+
+
+def test_pictures_show_what_is_asked_for(run_tool, tmp_path, capsys):
+    image = random_image(tmp_path / "in" / "a.png", 48, 96)
+    assert run_tool("--input", image, output=tmp_path / "plain") == 0
+    output = tmp_path / "out"
+    assert run_tool("--input", image, "--beside", "--scores", "--confidence", output=output) == 0
+    plain, beside = (np.asarray(Image.open(folder / "overlay" / "a.png")) for folder in (tmp_path / "plain", output))
+    assert beside.shape[1] > 2 * plain.shape[1]
+    left = cv2.resize(np.asarray(Image.open(image)), (plain.shape[1], plain.shape[1] // 2), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(beside[: len(left), : left.shape[1]], left)
+    right = beside[: len(left), -plain.shape[1] :]
+    assert (right != plain[: len(left)]).any()  # the numbers have scores
+    confidence = np.asarray(Image.open(output / "confidence" / "a.png"))
+    assert confidence.shape[0] > 48 and confidence.shape[1] >= 96
+    assert not (tmp_path / "plain" / "confidence").exists()
+    with pytest.raises(UserError, match=r"expected the pictures of the run .*\(overlay, beside, scores, confidence\), found overlay"):
+        run_tool("--input", image, "--resume", output=output)
+    assert run_tool("--input", image, "--resume", output=tmp_path / "plain") == 0
