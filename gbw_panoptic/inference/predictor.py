@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import torch
-from torch import nn
-
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
+from torch import nn
 
 from .. import modeling  # noqa: F401  (registers the meta-architectures)
 from ..data.views import resize_ids, resize_image, shortest_edge_size

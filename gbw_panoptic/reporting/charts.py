@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 Series = tuple[Sequence[float], Sequence[float]]
 WIDTH, HEIGHT = 360, 220
@@ -27,43 +28,72 @@ def chart(
         logarithmic: vertical axis, where all values are positive and differ widely.
 
     Returns:
-        ``title``, ``lines`` (each ``name``, ``number``, ``path``, ``faint`` paths, ``points`` [[x, y, iteration, value]]),
-        ``levels``, ``x_ticks``, ``y_ticks`` ([place, text]) and the edges of the plot.
+        ``title``, ``lines`` (each ``name``, ``number``, ``path``, ``faint`` paths, ``points`` [[x, y, iteration,
+        value]]), ``levels``, ``x_ticks``, ``y_ticks`` ([place, text]) and the edges of the plot.
     """
     finite = {name: [_finite(series) for series in several] for name, several in lines.items()}
-    means = {name: _thinned(_mean(several)) for name, several in finite.items()}
-    xs = [x for several in finite.values() for iterations, _ in several for x in iterations]
-    ys = [y for several in finite.values() for _, values in several for y in values] + list((levels or {}).values())
-    logarithmic = logarithmic and min(ys, default=0) > 0 and max(ys) > _WIDE * min(ys)
-    x_low, x_high = _range(xs)
-    y_ticks = _log_ticks(ys) if logarithmic else _ticks(min([*ys, 0]), max([*ys, 0]) or 1)
-    y_low, y_high = y_ticks[0], y_ticks[-1]
-
-    def x_of(value: float) -> float:
-        return round(_LEFT + (value - x_low) / (x_high - x_low) * (WIDTH - _LEFT - _RIGHT), 1)
-
-    def y_of(value: float) -> float:
-        low, high, at = (math.log(v) for v in (y_low, y_high, value)) if logarithmic else (y_low, y_high, value)
-        return round(HEIGHT - _BOTTOM - (at - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM), 1)
-
-    def path(series: Series) -> str:
-        return " ".join(f"{'ML'[i > 0]}{x_of(x)},{y_of(y)}" for i, (x, y) in enumerate(zip(*series)))
-
+    levels = levels or {}
+    frame = _Frame.around([s for several in finite.values() for s in several], list(levels.values()), logarithmic)
     return {
         "title": title,
-        "lines": [
-            {
-                "name": name, "number": numbers[name], "path": path(mean),
-                "faint": [path(_thinned(series)) for series in finite[name]] if len(finite[name]) > 1 else [],
-                "points": [[x_of(x), y_of(y), x, round(y, 4)] for x, y in zip(*mean)],
-            }
-            for name, mean in means.items()
-        ],
-        "levels": [{"name": name, "y": y_of(v), "number": numbers.get(name, 0)} for name, v in (levels or {}).items()],
-        "x_ticks": [(x_of(v), _text(v)) for v in _ticks(x_low, x_high) if x_low <= v <= x_high],
-        "y_ticks": [(y_of(v), _text(v)) for v in y_ticks],
-        "left": _LEFT, "right": WIDTH - _RIGHT, "top": _TOP, "bottom": HEIGHT - _BOTTOM, "width": WIDTH, "height": HEIGHT,
+        "lines": [_line(frame, name, numbers[name], several) for name, several in finite.items()],
+        "levels": [{"name": name, "y": frame.y_of(value)} for name, value in levels.items()],
+        "x_ticks": [(frame.x_of(value), _text(value)) for value in frame.x_ticks],
+        "y_ticks": [(frame.y_of(value), _text(value)) for value in frame.y_ticks],
+        "left": _LEFT, "right": WIDTH - _RIGHT, "top": _TOP, "bottom": HEIGHT - _BOTTOM,
+        "width": WIDTH, "height": HEIGHT,
     }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """From iterations and values to places in the SVG.
+
+    Attributes:
+        x_ends: iterations at the left and the right end.
+        y_ticks: values at the axis's ticks, the ends among them.
+    """
+
+    x_ends: tuple[float, float]
+    y_ticks: Sequence[float]
+    logarithmic: bool
+
+    @classmethod
+    def around(cls, several: Sequence[Series], levels: Sequence[float], logarithmic: bool) -> "_Frame":
+        """All that is drawn, with 0 where the axis is linear."""
+        values = [*(y for _, values in several for y in values), *levels]
+        logarithmic = logarithmic and min(values, default=0) > 0 and max(values) > _WIDE * min(values)
+        ticks = _log_ticks(values) if logarithmic else _ticks(min([*values, 0]), max([*values, 0]) or 1)
+        return cls(_range([x for iterations, _ in several for x in iterations]), ticks, logarithmic)
+
+    @property
+    def x_ticks(self) -> list[float]:
+        low, high = self.x_ends
+        return [tick for tick in _ticks(low, high) if low <= tick <= high]
+
+    def x_of(self, value: float) -> float:
+        low, high = self.x_ends
+        return round(_LEFT + (value - low) / (high - low) * (WIDTH - _LEFT - _RIGHT), 1)
+
+    def y_of(self, value: float) -> float:
+        low, high, at = self.y_ticks[0], self.y_ticks[-1], value
+        if self.logarithmic:
+            low, high, at = math.log(low), math.log(high), math.log(at)
+        return round(HEIGHT - _BOTTOM - (at - low) / (high - low) * (HEIGHT - _TOP - _BOTTOM), 1)
+
+    def path(self, series: Series) -> str:
+        return " ".join(f"{'ML'[i > 0]}{self.x_of(x)},{self.y_of(y)}" for i, (x, y) in enumerate(zip(*series)))
+
+
+def _line(frame: _Frame, name: str, number: int, several: Sequence[Series]) -> dict:
+    mean = _thinned(_mean(several))
+    return {
+        "name": name,
+        "number": number,
+        "path": frame.path(mean),
+        "faint": [frame.path(_thinned(series)) for series in several] if len(several) > 1 else [],
+        "points": [[frame.x_of(x), frame.y_of(y), x, round(y, 4)] for x, y in zip(*mean)],
+    }
 
 
 def _finite(series: Series) -> Series:

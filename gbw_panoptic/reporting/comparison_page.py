@@ -20,7 +20,13 @@ from .run_page import weight_blocks
 from .tables import confusion, number
 
 #: Column of the scores -> its label in the headline.
-_HEADLINE = {"PQ": "PQ", "PQ things": "PQ of things", "PQ stuff": "PQ of stuff", "mIoU": "mIoU", "rare recall": "Rare recall"}
+_HEADLINE = {
+    "PQ": "PQ",
+    "PQ things": "PQ of things",
+    "PQ stuff": "PQ of stuff",
+    "mIoU": "mIoU",
+    "rare recall": "Rare recall",
+}
 _KINDS = (("PQ", "panoptic", "PQ"), ("IoU", "semantic", "IoU"), ("Recall of pixels", "semantic", "recall"))
 
 
@@ -102,7 +108,14 @@ class _ComparisonPage:
         for group in self.groups:
             scores = self.scores[group.name]
             cells = [self._mean(column(scores, name)) for name in columns]
-            rows.append([Cell(group.name, group.name), Cell(self._model(group), self._model(group)), number(len(scores)), *cells])
+            rows.append(
+                [
+                    Cell(group.name, group.name),
+                    Cell(self._model(group), self._model(group)),
+                    number(len(scores)),
+                    *cells,
+                ]
+            )
         yield Table("Mean ± standard error over seeds", ["configuration", "model", "seeds", *columns], rows)
         if len(self.groups) > 1:
             gains = [[Cell(g.name, g.name), *(self._gain(g.name, name) for name in columns)] for g in self.groups[1:]]
@@ -181,7 +194,9 @@ class _ComparisonPage:
                 pixels = np.sum([matrix["pixels"] for matrix in found], axis=0)
                 tabs[group.name] = [confusion(group.name, {"classes": found[0]["classes"], "pixels": pixels})]
         if tabs:
-            yield Text("Of every true class's pixels (rows), the share that is taken for each class (columns), in percent.")
+            yield Text(
+                "Of every true class's pixels (rows), the share that is taken for each class (columns), in percent."
+            )
             yield Tabs("Configuration", tabs)
 
     def _setup(self) -> Iterator[Table]:
@@ -196,8 +211,13 @@ class _ComparisonPage:
                 score = evaluation["scores"][self.report.task][self.protocol][METRICS[self.report.task]]
                 iteration = evaluation.get("iteration")
                 known = number(iteration) if iteration is not None and iteration >= 0 else Cell("-")
-                rows.append([Cell(folder, folder), Cell(group.name, group.name), number(seed), known, number(float(score))])
-        rows += [[Cell(self.comparison.labels[run.path]), Cell(f"left out: {progress(run)}")] + [Cell("-")] * 3 for run in self.comparison.unfinished]
+                rows.append(
+                    [Cell(folder, folder), Cell(group.name, group.name), number(seed), known, number(float(score))]
+                )
+        rows += [
+            [Cell(self.comparison.labels[run.path]), Cell(f"left out: {progress(run)}")] + [Cell("-")] * 3
+            for run in self.comparison.unfinished
+        ]
         yield Table("Runs", ["folder", "configuration", "seed", "iteration", METRICS[self.report.task]], rows)
 
 

@@ -67,8 +67,8 @@ def _baseline(run: RunFolder, named: str | Path | None, protocol: str | None) ->
     if named is None:
         return None
     raise UserError(
-        f"expected a baseline that was evaluated on the {evaluation['images']} images of {evaluation['dataset']} by protocol "
-        f"{chosen}, found none in {named}; evaluate it so, or name another"
+        f"expected a baseline that was evaluated on the {evaluation['images']} images of {evaluation['dataset']} by "
+        f"protocol {chosen}, found none in {named}; evaluate it so, or name another"
     )
 
 
@@ -106,8 +106,8 @@ class _RunPage:
         after = "" if iteration is None or iteration < 0 else f" after {iteration} iterations"
         compared = f" Before: {self.baseline_name}." if self.baseline else ""
         return (
-            f"The {evaluation['model']}{after}{unfinished} on the {evaluation['images']} images of {evaluation['dataset']}, "
-            f"protocol {self.protocol}, in percent.{compared}"
+            f"The {evaluation['model']}{after}{unfinished} on the {evaluation['images']} images of "
+            f"{evaluation['dataset']}, protocol {self.protocol}, in percent.{compared}"
         )
 
     def _hero(self) -> Iterator[Cards | Text]:
@@ -139,7 +139,9 @@ class _RunPage:
             return
         model, dataset = self.evaluation["model"], self.evaluation["dataset"]
         ours = ("Prediction", self.run, model, dataset)
-        theirs = (f"Before: {self.baseline_name}", self.baseline, self.before["model"], dataset) if self.baseline else None
+        theirs = (
+            (f"Before: {self.baseline_name}", self.baseline, self.before["model"], dataset) if self.baseline else None
+        )
         both = viewer([theirs, ours], left=theirs[0]) if theirs else None
         found = both or viewer([ours]) or panels(self.run, model)
         yield found or Text("No pictures: TEST.NUM_PANELS is 0, or the run has not been evaluated.")
@@ -148,7 +150,11 @@ class _RunPage:
         if self.evaluation is None:
             return
         kinds = (("PQ", "panoptic", "PQ"), ("IoU", "semantic", "IoU"), ("Recall of pixels", "semantic", "recall"))
-        tabs = {label: [self._bars(label, task, metric)] for label, task, metric in kinds if self._scores(self.evaluation, task)}
+        tabs = {
+            label: [self._bars(label, task, metric)]
+            for label, task, metric in kinds
+            if self._scores(self.evaluation, task)
+        }
         yield Tabs("Metric", tabs)
         yield class_table(self._scores(self.evaluation, "panoptic"), self._scores(self.evaluation, "semantic"))
 
@@ -191,7 +197,9 @@ class _RunPage:
     def _confusion(self) -> Iterator:
         found = self.evaluation and self.evaluation.get("confusion")
         if found:
-            yield Text(f"Of every true class's pixels, the share that the {self.evaluation['model']} takes for each class, in percent.")
+            yield Text(
+                f"Of every true class's pixels, the share that the {self.evaluation['model']} takes for each class, in percent."
+            )
             yield confusion("Rows are true classes, columns predicted ones", found)
 
     def _facts(self) -> Iterator:
@@ -200,7 +208,12 @@ class _RunPage:
         if rows:
             yield Table("Configuration", ["key", "value"], rows)
         scores = [
-            [Cell(e["dataset"], e["dataset"]), Cell(protocol, protocol), Cell(e["model"], e["model"]), *map(number, _row(e, protocol))]
+            [
+                Cell(e["dataset"], e["dataset"]),
+                Cell(protocol, protocol),
+                Cell(e["model"], e["model"]),
+                *map(number, _row(e, protocol)),
+            ]
             for e in self.run.evaluations
             for protocol in e["protocols"]
         ]
@@ -218,7 +231,9 @@ def baseline_label(baseline: RunFolder) -> str:
 def weight_blocks(weights: Mapping[str, tuple]) -> Iterator:
     """Maps of class weights by place, each over a table of its values."""
     tabs = {
-        place: [weight_map(place, *series), weight_table(place, *series)] for place, series in weights.items() if series[0]
+        place: [weight_map(place, *series), weight_table(place, *series)]
+        for place, series in weights.items()
+        if series[0]
     }
     if tabs:
         yield Text("Weights of classes over the iterations. 1 is unweighted; red counts more, blue less.")

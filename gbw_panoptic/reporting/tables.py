@@ -10,7 +10,15 @@ import numpy as np
 from ..evaluation.page import class_colors
 from .blocks import Cell, Matrix, Table
 
-_PANOPTIC = (("PQ", "PQ"), ("SQ", "SQ"), ("RQ", "RQ"), ("TP", "tp"), ("FP", "fp"), ("FN", "fn"), ("segment recall", "recall"))
+_PANOPTIC = (
+    ("PQ", "PQ"),
+    ("SQ", "SQ"),
+    ("RQ", "RQ"),
+    ("TP", "tp"),
+    ("FP", "fp"),
+    ("FN", "fn"),
+    ("segment recall", "recall"),
+)
 _SEMANTIC = (("IoU", "IoU"), ("precision", "precision"), ("recall", "recall"))
 
 

@@ -1,7 +1,7 @@
 """Colours of label maps: the official palette for classes, shades of the same hue for further instances of a class.
 
-Shapes: H x W pixels, C classes, K colours. A panoptic map holds contiguous id * label_divisor + instance number (stuff 0,
-things from 1); negative values are void.
+Shapes: H x W pixels, C classes, K colours. A panoptic map holds contiguous id * label_divisor + instance number (stuff
+0, things from 1); negative values are void.
 """
 
 from functools import lru_cache

@@ -123,9 +123,7 @@ def instance_contours(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     return edges & things
 
 
-def _write_names(
-    picture: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy, notes: Mapping[int, str]
-) -> np.ndarray:
+def _write_names(picture: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy, notes: Mapping[int, str]) -> np.ndarray:
     """Names and numbers at the thickest place of each segment, the number alone where the name has no room, large
     segments first, none over another or over the border."""
     size = max(13, min(panoptic.shape) // 28)
@@ -142,7 +140,9 @@ def _write_names(
             box = _room(thickest, place, text_size(text, size), panoptic.shape)
             if box is not None and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                draw.text(box[:2], text, fill="white", font=font(size), stroke_width=max(1, size // 9), stroke_fill="black")
+                draw.text(
+                    box[:2], text, fill="white", font=font(size), stroke_width=max(1, size // 9), stroke_fill="black"
+                )
                 break
     return np.array(canvas)
 

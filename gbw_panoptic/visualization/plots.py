@@ -66,26 +66,33 @@ def class_bars(
         for color, width in (("white", 3), ("#333333", 1.2)):  # a light seam, for dark bars
             axes.errorbar(values, rows, xerr=errors, fmt="none", ecolor=color, elinewidth=width, capsize=2)
         ends += errors
-    largest = max(ends.max(initial=0), max(baseline or (0,)), 1)
-    texts = [f"{value:.1f}" for value in values]
-    if differences is not None:
-        texts = [f"{text}  ({round(d, 1) + 0.0:+.1f})" for text, d in zip(texts, differences)]
+    largest = max(ends.max(initial=0), np.max(baseline, initial=0) if baseline is not None else 0, 1)
     if baseline is not None:
         axes.scatter(baseline, rows, marker="|", s=160, color="white", linewidths=4, zorder=3)
         axes.scatter(baseline, rows, marker="|", s=160, color="black", linewidths=2, label=baseline_name, zorder=3)
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
         room = 0.16 * largest  # of a text: it stays beside its own bar unless the baseline's tick is in its way
         ends = np.where((ends < baseline) & (np.asarray(baseline) < ends + room), baseline, ends)
-    for row, text in enumerate(texts):
-        color = "#222222" if differences is None else _signed_color(differences[row])
-        axes.annotate(text, (ends[row], row), (5, 0), textcoords="offset points", va="center", fontsize=8, color=color)
-    axes.set(xlim=(0, largest * (1.26 if differences is not None else 1.1)), ylim=(len(names) - 0.4, -0.6), xlabel=label)
+    _write_values(axes, ends, values, differences)
+    axes.set(
+        xlim=(0, largest * (1.26 if differences is not None else 1.1)), ylim=(len(names) - 0.4, -0.6), xlabel=label
+    )
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     axes.set_yticks(rows, names, fontsize=9)
     axes.set_axisbelow(True)
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     without_box(axes)
     return png_bytes(figure)
+
+
+def _write_values(axes: Axes, ends: np.ndarray, values: np.ndarray, differences: Sequence[float] | None) -> None:
+    """Every bar's value behind its end, with the gain in its colour."""
+    for row, (end, value) in enumerate(zip(ends, values)):
+        text, color = f"{value:.1f}", "#222222"
+        if differences is not None:
+            text = f"{text}  ({round(differences[row], 1) + 0.0:+.1f})"
+            color = _signed_color(differences[row])
+        axes.annotate(text, (end, row), (5, 0), textcoords="offset points", va="center", fontsize=8, color=color)
 
 
 def _signed_color(value: float) -> str:

@@ -41,7 +41,9 @@ class Browser:
 
     def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Shows a file in a window of the given size, whatever window the system would allow."""
-        self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.devtools("Emulation.setEmulatedMedia", features=[scheme])
         self._call("POST", "/url", {"url": path.resolve().as_uri()})
@@ -57,7 +59,9 @@ class Browser:
         return self.run("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent.trim())", selector)
 
     def click(self, selector: str) -> None:
-        self.run("document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector)
+        self.run(
+            "document.querySelector(arguments[0]).scrollIntoView({block: 'center', behavior: 'instant'})", selector
+        )
         self._call("POST", f"/element/{self._find(selector)}/click", {})
 
     def press(self, selector: str, keys: str) -> None:
@@ -66,7 +70,10 @@ class Browser:
 
     def drag(self, selector: str, start: float, end: float) -> None:
         """From one place of an element's width to another (0..1), as a finger or a mouse would."""
-        box = self.run("const b = document.querySelector(arguments[0]).getBoundingClientRect(); return [b.x, b.y, b.width, b.height]", selector)
+        box = self.run(
+            "const b = document.querySelector(arguments[0]).getBoundingClientRect(); return [b.x, b.y, b.width, b.height]",
+            selector,
+        )
         y = round(box[1] + box[3] / 2)
         places = [round(box[0] + share * box[2]) for share in (start, end)]
         actions = [{"type": "pointerMove", "x": places[0], "y": y}, {"type": "pointerDown", "button": 0},

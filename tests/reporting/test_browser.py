@@ -60,7 +60,9 @@ def test_pictures_are_chosen(page: Browser, one):
     assert page.text(".which") == ["1 of 2: frankfurt_0"]
     sources = "return [...document.querySelectorAll('.stage img')].map(e => e.getAttribute('src'))"
     first = page.run(sources)
-    assert len(set(first)) == 3 and all(source.startswith("data:image/webp") for source in first)  # image, before, after
+    assert len(set(first)) == 3 and all(
+        source.startswith("data:image/webp") for source in first
+    )  # image, before, after
     page.press(".next", ENTER)
     assert page.text(".which") == ["2 of 2: lindau_1"] and page.run(sources) != first
     assert page.text(".views small") == [

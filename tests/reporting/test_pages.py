@@ -80,7 +80,11 @@ def test_headline_before_and_after(runs, tmp_path):
     ours, theirs = scores_of(5, ("16",)), scores_of(3, ("16",))
     found = cards(text)
     assert list(found) == ["PQ", "PQ of things", "PQ of stuff", "mIoU", "Rare recall"]
-    for label, task, metric in (("PQ", "panoptic", "PQ"), ("PQ of things", "panoptic", "PQ_things"), ("Rare recall", "semantic", "rare_recall")):
+    for label, task, metric in (
+        ("PQ", "panoptic", "PQ"),
+        ("PQ of things", "panoptic", "PQ_things"),
+        ("Rare recall", "semantic", "rare_recall"),
+    ):
         after, before = ours[task]["16"][metric], theirs[task]["16"][metric]
         sign = "\N{MINUS SIGN}" if after < before else "+"
         assert found[label].startswith(f"{after:.1f} ") and f"{sign}{abs(after - before):.1f}" in found[label]
@@ -151,10 +155,14 @@ def test_chart_by_hand():
     (x0, y0), (x1, y1) = (point[:2] for point in line["points"])
     assert (x0, x1) == (found["left"], found["right"]) and y0 > y1
     share = (found["bottom"] - y1) / (found["bottom"] - found["top"])
-    assert share == pytest.approx(6 / 8, abs=0.01) and found["levels"][0]["y"] == pytest.approx((y1 * 4 + y0) / 5, abs=0.5)
+    assert share == pytest.approx(6 / 8, abs=0.01) and found["levels"][0]["y"] == pytest.approx(
+        (y1 * 4 + y0) / 5, abs=0.5
+    )
 
 
-@pytest.mark.parametrize("values", [[], [0.0], [float("nan")], [3.0], [1e-9, 1e6], [-2.0, 5.0], [0.1] * 5000, [12_345.0, 99_999.0]])
+@pytest.mark.parametrize(
+    "values", [[], [0.0], [float("nan")], [3.0], [1e-9, 1e6], [-2.0, 5.0], [0.1] * 5000, [12_345.0, 99_999.0]]
+)
 @pytest.mark.parametrize("logarithmic", [False, True])
 def test_charts_of_any_values_stay_inside(values, logarithmic):
     found = chart("loss", {"a": [(list(range(len(values))), values)]}, {"a": 0}, logarithmic=logarithmic)
