@@ -13,6 +13,7 @@ _DEAD_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? [\d, ]+\) ([^.]*)"
 
 _NO_MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory|can't start new thread")
 _OPEN_FILES = re.compile(r"Too many open files|received \d+ items of ancdata")  # torch's, where workers pass tensors on
+_ONE_VALUE = re.compile(r"Expected more than 1 value per channel when training")  # torch's batch normalisation
 _DEAD_RANK = re.compile(r"Connection closed by peer|Connection reset by peer|remote process exited|Broken pipe")  # gloo's, NCCL's
 
 
@@ -43,6 +44,11 @@ def explained(error: BaseException) -> UserError | None:
         return UserError(
             f"expected to read and write {error.filename or 'the files of this command'}, found: {error.strerror}; free disk "
             "space, mend the path and its permissions or choose another folder, then run the command again (a training: with --resume)"
+        )
+    if isinstance(error, ValueError) and _ONE_VALUE.match(str(error)):
+        return UserError(
+            "expected two values of each channel or more for NORM BN (or SyncBN), found one, as of one small image; raise "
+            "SOLVER.IMS_PER_BATCH or INPUT.CROP.SIZE, lower SOLVER.ACCUMULATION_STEPS, or set NORM to GN"
         )
     if not isinstance(error, RuntimeError):
         return None

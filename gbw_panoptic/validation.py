@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from typing import Iterator
 
 from detectron2.data import MetadataCatalog
@@ -24,8 +25,11 @@ def validate(cfg) -> None:
     Raises:
         UserError: naming the key, what was expected, what was found and what to do.
     """
-    checks = (key_problems, weighting_problems, _execution, _data_sets, _task, _class_statistics, architecture_problems)
-    for check in (*checks, weights_problems, adaptation_problems, active_problems, _protocols, _tracking, _files):
+    checks = (
+        key_problems, weighting_problems, _execution, _solver, _images, _data_sets, _task, _class_statistics,
+        architecture_problems, weights_problems, adaptation_problems, active_problems, _protocols, _tracking, _files,
+    )  # fmt: skip
+    for check in checks:
         for problem in check(cfg):
             raise UserError(problem)
 
@@ -40,6 +44,31 @@ def _execution(cfg) -> Iterator[str]:
         yield (
             f"SOLVER.REFERENCE_WORLD_SIZE: expected 0, found {cfg.SOLVER.REFERENCE_WORLD_SIZE}: it would change batch and "
             "schedule with the machine; set SOLVER.IMS_PER_BATCH, SOLVER.ACCUMULATION_STEPS and SOLVER.REFERENCE_BATCH instead."
+        )
+
+
+def _solver(cfg) -> Iterator[str]:
+    if cfg.SOLVER.OPTIMIZER == "SGD" and cfg.SOLVER.NESTEROV and not cfg.SOLVER.MOMENTUM:
+        yield "SOLVER.NESTEROV: expected False with SOLVER.MOMENTUM 0, found True; set one of them."
+
+
+def _images(cfg) -> Iterator[str]:
+    for key, edges in (
+        ("INPUT.MIN_SIZE_TRAIN", cfg.INPUT.MIN_SIZE_TRAIN),
+        ("INPUT.TARGET.MIN_SIZE_TRAIN", cfg.INPUT.TARGET.MIN_SIZE_TRAIN),
+    ):
+        ranged = cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range"
+        if ranged and len(edges) == 1:
+            continue
+        if ranged and (len(edges) != 2 or edges[0] > edges[1]):
+            yield (
+                f"{key}: expected the two ends of a range, the smaller one first, with INPUT.MIN_SIZE_TRAIN_SAMPLING range, found "
+                f"{tuple(edges)}; correct them, or set the sampling to choice."
+            )
+    if cfg.INPUT.MIN_SIZE_TEST and not cfg.INPUT.MAX_SIZE_TEST:
+        yield (
+            f"INPUT.MAX_SIZE_TEST: expected at least 1 pixel with INPUT.MIN_SIZE_TEST {cfg.INPUT.MIN_SIZE_TEST}, found 0; set "
+            "MIN_SIZE_TEST 0, too, for images of their own size."
         )
 
 
@@ -97,32 +126,38 @@ def _class_statistics(cfg) -> Iterator[str]:
 
 
 def _protocols(cfg) -> Iterator[str]:
-    if not cfg.TEST.PROTOCOLS:
-        yield f"TEST.PROTOCOLS: expected at least one of {', '.join(PROTOCOLS)}, found none; name one."
-    labelled = set()
-    for name in cfg.DATASETS.TRAIN:
-        labelled.update(MetadataCatalog.get(name).labelled_classes)
-    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.names
-    for name in cfg.TEST.PROTOCOLS:
-        if name not in PROTOCOLS:
-            yield f"TEST.PROTOCOLS: expected names among {', '.join(PROTOCOLS)}, found '{name}'; correct it."
-        missing = [names[c] for c in PROTOCOLS[name].class_ids if c not in labelled]
-        # 19 is allowed on a source of 16: it then says what three classes of zero do to the average
-        if missing and name != "19":
-            yield (
-                f"TEST.PROTOCOLS: expected a protocol over classes that the source labels, found '{name}', which averages "
-                f"over {', '.join(missing)} that {', '.join(cfg.DATASETS.TRAIN)} does not label; choose another protocol."
-            )
     if cfg.TEST.INSTANCE_AP and cfg.MODEL.TASK != "panoptic":
         yield (
             f"TEST.INSTANCE_AP: expected False with MODEL.TASK {cfg.MODEL.TASK}, which predicts no instances, found True; set "
             "it to False."
         )
+    if not cfg.DATASETS.TEST:  # nothing is averaged
+        return
+    missing = _unlabelled_classes(cfg)
+    usable = ", ".join(repr(name) for name in PROTOCOLS if not missing[name])
+    for name in cfg.TEST.PROTOCOLS:
+        if missing[name]:
+            yield (
+                f"TEST.PROTOCOLS: expected some of {usable}, over classes that the source labels, found '{name}', which averages "
+                f"over {', '.join(missing[name])} that {', '.join(cfg.DATASETS.TRAIN)} does not label; choose among them."
+            )
     if not any(cfg.MODEL.TASK in PROTOCOLS[name].tasks for name in cfg.TEST.PROTOCOLS):
+        usable = ", ".join(name for name, names in missing.items() if not names and cfg.MODEL.TASK in PROTOCOLS[name].tasks)
         yield (
             f"TEST.PROTOCOLS: expected at least one protocol for MODEL.TASK {cfg.MODEL.TASK}, found "
-            f"{', '.join(cfg.TEST.PROTOCOLS)} (semantic only); add 19, 16 or 16-ignore."
+            f"{', '.join(cfg.TEST.PROTOCOLS)} (semantic only); add one of {usable}."
         )
+
+
+def _unlabelled_classes(cfg) -> dict[str, list[str]]:
+    """Protocol -> its classes that no source labels."""
+    labelled = set()
+    for name in cfg.DATASETS.TRAIN:
+        labelled.update(MetadataCatalog.get(name).labelled_classes)
+    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.names
+    missing = {name: [names[c] for c in protocol.class_ids if c not in labelled] for name, protocol in PROTOCOLS.items()}
+    # 19 is allowed on a source of 16: it then says what three classes of zero do to the average
+    return {**missing, "19": []}
 
 
 def _tracking(cfg) -> Iterator[str]:
@@ -138,8 +173,8 @@ def _files(cfg) -> Iterator[str]:
     path = local_file(cfg.MODEL.WEIGHTS)
     if path and not os.path.isfile(path):
         yield (
-            f"MODEL.WEIGHTS: expected a local .pth file, found nothing at {cfg.MODEL.WEIGHTS}; correct the path, or set it "
-            "to '' to start from random weights."
+            f"MODEL.WEIGHTS: expected a local .pth file, found nothing at {cfg.MODEL.WEIGHTS}; {_origin(path)}correct the path, "
+            "or set it to '' to start from random weights."
         )
     elif path and cfg.MODEL.WEIGHTS_SHA256:
         found = sha256(path)
@@ -153,3 +188,10 @@ def _files(cfg) -> Iterator[str]:
         folder = os.path.dirname(folder)
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         yield f"OUTPUT_DIR: expected a folder that can be written, found {cfg.OUTPUT_DIR}; choose another one."
+
+
+def _origin(path: str) -> str:
+    """Where a file of torchvision's, by its name, can be had."""
+    name = os.path.basename(path)
+    known = re.fullmatch(r"[a-z0-9_]+-[0-9a-f]{8}\.pth", name)
+    return f"download https://download.pytorch.org/models/{name} (torchvision's), " if known else ""

@@ -116,7 +116,24 @@ def test_a_leaf_says_only_what_differs(config):
         ("source_only", ("DATASETS.TARGET", "('cityscapes_uda_images_train',)"), "never looks at it"),
         ("source_only", ("MODEL.WEIGHTS", "nowhere.pth"), "found nothing at nowhere.pth"),
         ("source_only", ("TEST.MODEL", "teacher"), "has no teacher"),
-        ("source_only", ("TEST.PROTOCOLS", "('17',)"), "found '17'"),
+        ("source_only", ("TEST.PROTOCOLS", "('17',)"), "one of 19, 16, 16-ignore, 13, found '17'"),
+        ("source_only", ("SOLVER.OPTIMIZER", "SGD", "SOLVER.NESTEROV", True, "SOLVER.MOMENTUM", 0), "NESTEROV: expected False with"),
+        ("source_only", ("INPUT.MIN_SIZE_TRAIN", "(9, 8)", "INPUT.MIN_SIZE_TRAIN_SAMPLING", "range"), "the two ends of a range"),
+        ("source_only", ("INPUT.MAX_SIZE_TEST", 0), "MAX_SIZE_TEST: expected at least 1 pixel"),
+        ("source_only", ("MODEL.RESNETS.RES2_OUT_CHANNELS", 256), "RES2_OUT_CHANNELS: expected 64 with DEPTH 18, found 256"),
+        ("source_only", ("MODEL.RESNETS.RES5_DILATION", 4), "RES5_DILATION: expected 1 with DEPTH 18, found 4"),
+        ("source_only", ("MODEL.RESNETS.NUM_GROUPS", 3), "NUM_GROUPS: expected 1 with DEPTH 18"),
+        ("source_only", ("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [True] * 4), "DEFORM_ON_PER_STAGE: expected False in all"),
+        ("source_only", ("MODEL.RESNETS.NORM", "GN", "MODEL.RESNETS.STEM_OUT_CHANNELS", 30), "STEM_OUT_.* multiple of 32 with"),
+        ("source_only", ("MODEL.BACKBONE.NAME", "build_resnet_deeplab_backbone"), "RESNETS.DEPTH: expected 50, 101 or 152"),
+        ("source_only", ("MODEL.BACKBONE.NAME", "build_resnet_deeplab_backbone", "MODEL.RESNETS.DEPTH", 50,
+                         "MODEL.RESNETS.RES4_DILATION", 2), "RES5_DILATION: expected 4 with RES4_DILATION 2"),
+        ("source_only", ("MODEL.BACKBONE.NAME", "build_resnet_fpn_backbone"), "BACKBONE.NAME: expected one of"),
+        ("source_only", ("MODEL.SEM_SEG_HEAD.PROJECT_CHANNELS", "(8,)"), "PROJECT_CHANNELS: expected 2 numbers"),
+        ("source_only", ("MODEL.SEM_SEG_HEAD.IN_FEATURES", "('res5',)"), "PROJECT_CHANNELS: expected 0 numbers"),
+        ("source_only", ("MODEL.INS_EMBED_HEAD.ASPP_DILATIONS", "(1,)"), "INS_EMBED_HEAD.ASPP_DILATIONS: expected 3"),
+        ("source_only", ("MODEL.SEM_SEG_HEAD.NORM", "GN", "MODEL.SEM_SEG_HEAD.HEAD_CHANNELS", 30), "HEAD_CHANNELS: .* multiple of 32"),
+        ("source_only", ("MODEL.WEIGHTS", "resnet50-11ad3fa6.pth"), "nothing at resnet50.*download https://download.pytorch.org"),
         ("source_only", ("TEST.PROTOCOLS", "('13',)"), "semantic only"),
         ("source_only", ("MODEL.TASK", "semantic", "TEST.INSTANCE_AP", True), "predicts no instances"),
         ("source_only", ("MODEL.TASK", "semantic", "WEIGHTING.CENTER", "gbw"), "no such head"),
@@ -158,6 +175,19 @@ def test_comparators_that_count_pixels_want_a_source_with_statistics(make_cfg, o
     delattr(MetadataCatalog.get(cfg.DATASETS.TRAIN[0]), "class_statistics")
     with pytest.raises(UserError, match=f"class statistics for {opts[1]}, found 'synthia_panoptic_train' without"):
         validate(cfg)
+
+
+def test_a_protocol_is_refused_with_those_that_work_and_only_where_something_is_averaged(make_cfg):
+    cfg = make_cfg("quick/source_only.yaml", "TEST.PROTOCOLS", "('13',)", "MODEL.TASK", "semantic")
+    validate(cfg)
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    labelled = tuple(c for c in metadata.labelled_classes if metadata.taxonomy.names[c] not in ("wall", "rider"))
+    delattr(metadata, "labelled_classes")
+    metadata.labelled_classes = labelled
+    with pytest.raises(UserError, match="expected some of '19', over classes .*found '13', .*over rider that synthia"):
+        validate(cfg)
+    cfg.DATASETS.TEST = ()
+    validate(cfg)
 
 
 def test_protocol_16_with_an_output_that_cannot_be_written(make_cfg, tmp_path):

@@ -5,6 +5,7 @@ is the name of one image without suffixes, ``{city}`` the folder that Cityscapes
 the image folder, ``{label}`` one below the label folder. ``published`` and ``custom`` list the splits.
 """
 
+import difflib
 import os
 import shlex
 from collections import defaultdict
@@ -257,8 +258,20 @@ def download_source(root: Path, split: Split, folder: str) -> str:
 def missing_download(root: Path, split: Split, folder: str, found: str, *, then_prepare: bool = True) -> UserError:
     """The error for a folder that the user must provide."""
     then = f", then run `{prepare_command(root, split)}`" if then_prepare else ""
-    source = download_source(root, split, folder)
-    return UserError(f"expected the {split.title} files in {root / folder}, found {found}; {source}{then}")
+    source, alike = download_source(root, split, folder), _alike(root, folder)
+    beside = f" but {alike}, which has another name or is another edition" if alike else ""
+    return UserError(f"expected the {split.title} files in {root / folder}, found {found}{beside}; {source}{then}")
+
+
+def _alike(root: Path, folder: str) -> Path | None:
+    """A folder whose name is like that of the first part of ``folder`` that is not there."""
+    place = root
+    for part in Path(folder).parts:
+        if not (place / part).is_dir():
+            close = difflib.get_close_matches(part, _folders(place), n=1, cutoff=0.75)
+            return place / close[0] if close else None
+        place = place / part
+    return None
 
 
 def _prepared_option(split: Split) -> list[str]:

@@ -245,7 +245,8 @@ def _file_facts(record: Mapping[str, Any], image: np.ndarray) -> dict[str, Any]:
 
 
 def _as_tensor(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    # a copy: of a mirrored image one pixel wide, NumPy says that it is contiguous, and torch refuses its stride
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
 def _rounded(values: Sequence[float]) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from typing import Iterator
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from .backbones.packaged import PACKAGED
+from .host_validation import head_problems, resnet_problems
 
 PANOPTIC_DEEPLAB, MASK2FORMER = "DomainAdaptivePanopticDeepLab", "DomainAdaptiveMask2Former"
 ARCHITECTURES = (PANOPTIC_DEEPLAB, MASK2FORMER)
@@ -15,9 +16,11 @@ INS_EMBED_HEADS = ("PerClassInsEmbedHead", "DAFormerInsEmbedHead")
 def architecture_problems(cfg) -> Iterator[str]:
     """One sentence for each setting that contradicts MODEL.META_ARCHITECTURE."""
     name = cfg.MODEL.META_ARCHITECTURE
-    if cfg.MODEL.BACKBONE.NAME not in BACKBONE_REGISTRY:
-        known = ", ".join(known for known, _ in BACKBONE_REGISTRY if "fpn" not in known)
-        yield f"MODEL.BACKBONE.NAME: expected one of {known}, found '{cfg.MODEL.BACKBONE.NAME}'; set it to one of them."
+    known = [known for known, _ in BACKBONE_REGISTRY if "fpn" not in known]
+    if cfg.MODEL.BACKBONE.NAME not in known:
+        expected = ", ".join(known)
+        yield f"MODEL.BACKBONE.NAME: expected one of {expected}, found '{cfg.MODEL.BACKBONE.NAME}'; set it to one of them."
+    yield from resnet_problems(cfg)
     if name not in ARCHITECTURES:
         yield f"MODEL.META_ARCHITECTURE: expected one of {', '.join(ARCHITECTURES)}, found '{name}'; set it to one of them."
     elif name == MASK2FORMER:
@@ -27,6 +30,8 @@ def architecture_problems(cfg) -> Iterator[str]:
         for node, known in (("SEM_SEG_HEAD", SEM_SEG_HEADS), ("INS_EMBED_HEAD", INS_EMBED_HEADS)):
             if cfg.MODEL[node].NAME not in known:
                 yield f"MODEL.{node}.NAME: expected {' or '.join(known)}, found '{cfg.MODEL[node].NAME}'; set it to one of them."
+            if node == "SEM_SEG_HEAD" or cfg.MODEL.TASK == "panoptic":
+                yield from head_problems(cfg, node)
         for key in ("CLASSIFICATION", "MASK"):
             if cfg.WEIGHTING[key] != "none":
                 yield (
