@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from detectron2.data import MetadataCatalog
 
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.saving import CheckpointSaver
 from gbw_panoptic.engine.setup import load_config
-from gbw_panoptic.errors import UserError
+from gbw_panoptic.errors import UserError, explained
 from gbw_panoptic.modeling.backbones import swin
 from gbw_panoptic.validation import validate
 
@@ -237,3 +238,10 @@ def test_the_tool_exits_with_2_and_without_a_traceback(streets_root, tmp_path):
     )  # fmt: skip
     assert done.returncode == 2
     assert "semantic labels only" in done.stderr and "Traceback" not in done.stderr + done.stdout
+
+
+def test_one_value_of_a_channel_is_a_sentence():
+    """torch's own words, so that another version of it is noticed."""
+    with pytest.raises(ValueError) as caught:
+        torch.nn.BatchNorm2d(3).train()(torch.zeros(1, 3, 1, 1))
+    assert "NORM BN" in str(explained(caught.value)) and explained(ValueError("another")) is None

@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from gbw_panoptic.config import add_gbw_panoptic_config
-from gbw_panoptic.data.mappers import SourceMapper, TargetMapper
+from gbw_panoptic.data.mappers import SourceMapper, TargetMapper, _as_tensor
 from gbw_panoptic.data.samplers import Draw
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
 from gbw_panoptic.data.views import ViewSampler, Window, cut, resize_ids, shortest_edge_size
@@ -293,3 +293,9 @@ def test_photometric_distortion_changes_the_image_and_nothing_else(make_cfg):
         for key, value in first.items():
             assert torch.equal(value, second[key]) if isinstance(value, torch.Tensor) else value == second[key]
     assert changed >= 2
+
+
+def test_a_mirrored_image_one_pixel_wide_becomes_a_tensor():
+    """NumPy calls it contiguous, with a stride that torch refuses."""
+    image = np.arange(12, dtype=np.uint8).reshape(4, 1, 3)
+    assert torch.equal(_as_tensor(image[:, ::-1]), torch.from_numpy(image.transpose(2, 0, 1).copy()))
