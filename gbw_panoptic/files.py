@@ -23,7 +23,7 @@ from .errors import UserError
 
 TEMPORARY_SUFFIX = ".tmp"
 #: Files with these suffixes, in any case, are taken for images where a folder is searched.
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = tuple(".bmp .jfif .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split())
 _PNG, _HEADER = b"\x89PNG\r\n\x1a\n", 33  # signature; bytes of it and of the first chunk
 _NOTE, _LONGEST_NOTE = b"Origin\0", 128
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(\.\w+)?")

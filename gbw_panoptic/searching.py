@@ -9,8 +9,8 @@ from .errors import UserError
 
 #: Pictures and videos of these formats are not read; in a folder that is searched, they are counted.
 UNREAD_SUFFIXES = frozenset(
-    ".3gp .arw .avif .cr2 .cr3 .dng .eps .exr .flv .gif .hdr .heic .heif .ico .j2k .jfif .jp2 .jpe .jxl .m2ts .mts .nef .ogv .orf "
-    ".pbm .pcx .pnm .ps .psd .raf .raw .rw2 .svg .tga .ts .vob".split()
+    ".3gp .arw .avif .cr2 .cr3 .dng .eps .exr .flv .gif .hdr .heic .heif .ico .j2k .jp2 .jxl .m2ts .mts .nef .ogv .orf "
+    ".pcx .ps .psd .raf .raw .rw2 .svg .tga .ts .vob".split()
 )
 
 

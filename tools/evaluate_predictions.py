@@ -35,6 +35,8 @@ def main() -> None:
     for state in ordered_map(score, pairs, workers=min(arguments.workers, len(pairs)), title="Scoring"):
         total.add_state(state)
     scores = total.scores()
+    if len(predictions) > len(pairs):
+        print(f"left out: {len(predictions) - len(pairs)} predictions of images that the ground truth does not have")
     print(f"{len(pairs)} images of {arguments.dataset or arguments.truth}:")
     for text in results.protocol_texts(scores):
         print(f"\n{text}")

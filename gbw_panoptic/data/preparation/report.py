@@ -40,8 +40,6 @@ class SplitReport:
         known = "" if self.expected is None else f"expected {self.expected} images, "
         lines = [f"{self.split.title}: {known}found {self.images}, prepared {self.prepared}"]
         lines[0] += " (the counts differ)" if len(counts) > 1 else ""
-        if self.left_out:
-            lines.append(f"  {self.left_out}")
         if self.by_times:
             lines.append(
                 f"  {self.by_times} labels are of an earlier version: only their age was compared with the raw labels; --check "
@@ -50,6 +48,8 @@ class SplitReport:
         if self.void_categories:
             void = f"void: {', '.join(self.void_categories)}"
             lines += wrap(void, 120, initial_indent="  ", subsequent_indent="    ")
+        if self.left_out:
+            lines.append(f"  {self.left_out}")
         if self.statistics is not None:
             lines += _histogram(self.statistics)
         for kind in FaultKind:

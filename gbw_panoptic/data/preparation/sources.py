@@ -8,7 +8,7 @@ from typing import Any, Mapping
 
 from ... import files
 from ...errors import UserError
-from ...searching import Skipped
+from ...searching import Skipped, wanted_files
 from ..categories import SegmentClass
 from ..coco_panoptic import load_raw_panoptic_json
 from ..layout import (
@@ -107,7 +107,7 @@ def list_raw(root: Path, split: Split, *, strict: bool = False) -> RawSplit:
     for template in (split.image, *split.raw_labels):
         _require_download(root, split, template)
     if split.raw_json is not None:
-        return _list_annotated(root, split)
+        return _list_annotated(root, split, strict)
     templates = (split.image, *split.raw_labels, *(split.prepared_labels[:1] if split.labels_of else ()))
     names: set[ImageName] = set()
     skipped = Skipped()
@@ -121,7 +121,7 @@ def list_raw(root: Path, split: Split, *, strict: bool = False) -> RawSplit:
     return RawSplit([RawImage(root, split, name) for name in in_order(names)], left_out=skipped.sentence())
 
 
-def _list_annotated(root: Path, split: Split) -> RawSplit:
+def _list_annotated(root: Path, split: Split, strict: bool) -> RawSplit:
     path = root / split.raw_json
     annotations, categories = load_raw_panoptic_json(path)
     classes = split.categories.resolve(categories, path)
@@ -134,7 +134,20 @@ def _list_annotated(root: Path, split: Split) -> RawSplit:
     if not any(image.files.image.is_file() for image in images):
         raise missing_download(root, split, split.image_root, "none of the annotated images")
     void = tuple(c["name"] for c in categories if classes[c["id"]].contiguous is None)
-    return RawSplit(sorted(images, key=lambda image: image.name.stem), void)
+    left_out = _left_out(root / split.image_root, {image.name.file for image in images}, strict)
+    return RawSplit(sorted(images, key=lambda image: image.name.stem), void, left_out)
+
+
+def _left_out(folder: Path, listed: set[str], strict: bool) -> str:
+    """What a JSON does not list, which is no error, and what cannot be read, in one line."""
+    skipped = Skipped()
+    found = list(wanted_files(folder, files.IMAGE_SUFFIXES, skipped))
+    if strict:
+        skipped.require_none()
+    for path in found:
+        if path.relative_to(folder).as_posix() not in listed:
+            skipped.add("images that the JSON does not list", path)
+    return skipped.sentence()
 
 
 def _require_download(root: Path, split: Split, template: str) -> None:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ... import files
 from ...taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
 from .canvas import Canvas
 from .materials import CITYSCAPES_IDS, LABEL_NAMES
@@ -128,9 +129,8 @@ def read_contiguous(name: str, path: Path) -> np.ndarray:
     if name == "synthia":
         table = np.full(256, CITYSCAPES.ignore_label, dtype=np.uint8)
         table[list(SYNTHIA_TO_CONTIGUOUS)] = list(SYNTHIA_TO_CONTIGUOUS.values())
-        return table[cv2.imread(str(path), cv2.IMREAD_UNCHANGED)[..., 2]]
-    with Image.open(path) as image:
-        return _CONTIGUOUS[np.asarray(image)]
+        return table[files.read_two_byte_channels(path)[..., 0]]
+    return _CONTIGUOUS[files.read_label(path)]
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
