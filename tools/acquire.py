@@ -45,6 +45,7 @@ from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.acquisition import build_acquisition, build_label_store, build_predict
 from gbw_panoptic.engine.acquisition_pictures import draw_round, is_drawn
 from gbw_panoptic.engine.build import build_models, load_for_evaluation
+from gbw_panoptic.engine.settings import build_settings
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.locks import exclusive
@@ -66,7 +67,7 @@ def acquire(cfg, arguments: argparse.Namespace) -> None:
         entry = rounds[-1]
     else:
         models = {"student": build_models(cfg)["student"]}
-        load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False)
+        load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False, settings=build_settings(cfg).values)
         entry = acquisition.run(arguments.round, build_predict(cfg, models["student"]))
     draw_round(acquisition, MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy, cfg.ACTIVE.NUM_OVERLAYS)
     print(summary(entry, acquisition))

@@ -44,6 +44,7 @@ from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.data.samplers import RareClassSampler
 from gbw_panoptic.data.segment_targets import SegmentTargets, segment_targets
 from gbw_panoptic.data.statistics import ClassStatistics
+from gbw_panoptic.engine.checkpoint import YOUNG_PARTS
 from gbw_panoptic.engine.build import build_trainer, resume_or_load
 from gbw_panoptic.engine.logs import quiet_explained_errors
 from gbw_panoptic.engine.recording import RecordedStep, record_steps
@@ -102,9 +103,10 @@ def load(trainer: DomainAdaptationTrainer, checkpoint: str | None, initial_weigh
     if not checkpoint:
         resume_or_load(trainer, initial_weights, resume=False)
         return "of a new run"
+    parts = sorted(set(trainer.checkpointer.checkpointables) - set(YOUNG_PARTS))  # other settings are what is looked at
     try:
-        trainer.checkpointer.load(checkpoint)
-        missing = sorted(set(trainer.checkpointer.checkpointables) - trainer.checkpointer.contents)
+        trainer.checkpointer.load(checkpoint, parts)
+        missing = sorted(set(parts) - trainer.checkpointer.contents)
         found = f"none of {', '.join(missing)}" if missing else ""
     except UserError:  # not even weights of another source
         found = "weights that do not fit"

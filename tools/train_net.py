@@ -75,6 +75,7 @@ from gbw_panoptic.engine.launch import launch
 from gbw_panoptic.engine.logs import RunLog, quiet_explained_errors
 from gbw_panoptic.engine.output_dir import Purpose, claimed
 from gbw_panoptic.engine.saving import stoppable
+from gbw_panoptic.engine.settings import build_settings
 from gbw_panoptic.engine.setup import load_config, prepare_config, record_run, seed_run
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.run_folder import RunFolder
@@ -117,7 +118,8 @@ def run(cfg, args: argparse.Namespace, purpose: Purpose, log: RunLog) -> None:
     seed_run(cfg, eval_only=args.eval_only)
     if args.eval_only:
         models = build_models(cfg)
-        load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=args.resume)
+        settings = build_settings(cfg).values
+        load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=args.resume, settings=settings)
         record_run(cfg, args, purpose, log)
         with stoppable("in the evaluation; run the same command again"):
             evaluate(cfg, models, iteration=-1)

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from typing import Sequence
+from typing import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -23,12 +23,15 @@ from ..data.loader import DomainLoader, build_train_loader
 from ..errors import UserError
 from .acquisition import AcquisitionHook, build_acquisition, build_label_store, build_predict
 from .acquisition_pictures import build_round_pictures
-from .checkpoint import SafeCheckpointer
+from .checkpoint import YOUNG_PARTS, SafeCheckpointer
 from .evaluation import evaluate
 from .execution import build_description, build_execution, build_precision, build_precision_warning, data_parallel
+from .fitting import load_whole, whole
 from .hooks import METRICS, ClassWeightLogger, DiscriminatorMonitor, Evaluation, LearningRate, ProgressLine
+from .reading import or_an_earlier
 from .saving import CheckpointSaver, StopSignals, StopTraining, remove_halves
 from .self_training import build_self_training
+from .settings import build_settings, check_meaning
 from .solver import build_optimizer
 from .strategies import build_active_training, build_adversarial_alignment, build_entropy_minimization
 from .trainer import DomainAdaptationTrainer
@@ -148,7 +151,8 @@ def _build(
     models = {"student": model}
     if "teacher" in strategy.modules:
         models["teacher"] = strategy.modules["teacher"]
-    trainer.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, **strategy.modules, trainer=trainer)
+    parts = {"settings": build_settings(cfg), **strategy.modules, "trainer": trainer}
+    trainer.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, **parts)
     trainer.register_hooks([*first_hooks, *_build_hooks(cfg, trainer, optimizer, models)])
     return trainer
 
@@ -157,14 +161,18 @@ def _build_source_style(cfg, device: torch.device) -> FourierStyle | None:
     return FourierStyle(cfg.INPUT.FOURIER.BETA, device) if cfg.INPUT.FOURIER.ENABLED else None
 
 
-def load_for_evaluation(models: dict[str, nn.Module], weights: str, output_dir: str, *, resume: bool) -> None:
+def load_for_evaluation(
+    models: dict[str, nn.Module], weights: str, output_dir: str, *, resume: bool, settings: Mapping[str, object] | None = None
+) -> None:
     """Load ``weights`` (with ``resume``: OUTPUT_DIR's last checkpoint) into ``models``; drop a teacher that it does not hold.
 
+    Args:
+        settings: with which the models are evaluated, to be compared with those of the checkpoint.
+
     Raises:
-        UserError: there is nothing to load.
+        UserError: there is nothing to load, or it is not every tensor of the models: scores of others would mean nothing.
     """
-    others = {name: model for name, model in models.items() if name != "student"}
-    checkpointer = SafeCheckpointer(models["student"], output_dir, **others)
+    checkpointer = SafeCheckpointer(models["student"], output_dir)
     if resume:
         weights = checkpointer.get_checkpoint_file()
     if not weights:
@@ -172,10 +180,14 @@ def load_for_evaluation(models: dict[str, nn.Module], weights: str, output_dir: 
             "--eval-only: expected a checkpoint in MODEL.WEIGHTS (with --resume: in OUTPUT_DIR), found none; name one, or give "
             "--resume for OUTPUT_DIR's last."
         )
-    checkpointer.load(weights)
-    for name in set(models) - {"student"} - checkpointer.contents:
-        logging.getLogger("gbw_panoptic").warning("%s holds no %s: it is not evaluated.", weights, name)
-        del models[name]
+    contents = checkpointer.load(weights, fit=whole)
+    check_meaning(settings or {}, contents, weights)
+    for name in set(models) - {"student"}:
+        if name in contents:
+            load_whole(models[name], contents[name], f"{weights} ({name})")
+        else:
+            logging.getLogger("gbw_panoptic").warning("%s holds no %s: it is not evaluated.", weights, name)
+            del models[name]
 
 
 def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[str, nn.Module]) -> list:
@@ -231,26 +243,41 @@ def resume_or_load(trainer: DomainAdaptationTrainer, weights: str, *, resume: bo
     if comm.is_main_process():
         remove_halves(checkpointer.save_dir)
     if not resume:
-        checkpointer.resume_or_load(weights, resume=False)
+        _start_from(trainer, weights)
         return
     trainer.resumed = True
     if not checkpointer.has_checkpoint():
         logger.warning("The run in %s has no checkpoint yet: it begins again.", checkpointer.save_dir)
-        checkpointer.resume_or_load(weights, resume=False)
+        _start_from(trainer, weights)
         return
+    path = checkpointer.get_checkpoint_file()
     if weights:
-        logger.warning("Resuming from %s: MODEL.WEIGHTS %s is ignored.", checkpointer.get_checkpoint_file(), weights)
-    try:
-        checkpointer.resume_or_load("", resume=True)
-        missing = sorted(set(checkpointer.checkpointables) - checkpointer.contents)
-        expected, found = ", ".join(missing), "none" if missing else ""
-    except (RuntimeError, ValueError, KeyError) as error:  # states of other shapes or names
-        expected, found = "the states of this configuration", " ".join(str(error).split("\n\t")[:2]).rstrip(".")
-    if not found and checkpointer.misfits:
-        count = len(checkpointer.misfits)
-        expected, found = "the model of this configuration", f"another {checkpointer.misfits[0]} ({count} in all)"
+        logger.warning("Resuming from %s: MODEL.WEIGHTS %s is ignored.", path, weights)
+    expected, found = _resume(trainer)
     if found:
         raise UserError(
-            f"--resume: expected a checkpoint with {expected}, found {found} in {checkpointer.get_checkpoint_file()}, of a run "
-            "with other settings or of an older version; resume with that run's, or start anew with it as MODEL.WEIGHTS."
+            f"--resume: expected a checkpoint with {expected}, found {found} in {path}, of a run with other settings or of an older "
+            f"version, or damaged; resume with that run's, or start anew with it as MODEL.WEIGHTS{or_an_earlier(path)}."
         )
+    if "settings" not in checkpointer.contents:
+        logger.warning("%s, of an older version, holds no settings: whether they are those of this run was not checked.", path)
+
+
+def _start_from(trainer: DomainAdaptationTrainer, weights: str) -> None:
+    contents = trainer.checkpointer.resume_or_load(weights, resume=False)
+    check_meaning(trainer.checkpointer.checkpointables["settings"].values, contents, weights)
+
+
+def _resume(trainer: DomainAdaptationTrainer) -> tuple[str, str]:
+    """Load the last checkpoint. What was expected of it and what was found instead, for a sentence; empty if it fits."""
+    checkpointer = trainer.checkpointer
+    try:
+        checkpointer.resume_or_load("", resume=True)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:  # states of other shapes, names or forms
+        return "the states of this configuration", " ".join(str(error).split("\n\t")[:2]).rstrip(".")
+    missing = sorted(set(checkpointer.checkpointables) - checkpointer.contents - set(YOUNG_PARTS))
+    if missing:
+        return ", ".join(missing), "none"
+    if checkpointer.misfits:
+        return "the model of this configuration", f"another {checkpointer.misfits[0]} ({len(checkpointer.misfits)} in all)"
+    return "", ""

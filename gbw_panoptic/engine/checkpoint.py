@@ -1,17 +1,21 @@
 """Checkpoints that are written whole or not at all, and load without executing anything."""
 
 import os
-import pickle
+from typing import Callable, IO, Iterator, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detectron2.checkpoint import DetectionCheckpointer
 
 from ..errors import UserError
 from ..modeling.backbones.packaged import local_file
-from ..modeling.optional import import_optional
-from .public_masks import fit_published
+from .fitting import Fit, exact, finite, load_whole, not_finite, starting
+from .reading import last_checkpoint, read_checkpoint
+from .settings import check_meaning
+
+#: Parts that checkpoints of older versions have not.
+YOUNG_PARTS = ("settings",)
 
 
 class SafeCheckpointer(DetectionCheckpointer):
@@ -24,14 +28,22 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     contents: frozenset[str] = frozenset()
     misfits: tuple[str, ...] = ()
+    _fit: Fit = staticmethod(starting)
+    _told_sizes = False
 
     def save(self, name: str, **kwargs) -> None:
+        """
+        Raises:
+            UserError: a weight is not finite, or the disk refuses; earlier checkpoints stay as they are.
+        """
         if not self.save_dir or not self.save_to_disk:
             return
         data = {"model": self.model.state_dict()}
         data.update({key: checkpointable.state_dict() for key, checkpointable in self.checkpointables.items()})
         data.update(kwargs)
         path = os.path.join(self.save_dir, f"{name}.pth")
+        _check_finite(data, path)
+        self._tell_sizes(data)
         self.logger.info("Saving checkpoint to %s", path)
         self._write(path, lambda file: torch.save(data, file))
         self.tag_last_checkpoint(os.path.basename(path))
@@ -40,32 +52,52 @@ class SafeCheckpointer(DetectionCheckpointer):
         path = os.path.join(self.save_dir, "last_checkpoint")
         self._write(path, lambda file: file.write(last_filename_basename.encode()))
 
-    def _write(self, path: str, write) -> None:
-        temporary = f"{path}.tmp"
-        try:
-            with open(temporary, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _sync_folder(self.save_dir)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            if os.path.exists(temporary):
-                os.remove(temporary)
-            raise UserError(
-                f"Expected to write {path}, found: {_reason(error)}; free disk space or mend the folder's "
-                "permissions, then --resume (earlier checkpoints are whole)."
-            ) from error
+    def _write(self, path: str, write: Callable[[IO[bytes]], object]) -> None:
+        write_synced(path, write, remedy="then --resume (earlier checkpoints are whole)")
 
-    def load(self, path: str, *args, **kwargs) -> dict:
+    def _tell_sizes(self, data: Mapping[str, object]) -> None:
+        if self._told_sizes:
+            return
+        self._told_sizes = True
+        sizes = {part: size / 2**20 for part, size in sizes_by_part(data).items()}
+        self.logger.info(
+            "A checkpoint of this run holds %s: %.1f MB; tools/merge_checkpoints.py --anchor CHECKPOINT --model student --output FILE "
+            "writes a model alone, for evaluation and prediction.",
+            ", ".join(f"{part} {size:.1f} MB" for part, size in sizes.items()), sum(sizes.values()),
+        )  # fmt: skip
+
+    def load(self, path: str, checkpointables: Sequence[str] | None = None, *, fit: Fit = starting) -> dict:
+        """
+        Args:
+            checkpointables: which of the parts beside the model are loaded, if the file has them; None: all.
+            fit: what the model may take from the file.
+
+        Returns:
+            the parts of the file that were not loaded.
+
+        Raises:
+            UserError: the file cannot be read, or its weights do not fit.
+        """
         path = local_file(path)
         if path and not os.path.isfile(path):
             raise UserError(f"Expected a weights file at {path}, found none; give a local .pth file in MODEL.WEIGHTS.")
-        return super().load(path, *args, **kwargs)
+        self._fit = fit
+        return super().load(path, checkpointables)
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict:
+        if resume and self.has_checkpoint():
+            return self.load(self.get_checkpoint_file(), fit=exact)
+        return self.load(path, checkpointables=[])
+
+    def get_checkpoint_file(self) -> str:
+        return last_checkpoint(self.save_dir)
 
     def _load_file(self, filename: str) -> dict:
         data = read_checkpoint(filename)
-        data["model"] = fit_published(data["model"], self.model, filename)
+        for part in set(self.checkpointables) & data.keys():
+            if _is_state(data[part]):
+                finite(data[part], filename)
+        data["model"] = self._fit(data["model"], self.model, filename)
         self.contents = frozenset(data)
         return data
 
@@ -74,6 +106,31 @@ class SafeCheckpointer(DetectionCheckpointer):
         shapes = [name for name, *_ in result.incorrect_shapes]
         self.misfits = (*result.missing_keys, *result.unexpected_keys, *shapes)
         return result
+
+
+def write_synced(path: str, write: Callable[[IO[bytes]], object], *, remedy: str) -> None:
+    """Write a file so that ``path`` is at any moment absent, the old file or the whole new one, also over a loss of power.
+
+    Args:
+        remedy: what else to do, for the message.
+
+    Raises:
+        UserError: the disk or the folder refuses.
+    """
+    temporary = f"{path}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(os.path.dirname(path) or ".")
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise UserError(
+            f"Expected to write {path}, found: {_reason(error)}; free disk space or mend the folder and its permissions, {remedy}."
+        ) from error
 
 
 def _reason(error: BaseException) -> str:
@@ -93,72 +150,61 @@ def _sync_folder(path: str) -> None:
         os.close(folder)
 
 
-def read_checkpoint(filename: str) -> dict:
-    """Contents of a checkpoint or a bare state dict (which becomes ``model``), on the CPU; nothing in it is executed.
-
-    A ``.safetensors`` file is read as such; other projects' ``state_dict`` counts as ``model``; ``package://...`` names the
-    weights of an installed package.
-
-    Raises:
-        UserError: the file is absent, damaged or holds more than tensors and plain values.
+def _check_finite(data: Mapping[str, object], path: str) -> None:
     """
-    filename = local_file(filename)
-    if not os.path.isfile(filename):
-        raise UserError(f"Expected a weights file at {filename}, found none; give a local .pth file.")
-    if filename.endswith(".pkl"):
-        raise UserError(
-            f"Expected a .pth or .safetensors file, found the pickle {filename}, which could run code and was not read; if you "
-            "trust its source, convert it once: python -c \"import pickle, torch; weights = pickle.load(open('"
-            f"{filename}', 'rb'), encoding='latin1')['model']; torch.save({{k: torch.as_tensor(v) for k, v in "
-            "weights.items()}, 'weights.pth')\"."
-        )
-    try:
-        data = _read(filename)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(
-            f"Expected {filename} to hold tensors and plain values only (a .pth file of torch.save), found a file that "
-            "would run code or cannot be read; nothing was executed: use weights from a source that you trust, "
-            "re-saved as a state dict."
-        ) from error
-    if not isinstance(data, dict):
-        raise UserError(f"Expected a state dict in {filename}, found {type(data).__name__}; re-save it as one.")
-    if "model" in data:
-        return data
-    return {"model": data["state_dict"] if "state_dict" in data else data}
+    Raises:
+        UserError: the last update made a weight NaN or infinite, which no loss has seen yet.
+    """
+    for part, state in data.items():
+        if part != "trainer" and _is_state(state) and (bad := not_finite(state)):
+            raise UserError(
+                f"Expected finite weights for {path}, found NaN or infinite values in {len(bad)} tensors of the {_name(part)}, "
+                f"{bad[0]} among them; nothing was written: lower SOLVER.BASE_LR, then --resume from the checkpoint before."
+            )
 
 
-def _read(filename: str) -> dict:
-    if not filename.endswith(".safetensors"):
-        return torch.load(filename, map_location="cpu", weights_only=True)
-    otherwise = "re-save them as a .pth file of torch.save"
-    safetensors = import_optional("safetensors", wanted_by=f"the weights {filename}", otherwise=otherwise)
-    try:
-        with safetensors.safe_open(filename, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}
-    except safetensors.SafetensorError as error:
-        raise ValueError(str(error)) from error
+def sizes_by_part(data: Mapping[str, object]) -> dict[str, int]:
+    """Bytes of the tensors in each part of a checkpoint, by the names that people use; parts without any are left out."""
+    sizes: dict[str, int] = {}
+    for part, value in data.items():
+        name = "optimizer" if part == "trainer" else _name(part)
+        sizes[name] = sizes.get(name, 0) + sum(tensor.nbytes for tensor in _tensors(value))
+    return {name: size for name, size in sizes.items() if size}
 
 
-def load_weights(model: nn.Module, path: str, *, key: str) -> None:
+def _name(part: str) -> str:
+    return "student" if part == "model" else part
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(tensor, Tensor) for tensor in value.values())
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _tensors(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _tensors(part)
+
+
+def load_weights(model: nn.Module, path: str, *, key: str, settings: Mapping[str, object] | None = None) -> None:
     """Load another run's student, or published weights of the whole model, into ``model``; buffers that it lacks (of class
     weightings) stay as they are.
 
     Args:
         key: of the configuration, which names ``path``.
+        settings: with which the model is used.
 
     Raises:
-        UserError: the file cannot be read, or lacks a parameter of the model or has it in another shape.
+        UserError: the file cannot be read, or lacks a tensor of the model or has it in another shape.
     """
+    contents = read_checkpoint(path)
     try:
-        state = fit_published(read_checkpoint(path)["model"], model, path)
+        check_meaning(settings or {}, contents, path)
+        load_whole(model, contents["model"], path)
     except UserError as error:
-        raise UserError(str(error).replace("MODEL.WEIGHTS", key, 1)) from error
-    own = model.state_dict()
-    wrong = [name for name, _ in model.named_parameters() if getattr(state.get(name), "shape", None) != own[name].shape]
-    if wrong:
-        raise UserError(
-            f"{key}: expected weights of the same model, found {len(wrong)} parameters missing or of another "
-            f"shape in {path}, {wrong[0]} among them; give a checkpoint of a run with this MODEL configuration."
-        )
-    same = {name: value for name, value in state.items() if name in own and value.shape == own[name].shape}
-    model.load_state_dict(same, strict=False)
+        raise UserError(f"{key}: {str(error).removeprefix('MODEL.WEIGHTS: ')}") from error

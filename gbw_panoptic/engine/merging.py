@@ -88,7 +88,8 @@ def _check_backbones(anchor: Mapping[str, Tensor], others: Sequence[Mapping[str,
     if not names:
         raise UserError("Expected a model with a backbone, found none in the anchor; give a checkpoint of this project.")
     for index, other in enumerate(others, 1):
-        wrong = [name for name in names if name not in other or other[name].shape != anchor[name].shape]
+        more = [name for name in other if name.startswith(_BACKBONE) and name not in anchor]
+        wrong = [name for name in names if name not in other or other[name].shape != anchor[name].shape] + more
         if wrong:
             raise UserError(
                 f"Expected backbones of one architecture, found that model {index} has another {wrong[0]} than the anchor "

@@ -9,7 +9,7 @@ from ..errors import UserError
 from ..modeling.mask_head_names import split_head
 from .public_weights import fit_to_model
 
-_HEAD, _CLASSES = "mask_head.", "mask_head.class_predictor."
+HEAD, CLASSES = "mask_head.", "mask_head.class_predictor."
 
 
 def fit_published(state: Mapping[str, Tensor], model: nn.Module, origin: str) -> Mapping[str, Tensor]:
@@ -21,19 +21,20 @@ def fit_published(state: Mapping[str, Tensor], model: nn.Module, origin: str) ->
     Raises:
         UserError: a mask head, or a backbone, does not fit the model's.
     """
-    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(_HEAD)}
+    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(HEAD)}
     if not own:
         return fit_to_model(state, model, origin)
     head, rest = split_head(state)
     fitted = dict(fit_to_model(rest, model, origin))
-    if head is not None:
-        fitted.update({_HEAD + name: tensor for name, tensor in head.items()})
-        _check(fitted, own, origin)
+    if head is None:
+        return fitted
+    fitted.update({HEAD + name: tensor for name, tensor in head.items()})
+    _check(fitted, own, origin)
     return _without_other_classes(fitted, own, origin)
 
 
 def _check(fitted: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str) -> None:
-    needed = {name: tensor for name, tensor in own.items() if not name.startswith(_CLASSES)}
+    needed = {name: tensor for name, tensor in own.items() if not name.startswith(CLASSES)}
     wrong = [name for name, tensor in needed.items() if name not in fitted or fitted[name].shape != tensor.shape]
     if wrong:
         name = wrong[0]
@@ -49,12 +50,12 @@ def _check(fitted: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str)
 
 def _without_other_classes(fitted: dict[str, Tensor], own: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
     """Leave out a class prediction for another number of classes."""
-    weight = fitted.get(_CLASSES + "weight")
-    expected = len(own[_CLASSES + "weight"])
+    weight = fitted.get(CLASSES + "weight")
+    expected = len(own[CLASSES + "weight"])
     if weight is None or len(weight) == expected:
         return fitted
     logging.getLogger("gbw_panoptic").warning(
         "The class prediction starts from random weights: %s has it for %d classes, the model for %d.",
         origin, len(weight) - 1, expected - 1,
     )  # fmt: skip
-    return {name: tensor for name, tensor in fitted.items() if not name.startswith(_CLASSES)}
+    return {name: tensor for name, tensor in fitted.items() if not name.startswith(CLASSES)}

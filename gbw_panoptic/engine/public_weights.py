@@ -1,7 +1,8 @@
 """Published weights of backbones, fitted to a model's backbone whole or not at all."""
 
 import logging
-from typing import Mapping
+import re
+from typing import Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -38,6 +39,12 @@ def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, origin: str) -> 
             "layout that docs/backbones.md lists."
         )
     left = sorted(found.keys() - own.keys())
+    deeper = [name for name in left if _continues(name, own)]
+    if deeper:
+        raise UserError(
+            f"MODEL.WEIGHTS: expected the configured backbone in {origin}, found a deeper one, with {deeper[0]} ({len(deeper)} tensors "
+            "more); configure the backbone that the weights are of, or give the weights of this one."
+        )
     logging.getLogger("gbw_panoptic").info(
         "The backbone starts from %s (%d tensors); left out: %s.", origin, len(fitting), _listed(left)
     )
@@ -52,6 +59,18 @@ def _renamed(state: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tens
     if isinstance(backbone, PyramidBackbone):
         return backbone.from_public(state)
     return detectron2_resnet_state(state)
+
+
+def _continues(name: str, own: Collection[str]) -> bool:
+    """Whether a tensor is of one more block in a stage that the backbone has, as a deeper variant's are.
+
+    Whole stages more are no fault: those behind the last map that is wanted are not built.
+    """
+    numbers = list(re.finditer(r"\d+(?=\.)", name))
+    for number in numbers[1:]:
+        if not any(other.startswith(name[: number.end() + 1]) for other in own):
+            return any(re.match(re.escape(name[: number.start()]) + r"\d+\.", other) for other in own)
+    return False
 
 
 def _optional(name: str, backbone: nn.Module) -> bool:

@@ -15,8 +15,8 @@ from detectron2.utils import comm
 
 from ..errors import Stopped
 from .checkpoint import SafeCheckpointer
+from .reading import NUMBERED
 
-_NUMBERED = re.compile(r"model_(\d{7})\.pth")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _FORWARDED_WITHIN = 5.0  # seconds; a launcher on a busy machine takes one or two
 
@@ -63,7 +63,7 @@ class CheckpointSaver(HookBase):
         """Those of later iterations are leftovers of a run that was taken back; they do not count, but will be replaced."""
         if not self.keep:
             return
-        found = {path: _NUMBERED.fullmatch(path.name) for path in Path(self.checkpointer.save_dir).glob("model_*.pth")}
+        found = {path: NUMBERED.fullmatch(path.name) for path in Path(self.checkpointer.save_dir).glob("model_*.pth")}
         numbers = {path: int(match[1]) for path, match in found.items() if match}
         earlier = sorted((p for p, number in numbers.items() if number <= self.trainer.iter), key=numbers.get)
         for path in earlier[: -self.keep]:

@@ -18,6 +18,7 @@ from ..data.loader import DomainBatch, DomainLoader
 from ..errors import UserError
 from .execution import LossScaler
 from .hooks import METRICS, truncate_metrics
+from .resuming import describe_fault
 
 
 class DomainAdaptationTrainer(TrainerBase):
@@ -172,6 +173,16 @@ class DomainAdaptationTrainer(TrainerBase):
         }
 
     def load_state_dict(self, state_dict: dict) -> None:
+        """
+        Raises:
+            UserError: the state is not this training's: another optimizer's, another seed's or a damaged one.
+        """
+        fault = describe_fault(state_dict, self.optimizer)
+        if fault:
+            raise UserError(
+                f"--resume: expected the state of this training in the checkpoint, found {fault}; resume with the settings of the run "
+                "that wrote it, or start anew with it as MODEL.WEIGHTS."
+            )
         super().load_state_dict(state_dict)
         self.optimizer.load_state_dict(state_dict["optimizer"])
         self.loader.load_state_dict(state_dict["loader"])

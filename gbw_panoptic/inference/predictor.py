@@ -15,6 +15,7 @@ from torch import nn
 
 from .. import modeling  # noqa: F401  (registers the meta-architectures)
 from ..data.views import resize_ids, resize_image, shortest_edge_size
+from ..engine.settings import build_settings
 from ..errors import UserError
 from ..evaluation.maps import predicted_labels, predicted_panoptic_map, predicted_scores
 from ..taxonomy import Taxonomy
@@ -135,7 +136,7 @@ def build_predictor(
     cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"
     cfg.TEST.INSTANCE_AP = scores and cfg.MODEL.TASK == "panoptic"
     model = build_model(cfg)
-    name = load_weights(model, weights, model_name, default=cfg.TEST.MODEL)
+    name = load_weights(model, weights, model_name, default=cfg.TEST.MODEL, settings=build_settings(cfg).values)
     predictor = Predictor(
         model,
         taxonomy=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy,

@@ -4,13 +4,12 @@ import logging
 from pathlib import Path
 from typing import Mapping
 
-from torch import Tensor, nn
+from torch import nn
 
-from ..engine.checkpoint import read_checkpoint
+from ..engine.fitting import load_whole
+from ..engine.reading import last_checkpoint, read_checkpoint
+from ..engine.settings import check_meaning
 from ..errors import UserError
-
-#: Buffers of training that inference does not need.
-_TRAINING_ONLY = "weightings."
 
 
 def find_run(folder: str) -> tuple[str, str]:
@@ -20,10 +19,10 @@ def find_run(folder: str) -> tuple[str, str]:
         UserError: one of the two files is absent.
     """
     for run in (Path(folder), Path(folder, "run")):
-        config, pointer = run / "config.yaml", run / "last_checkpoint"
+        config = run / "config.yaml"
         if not config.is_file():
             continue
-        weights = run / (pointer.read_text().strip() if pointer.is_file() else "model_final.pth")
+        weights = Path(last_checkpoint(run) or run / "model_final.pth")
         if not weights.is_file():
             raise UserError(f"--run: expected a checkpoint at {weights}, found none; train until the first is saved.")
         return str(config), str(weights)
@@ -33,11 +32,14 @@ def find_run(folder: str) -> tuple[str, str]:
     )
 
 
-def load_weights(model: nn.Module, filename: str, name: str | None, *, default: str) -> str:
+def load_weights(
+    model: nn.Module, filename: str, name: str | None, *, default: str, settings: Mapping[str, object] | None = None
+) -> str:
     """Load the student or the teacher of a checkpoint into ``model``, every tensor of it.
 
     Args:
         name: ``student`` or ``teacher``; None: ``default`` if the checkpoint holds it, else the student.
+        settings: with which the model predicts, to be compared with those of the checkpoint.
 
     Returns:
         which of the two it was.
@@ -52,31 +54,6 @@ def load_weights(model: nn.Module, filename: str, name: str | None, *, default: 
     name = name or (default if keys[default] in data else "student")
     if keys[name] not in data:
         raise UserError(f"--model {name}: expected a {name} in {filename}, found none; take --model student.")
-    load_state(model, data[keys[name]], filename)
+    check_meaning(settings or {}, data, filename)
+    load_whole(model, data[keys[name]], filename)
     return name
-
-
-def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
-    """Load a state dict into ``model``, every tensor of it but the buffers of training.
-
-    Args:
-        origin: where the state is from, for the message.
-
-    Raises:
-        UserError: it does not fit.
-    """
-    state = {key: tensor for key, tensor in state.items() if not key.startswith(_TRAINING_ONLY)}
-    try:
-        missing = model.load_state_dict(state, strict=False).missing_keys
-    except RuntimeError as error:  # a tensor of another shape
-        raise _misfit(origin, str(error).splitlines()[1].strip().rstrip(".")) from None
-    missing = [key for key in missing if not key.startswith(_TRAINING_ONLY)]
-    if missing:
-        raise _misfit(origin, f"none of {len(missing)}, first {missing[0]}")
-
-
-def _misfit(filename: str, found: str) -> UserError:
-    return UserError(
-        f"expected every tensor of the configured model in {filename}, found {found}; give the configuration with "
-        "which the checkpoint was trained."
-    )

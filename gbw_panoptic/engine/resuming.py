@@ -1,0 +1,55 @@
+"""Whether the states of a checkpoint are what a run can go on from: a damaged or foreign one is found before it is used."""
+
+from typing import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+#: What Adam and AdamW remember of every parameter that has had an update.
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+
+
+def describe_fault(state: object, optimizer: torch.optim.Optimizer) -> str:
+    """What is wrong with the trainer's part of a checkpoint, for a sentence; empty if nothing is.
+
+    Args:
+        state: as :meth:`DomainAdaptationTrainer.state_dict` gives it.
+        optimizer: into which it will be loaded; torch itself looks at the number of parameters alone.
+    """
+    try:
+        return next(_faults(state, optimizer), "")
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+        return f"a state of another form ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+
+
+def _faults(state: Mapping, optimizer: torch.optim.Optimizer) -> Iterator[str]:
+    counters = {"iteration": state["iteration"], "consumed": state["loader"]["consumed"], "seed": state["rng"]["seed"]}
+    for name, value in counters.items():
+        if type(value) is not int or value < 0:
+            yield f"{name} of {type(value).__name__} or below 0, which is no count"
+    saved = state["optimizer"]
+    own, found = optimizer.state_dict()["param_groups"], saved["param_groups"]
+    if [len(group["params"]) for group in own] != [len(group["params"]) for group in found]:
+        yield "an optimizer of other parameters"
+    kinds = [sorted(set(mine) ^ set(theirs)) for mine, theirs in zip(own, found)]
+    if any(kinds):
+        yield f"the state of another optimizer (with {next(keys for keys in kinds if keys)[0]} or without)"
+    needed = _MOMENTS if "betas" in own[0] else set()
+    yield from _entries(saved["state"], [p for group in optimizer.param_groups for p in group["params"]], needed)
+
+
+def _entries(entries: Mapping, parameters: Sequence[Tensor], needed: set[str]) -> Iterator[str]:
+    """Faults of what the optimizer remembers of each parameter: moments have its shape, counters have one value."""
+    for index, entry in entries.items():
+        shape = parameters[index].shape
+        if not isinstance(entry, Mapping):
+            yield f"{type(entry).__name__} for what it remembers of a parameter"
+        if entry and not needed <= entry.keys():
+            yield f"no {sorted(needed - entry.keys())[0]} of a parameter"
+        if any(entry[name] is None for name in needed & entry.keys()):
+            yield "nothing where a moment of a parameter should be"
+        for name, value in entry.items():
+            if isinstance(value, Tensor) and value.shape not in (shape, torch.Size([]), torch.Size([1])):
+                yield f"{name} of shape {tuple(value.shape)} for a parameter of shape {tuple(shape)}"
+            if not isinstance(value, (Tensor, int, float, type(None))):
+                yield f"{name} of type {type(value).__name__}"
