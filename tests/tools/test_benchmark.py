@@ -114,3 +114,22 @@ def test_scenes_show_what_was_asked_for(things):
     assert 0.3 < (predicted == truth).mean() < 1
     ids, segments = scenes.with_segments(truth)
     assert sum(s["area"] for s in segments) == (ids > 0).sum() and {s["id"] for s in segments} <= set(np.unique(ids))
+
+
+def test_growth_at_a_small_size():
+    options = ["--classes", "5", "10", "--instances", "3", "6", "--queries", "5", "10", "--size", "96", "192"]
+    small = ["--loss-size", "32", "64", "--points", "64", "--repeats", "1"]
+    comparisons = list(benchmark.load("growth").main(benchmark.parse(["growth", *options, *small])))
+    assert [c.note for c in comparisons] == [
+        *["2.0 times as many classes"] * 2, "2.0 times as many instances", "2.0 times as many centres",
+        "2.0 times as many queries", "4.0 times as many pixels",
+    ]  # fmt: skip
+    assert all(c.ratio > 0 for c in comparisons)
+
+
+@pytest.mark.slow
+def test_peers_at_a_small_size():
+    options = ["peers", "--size", "64", "128", "--batch", "2", "--points", "64", "--repeats", "1"]
+    deeplab, masks = benchmark.load("peers").main(benchmark.parse(options))
+    assert (deeplab.reference, masks.reference) == ("Detectron2", "transformers")
+    assert all(c.ratio > 0 and c.note.count(" MB") == 2 for c in (deeplab, masks))

@@ -22,7 +22,7 @@ from gbw_panoptic.weighting import gbw_weights
 from .scenes import street, with_segments
 from .timing import Comparison, alternate
 
-_CONFIG = Path(__file__).resolve().parents[2] / "configs/synthia_to_cityscapes/panoptic_deeplab_R50_source_only.yaml"
+CONFIG = Path(__file__).resolve().parents[2] / "configs/synthia_to_cityscapes/panoptic_deeplab_R50_source_only.yaml"
 _CALLS = 100  # one call is too short for the clock
 #: GRADIENT -> least ratio of the unweighted step's time to the weighted one's: 3 % and 10 % more at most.
 _GOALS = {"logits": 1 / 1.03, "last_layer": 1 / 1.1, "pixel": None}
@@ -81,7 +81,7 @@ def _steps(arguments: argparse.Namespace, device: torch.device) -> Iterator[Comp
     """
     model, cfg = _model(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
-    batch = _batch(tuple(arguments.size), arguments.batch, arguments.seed)
+    batch = batch_of(tuple(arguments.size), arguments.batch, arguments.seed)
     prediction = _leaves(model(batch, dense=True)[1])
 
     def step(weightings: torch.nn.ModuleDict):
@@ -125,7 +125,7 @@ def _leaves(prediction: DensePrediction) -> DensePrediction:
 
 def _model(device: torch.device):
     register_all()
-    cfg = load_config(str(_CONFIG), ["MODEL.DEVICE", str(device)])
+    cfg = load_config(str(CONFIG), ["MODEL.DEVICE", str(device)])
     adapt_to_machine(cfg)
     return build_model(cfg).train(), cfg
 
@@ -139,7 +139,7 @@ def _weightings(cfg, name: str, gradient: str, device: torch.device) -> torch.nn
     return torch.nn.ModuleDict({head: build_class_weighting(cfg, head) for head in heads}).to(device)
 
 
-def _batch(size: tuple[int, int], number: int, seed: int) -> list[dict]:
+def batch_of(size: tuple[int, int], number: int, seed: int) -> list[dict]:
     """Source samples: streets with 20 instances, images of noise."""
     samples = []
     for index in range(number):

@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
     register_all()
-    samples = [_sample(arguments, arguments.seed + index) for index in range(arguments.batch)]
+    samples = [sample_of(arguments, arguments.seed + index) for index in range(arguments.batch)]
     targets = [segment_targets(x, thing_ids=CITYSCAPES.thing_ids) for x in samples]
-    theirs, ours, weighted = _theirs(arguments), _ours(arguments), _ours(arguments, *_GBW)
+    theirs, ours, weighted = theirs_of(arguments), ours_of(arguments), ours_of(arguments, *_GBW)
     where = f"Swin-T at {arguments.size[0]}x{arguments.size[1]}, batch {arguments.batch}, {arguments.queries} queries"
     output = _output(ours, samples)
     sides = {
@@ -43,15 +43,15 @@ def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
     }
     yield from _compare(f"Mask2Former's losses and their gradients, {where}", sides, arguments)
     images, steps = torch.stack([x["image"] for x in samples]).float(), {}
-    steps["transformers"] = _step(theirs, lambda: theirs(images / 255, **_labels(targets)).loss)
-    steps["ours"] = _step(ours, lambda: sum(ours(samples).values()))
-    steps["gbw"] = _step(weighted, lambda: sum(weighted(samples).values()))
+    steps["transformers"] = step_of(theirs, lambda: theirs(images / 255, **labels_of(targets)).loss)
+    steps["ours"] = step_of(ours, lambda: sum(ours(samples).values()))
+    steps["gbw"] = step_of(weighted, lambda: sum(weighted(samples).values()))
     yield from _compare(f"Step of Mask2Former (forward, losses, backward, AdamW), {where}", steps, arguments)
 
 
 def _compare(name: str, sides: dict[str, Callable], arguments: argparse.Namespace) -> Iterator[Comparison]:
     seconds = alternate(sides, repeats=arguments.repeats, label=name[:20], clock=arguments.clock)
-    kept = {side: f"{side} {_kept_megabytes(run):.0f} MB" for side, run in sides.items()}
+    kept = {side: f"{side} {kept_megabytes(run):.0f} MB" for side, run in sides.items()}
     note = "kept for the backward pass: {}, {}".format
     yield Comparison(name, "transformers", "ours", seconds["transformers"], seconds["ours"],
                      note=note(kept["transformers"], kept["ours"]))  # fmt: skip
@@ -59,7 +59,7 @@ def _compare(name: str, sides: dict[str, Callable], arguments: argparse.Namespac
                      note=note(kept["ours"], kept["gbw"]))  # fmt: skip
 
 
-def _kept_megabytes(run: Callable) -> float:
+def kept_megabytes(run: Callable) -> float:
     """Distinct memory that autograd keeps for the backward pass, parameters included."""
     storages: dict[int, int] = {}
 
@@ -72,7 +72,7 @@ def _kept_megabytes(run: Callable) -> float:
     return sum(storages.values()) / 1e6
 
 
-def _sample(arguments: argparse.Namespace, seed: int) -> dict[str, Tensor]:
+def sample_of(arguments: argparse.Namespace, seed: int) -> dict[str, Tensor]:
     """Noise with the labels of a generated street."""
     panoptic = torch.from_numpy(street(tuple(arguments.size), things=arguments.things, seed=seed)).long()
     classes = torch.where(panoptic >= 0, panoptic // 1000, CITYSCAPES.ignore_label)
@@ -82,7 +82,7 @@ def _sample(arguments: argparse.Namespace, seed: int) -> dict[str, Tensor]:
     return {"image": image, "sem_seg": classes, "instance_ids": ids, "instance_classes": instances[1:] // 1000}
 
 
-def _ours(arguments: argparse.Namespace, *options: str) -> nn.Module:
+def ours_of(arguments: argparse.Namespace, *options: str) -> nn.Module:
     from detectron2.modeling import build_model
 
     size = (
@@ -94,7 +94,7 @@ def _ours(arguments: argparse.Namespace, *options: str) -> nn.Module:
     return build_model(cfg).train()
 
 
-def _theirs(arguments: argparse.Namespace) -> nn.Module:
+def theirs_of(arguments: argparse.Namespace) -> nn.Module:
     from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
     swin = SwinConfig(drop_path_rate=0.3, out_features=["stage1", "stage2", "stage3", "stage4"])
@@ -116,7 +116,7 @@ def _output(model: nn.Module, samples: list[dict]) -> MaskHeadOutput:
     return MaskHeadOutput(*map(tuple, sets), output.hidden)
 
 
-def _labels(targets: list[SegmentTargets]) -> dict[str, list[Tensor]]:
+def labels_of(targets: list[SegmentTargets]) -> dict[str, list[Tensor]]:
     return {"mask_labels": [x.masks.float() for x in targets], "class_labels": [x.classes for x in targets]}
 
 
@@ -126,7 +126,7 @@ def _their_losses(model: nn.Module, output: MaskHeadOutput, targets: list[Segmen
         for c, m in zip(output.class_logits[:-1], output.mask_logits[:-1])
     ]
     losses = model.criterion(
-        output.mask_logits[-1], output.class_logits[-1], **_labels(targets), auxiliary_predictions=auxiliary
+        output.mask_logits[-1], output.class_logits[-1], **labels_of(targets), auxiliary_predictions=auxiliary
     )
     sum(_FACTORS[name.removeprefix("loss_").rstrip("_0123456789")] * value for name, value in losses.items()).backward()
 
@@ -135,7 +135,7 @@ def _our_losses(model: nn.Module, output: MaskHeadOutput, targets: list[SegmentT
     sum(model.losses(output, targets, tuple(size), "source").values()).backward()
 
 
-def _step(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
+def step_of(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
 
     def step() -> None:

@@ -1,0 +1,114 @@
+"""How time grows with classes, instances, queries and pixels: each part at a small and at larger numbers."""
+
+import argparse
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from gbw_panoptic.data.segment_targets import SegmentTargets, segment_targets
+from gbw_panoptic.data.targets import panoptic_deeplab_targets
+from gbw_panoptic.losses import cross_entropy_per_class
+from gbw_panoptic.modeling.mask_head import MaskHeadOutput
+from gbw_panoptic.modeling.post_processing import panoptic_segmentation
+from gbw_panoptic.modeling.segment_criterion import SegmentCriterion
+from gbw_panoptic.modeling.segment_matching import CostWeights
+from gbw_panoptic.taxonomy import CITYSCAPES
+
+from .masks import sample_of
+from .scenes import dense_prediction, street, with_segments
+from .timing import Comparison, alternate
+
+_THINGS = {"thing_ids": CITYSCAPES.thing_ids}
+_STEP = 4  # pixels of the image in one of a predicted mask
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(repeats=3)
+    parser.add_argument("--classes", type=int, nargs="+", default=(19, 133, 1000))
+    parser.add_argument("--instances", type=int, nargs="+", default=(10, 100, 500))
+    parser.add_argument("--queries", type=int, nargs="+", default=(100, 200, 500))
+    size = {"type": int, "nargs": 2, "metavar": ("HEIGHT", "WIDTH")}
+    parser.add_argument("--size", **size, default=(1024, 2048), help="of instances")
+    parser.add_argument("--loss-size", **size, default=(128, 256), help="of classes and queries")
+    parser.add_argument("--points", type=int, default=12544, help="MODEL.MASK2FORMER.NUM_POINTS (default %(default)s)")
+
+
+def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
+    size, loss_size = tuple(arguments.size), tuple(arguments.loss_size)
+    half = tuple(length // 2 for length in size)
+    parts = (
+        ("Semantic loss and its gradient", "classes", arguments.classes, partial(_loss, loss_size, None)),
+        ("Semantic loss with GBW's class gradients", "classes", arguments.classes, partial(_loss, loss_size, "logits")),
+        ("Training targets of Panoptic-DeepLab", "instances", arguments.instances, partial(_targets, size)),
+        ("Post-processing of Panoptic-DeepLab", "centres", arguments.instances, partial(_post_processing, size)),
+        ("Mask2Former's losses, 2 sets", "queries", arguments.queries, partial(_queries, arguments)),
+    )
+    for name, unit, numbers, build in parts:
+        where = _by(loss_size if unit in ("classes", "queries") else size)
+        yield from _grow(f"{name} at {where}", unit, numbers, build, arguments)
+    count = arguments.instances[0]
+    ways = {half: _post_processing(half, count, arguments.seed), size: _post_processing(size, count, arguments.seed)}
+    seconds = alternate({_by(s): way for s, way in ways.items()}, repeats=arguments.repeats, clock=arguments.clock)
+    yield Comparison(f"Post-processing, {count} centres", _by(half), _by(size), seconds[_by(half)], seconds[_by(size)],
+                     note="4.0 times as many pixels")  # fmt: skip
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _grow(
+    name: str, unit: str, numbers: Sequence[int], build: Callable[[int, int], Callable], arguments: argparse.Namespace
+) -> Iterator[Comparison]:
+    """The least number against each larger one."""
+    ways = {f"{number} {unit}": build(number, arguments.seed) for number in sorted(set(numbers))}
+    seconds = alternate(ways, repeats=arguments.repeats, clock=arguments.clock, label=name)
+    (first, base), *larger = seconds.items()
+    for way, runs in larger:
+        times = int(way.split()[0]) / int(first.split()[0])
+        yield Comparison(name, first, way, base, runs, note=f"{times:.1f} times as many {unit}")
+
+
+def _loss(size: tuple[int, int], gradient: str | None, classes: int, seed: int) -> Callable[[], None]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(1, classes, *size, generator=generator).requires_grad_()
+    labels = torch.randint(0, classes, (1, *size), generator=generator)
+    return lambda: cross_entropy_per_class(logits, labels, gradient=gradient).total.sum().backward()
+
+
+def _targets(size: tuple[int, int], instances: int, seed: int) -> Callable[[], dict]:
+    ids, segments = with_segments(street(size, things=instances, seed=seed))
+    return lambda: panoptic_deeplab_targets(ids, segments, **_THINGS, ignore_label=CITYSCAPES.ignore_label, sigma=8)
+
+
+def _post_processing(size: tuple[int, int], centers: int, seed: int) -> Callable[[], Tensor]:
+    prediction = dense_prediction(size, centers=centers, seed=seed)
+    options = {"label_divisor": CITYSCAPES.label_divisor, "stuff_area": 2048, "void_label": -1, "top_k": centers + 1}
+    return lambda: panoptic_segmentation(*prediction, **_THINGS, **options)
+
+
+def _queries(arguments: argparse.Namespace, queries: int, seed: int) -> Callable[[], None]:
+    size = tuple(arguments.loss_size)
+    sample = sample_of(argparse.Namespace(size=size, things=12), seed)
+    targets = [segment_targets(sample, **_THINGS)]
+    criterion = SegmentCriterion(
+        num_classes=CITYSCAPES.num_classes, no_object_weight=0.1, num_points=arguments.points, oversample=3.0,
+        importance=0.75, min_confidence=0.0, loss_weights=CostWeights(classification=2.0, mask=5.0, dice=5.0),
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((1, queries, CITYSCAPES.num_classes + 1), (1, queries, *(length // _STEP for length in size)))
+    logits, masks = (
+        tuple(torch.randn(shape, generator=generator).requires_grad_() for _ in range(2)) for shape in shapes
+    )
+    output = MaskHeadOutput(logits, masks, torch.zeros(1, queries, 1))
+    return partial(_step, criterion, output, targets, size)
+
+
+def _step(
+    criterion: SegmentCriterion, output: MaskHeadOutput, targets: list[SegmentTargets], size: tuple[int, int]
+) -> None:
+    none = dict.fromkeys(("classification", "mask", "dice"))
+    losses = criterion(output, targets, padded_size=size, gradients=none, class_parameters=())
+    sum(loss.total.sum() for loss in losses.values()).backward()
