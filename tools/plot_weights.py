@@ -32,6 +32,9 @@ def main() -> None:
     places = select(list(series["weight"]), path, arguments.branch, arguments.head)
     rows = []
     for place in places:
+        for kind in {*arguments.kind, *(("share",) if arguments.by_share else ())}:
+            if place not in series[kind]:
+                raise UserError(f"expected a {kind} for each class of {place} in {path}, found none; choose other kinds")
         order = by_share(series["share"][place]) if arguments.by_share else series["weight"][place][1]
         rows.append([one_map(place, kind, series[kind][place], order) for kind in arguments.kind])
     try:
@@ -87,9 +90,11 @@ def by_share(shares: ClassSeries) -> list[str]:
 
 
 def one_map(place: str, kind: str, series: ClassSeries, order: list[str]) -> HeatMap:
+    """The values of the classes in ``order``; NaN for those that were not logged."""
     iterations, names, values = series
-    columns = [names.index(name) for name in order]
-    return HeatMap(place, kind, iterations, order, values[:, columns])
+    nothing = np.full(len(iterations), np.nan)
+    columns = [values[:, names.index(name)] if name in names else nothing for name in order]
+    return HeatMap(place, kind, iterations, order, np.stack(columns, axis=1))
 
 
 def parse() -> argparse.Namespace:

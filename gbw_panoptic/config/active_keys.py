@@ -33,7 +33,7 @@ ACTIVE = (
         "A bought pixel of a thing tells its instance and that one's centre, too, at no cost; they train the instance "
         "heads (ours).", False),
     Key("ACTIVE.SELF_TRAINING", switch(),
-        "A mean teacher's labels for what was not bought, in mixed (and masked) images, by SELF_TRAINING.*; bought "
+        "A mean teacher's labels for what was not bought, in mixed (and masked) images, by SELF_TRAINING.*. Bought "
         "labels stand in their place there and count fully (ours).", False),
     Key("ACTIVE.SOURCE_FREE", switch(),
         "RIPU's setting without source data: no file of DATASETS.TRAIN is read; MODEL.WEIGHTS are a model of the "

@@ -26,9 +26,9 @@ SELF_TRAINING = (
     Key("SELF_TRAINING.EMA_DECAY", number(low=0, below=1),
         "Of the teacher (DAFormer); the ramp min(1 - 1 / (t + 1), decay) is always on.", 0.999),
     Key("SELF_TRAINING.SELECTION", choice(*SELECTIONS),
-        "quality: every pixel keeps its label, weighted by the share of confident pixels (DACS, DAFormer); threshold: "
-        "only confident pixels keep it (an option of DACS); class_percentile: the surest third of each class does "
-        "(FDA).", "quality"),
+        "With quality, every pixel keeps its label, weighted by the share of confident pixels (DACS, DAFormer). With "
+        "threshold, only confident pixels keep it (an option of DACS). With class_percentile, the surest third of each "
+        "class does (FDA).", "quality"),
     Key("SELF_TRAINING.CONFIDENCE_THRESHOLD", _threshold, "Of quality and threshold (DACS, DAFormer).", 0.968),
     Key("SELF_TRAINING.QUALITY", choice(*QUALITIES),
         "Quality weight of each image (ours), or over the rank's batch (as published).", "image"),
@@ -70,8 +70,8 @@ SELF_TRAINING = (
 
 SEGMENTS = (
     Key("SELF_TRAINING.SEGMENTS.BURN_IN_ITERS", integer(low=0),
-        "Of a mask model (MC-PanDA, arXiv 2407.14110): for so many iterations the teacher is a fixed model of the "
-        "source (MC-PanDA: 15000 from SYNTHIA, 20000 from Cityscapes), then it starts again as the student's copy; 0: "
+        "Of a mask model (MC-PanDA, arXiv 2407.14110). For so many iterations the teacher is a fixed model of the "
+        "source, then it starts again as the student's copy. MC-PanDA: 15000 from SYNTHIA, 20000 from Cityscapes. 0: "
         "it averages from the start, with the ramp.", 0),
     Key("SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS", text("the path of a local .pth file, or ''"),
         "That model, made by source_only or published; needed with BURN_IN_ITERS.", ""),

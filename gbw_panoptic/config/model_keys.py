@@ -50,9 +50,10 @@ SEMANTIC_HEAD = (
         "Label of pixels without a class; data sets are registered with it."),
     Key("MODEL.SEM_SEG_HEAD.IN_FEATURES", _maps, "Feature maps that the head reads, finest first."),
     Key("MODEL.SEM_SEG_HEAD.LOSS_TYPE", _pixel_loss,
-        "Pixel loss: cross_entropy -log p_y; hard_pixel_mining the LOSS_TOP_K pixels of largest loss (arXiv "
-        "1902.05093); focal -(1 - p_y)^gamma log p_y (arXiv 1708.02002); logit_adjustment cross entropy of z + tau log "
-        "f (arXiv 2007.07314); seesaw cross entropy of z_j + log(M_yj C_yj) (arXiv 2008.10032). It combines with any "
+        "Pixel loss. The cross_entropy is -log p_y. The loss of hard_pixel_mining is that of the LOSS_TOP_K pixels of "
+        "largest loss (arXiv 1902.05093). The focal one is -(1 - p_y)^gamma log p_y (arXiv 1708.02002). With "
+        "logit_adjustment it is the cross entropy of z + tau log f (arXiv 2007.07314). With seesaw it is that of z_j + "
+        "log(M_yj C_yj) (arXiv 2008.10032). It combines with any "
         "class weighting.", "cross_entropy"),
     Key("MODEL.SEM_SEG_HEAD.LOSS_WEIGHT", _factor, "Factor of the semantic loss."),
     Key("MODEL.SEM_SEG_HEAD.LOSS_TOP_K", number("a share", above=0, high=1),

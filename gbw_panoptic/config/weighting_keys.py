@@ -14,11 +14,12 @@ _weighting = choice(
 
 WEIGHTING = (
     Key("WEIGHTING.SEMANTIC", _weighting,
-        "Class weights of the semantic head. none; manual: WEIGHTING.CLASS_WEIGHTS as they are; inverse_frequency 1 / "
-        "f_c; sqrt_inverse_frequency 1 / sqrt(f_c); median_frequency 1 / share of the class in the images that contain "
-        "it (arXiv 1411.4734); effective_number 1 / (1 - b^n_c) with b = 1 - 1 / N (arXiv 1901.05555); log_inverse 1 / "
-        "ln(k + f_c) (arXiv 1606.02147, ENet); gbw: from the gradients of each step (arXiv 2407.01327). Static ones "
-        "have mean 1 over the classes that occur.", "none"),
+        "Class weights of the semantic head. With n_c labelled source pixels of a class, f_c is their share. Manual "
+        "takes WEIGHTING.CLASS_WEIGHTS as they are. The inverse_frequency is 1 / f_c, its sqrt_inverse_frequency 1 / "
+        "sqrt(f_c). The median_frequency is 1 / share of the class in the images that contain it (arXiv 1411.4734). "
+        "The effective_number is 1 / (1 - b^n_c) with b = 1 - 1 / N (arXiv 1901.05555). The log_inverse is 1 / ln(k + "
+        "f_c) (arXiv 1606.02147, ENet). The weights of gbw follow from the gradients of each step (arXiv 2407.01327). "
+        "Static ones have mean 1 over the classes that occur.", "none"),
     Key("WEIGHTING.CENTER", _weighting, "Class weights of the centre head.", "none"),
     Key("WEIGHTING.OFFSET", _weighting, "Class weights of the offset head.", "none"),
     Key("WEIGHTING.CLASSIFICATION", _weighting, "Mask2Former: by class of the matched segment.", "none"),
@@ -35,9 +36,9 @@ WEIGHTING = (
         "N over the sum of n_c (ours: published N count images).", 0.01),
     Key("WEIGHTING.LOG_INVERSE_K", number(low=1), "k of log_inverse (ENet).", 1.02),
     Key("WEIGHTING.LOSS_DENOMINATOR", choice(*DENOMINATORS),
-        "What a weighted sum of pixel losses is divided by: the sum of the weights of its pixels (a weighting then "
-        "only redistributes), the number of valid pixels, or all pixels, ignored ones too (Detectron2's DeepLab, "
-        "DAFormer).", "weights"),
+        "What a weighted sum of pixel losses is divided by. With weights it is the sum of the weights of its pixels: a "
+        "weighting then only redistributes. With valid it is their number. With all it is that of all pixels, ignored "
+        "ones too (Detectron2's DeepLab, DAFormer).", "weights"),
 )  # fmt: skip
 
 GBW = (
