@@ -185,7 +185,15 @@ def _is_alive(process: int) -> bool:
         return False
     except OSError:  # another user's
         return True
-    return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Whether it has ended and only waits to be asked how: in containers, for ever."""
+    try:
+        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+    except (OSError, IndexError):
+        return False
 
 
 def _shortened(name: str) -> str:

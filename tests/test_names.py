@@ -1,6 +1,8 @@
 """Names of results: whatever the system takes as the name of a file has a result of its own."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +54,12 @@ def test_a_legal_name_stays_as_it_is_when_it_is_legal(text):
 
 
 def test_what_killed_writers_left_is_cleared_and_what_others_write_stays(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-I", "-S", "-c", ""])  # nobody asks how: a zombie
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    (tmp_path / f".zombie.png.{ended.pid}.tmp").touch()
     names = [".a.png.99999999.tmp", ".drive.99999998.tmp.mp4", f".b.png.{os.getpid()}.tmp", ".hidden", "c.tmp", ".d.txt.tmp"]
     for name in names:
         (tmp_path / name).touch()
     files.clear_temporaries(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names[2:])
+    ended.wait()

@@ -134,7 +134,7 @@ def test_damaged_segments_of_a_jpeg_beside_sound_pixels(tmp_path, payload, marke
     check_pixels(path, files.read_image(sound), 1)
 
 
-MODES = {"PNG": ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16"], "JPEG": ["L", "RGB", "CMYK"], "WEBP": ["RGB", "RGBA"],
+MODES = {"PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"], "JPEG": ["L", "RGB", "CMYK"], "WEBP": ["RGB", "RGBA"],
          "TIFF": ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "YCbCr", "LAB"], "BMP": ["1", "L", "P", "RGB"],
          "PPM": ["1", "L", "RGB", "I;16"]}  # fmt: skip
 

@@ -23,6 +23,7 @@ from two_ranks import on_two_ranks
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation import evaluators
 from gbw_panoptic.evaluation.evaluators import DomainAdaptationEvaluator, build_evaluator
+from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.taxonomy import CITYSCAPES, PROTOCOLS
 
 ALL_PROTOCOLS = [PROTOCOLS[name] for name in ("16", "16-ignore", "13", "19")]
@@ -280,7 +281,8 @@ def test_nothing_is_written_without_a_folder(scenes, tmp_path, monkeypatch):
 
 def test_built_from_a_configuration(scenes, tmp_path, request, caplog):
     name = f"evaluators_test_{request.node.name}"
-    (tmp_path / "statistics.json").write_text(json.dumps({"pixels": [1000] * 17 + [3, 2]}))
+    pixels = dict(enumerate([1000] * 17 + [3, 2]))
+    ClassStatistics(CITYSCAPES.names, {"image": pixels}).save(tmp_path / "statistics.json")
     DatasetCatalog.register(name, lambda: [scene.record for scene in scenes])
     MetadataCatalog.get(name).set(taxonomy=CITYSCAPES, class_statistics=str(tmp_path / "statistics.json"))
     cfg = SimpleNamespace(
