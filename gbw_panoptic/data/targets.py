@@ -29,7 +29,7 @@ def instance_targets(
         num_instances: K, an upper bound of the ids.
         sigma: standard deviation of the Gaussian around a centre, in pixels.
         centroids: K x 2 float64 where they are known better than from ``instance_ids``; all of them are on the heatmap.
-        pixels: rows and columns [N] where ``instance_ids`` is not 0, if they are known: the others are then not looked at.
+        pixels: rows and columns [N] where ``instance_ids`` is not 0, if they are known; no others are looked at then.
 
     Returns:
         ``centroids``: K x 2 float64, mean (y, x) of the instance's pixels (zeros if it has none), unless they were given.
