@@ -152,4 +152,5 @@ def _same(folder_or_file: Path, path: str) -> bool:
 def command_with(flag: str) -> str:
     """The command of this process with another flag."""
     name, *words = sys.argv
-    return shlex.join(["python", name, flag, *words])
+    python = os.path.relpath(sys.executable)
+    return shlex.join([sys.executable if python.startswith(os.pardir) else python, name, flag, *words])
