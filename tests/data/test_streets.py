@@ -13,7 +13,10 @@ from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 from PIL import Image
 
 from gbw_panoptic.data.streets import class_table, generate
+from gbw_panoptic.data.streets.domains import DOMAINS
 from gbw_panoptic.data.streets.generate import Job, make_image
+from gbw_panoptic.data.streets.layout import sample_street
+from gbw_panoptic.data.streets.placement import Placer
 from gbw_panoptic.data.streets.write import FORMATS, cityscapes_instance_ids
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES, SYNTHIA_ABSENT, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
@@ -276,3 +279,39 @@ def test_gap_is_one_of_the_settings(tmp_path):
         generate(tmp_path, gap=0.5, **counts)
     with pytest.raises(UserError, match="gap is 1.5 but must be in 0..1"):
         generate(tmp_path / "other", gap=1.5, **counts)
+
+
+@pytest.mark.parametrize("reach", [15.0, 30.0])
+def test_nothing_but_a_featured_object_stands_beyond_the_reach(reach):
+    layout = DOMAINS["cityscapes"].layout
+    far = []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        placer = Placer(rng, layout, sample_street(rng, layout), 1.5, reach=reach)
+        items = placer.place_all("car")
+        crossing = placer.street.crossing  # a vehicle on a side street stands where the street is
+        far += [item for item in items if item.place.z > reach + 12.0 and not (crossing and item.kind in ("car", "bus", "truck"))]
+    assert not far
+
+
+def test_a_shorter_reach_makes_objects_larger():
+    def median_area(reach):
+        areas = []
+        for index in range(12):
+            _, labels = make_image(Job("cityscapes", "val", index), size=(64, 128), seed=1, reach=reach)
+            ids = np.array(Image.open(io.BytesIO(labels[1])))
+            areas += np.unique(ids[ids >= 1000], return_counts=True)[1].tolist()
+        return np.median(areas)
+
+    assert median_area(20.0) > 1.5 * median_area(70.0)
+
+
+def test_data_written_before_there_was_a_reach_are_kept(tmp_path):
+    manifest = generate(tmp_path, size=(32, 64), source=1, target_train=1, target_val=1, formats=("gta5",))
+    del manifest["settings"]["reach"]
+    (tmp_path / "streets.json").write_text(json.dumps(manifest))
+    generate(tmp_path, size=(32, 64), source=1, target_train=1, target_val=1, formats=("gta5",))
+    with pytest.raises(UserError, match="--overwrite"):
+        generate(tmp_path, size=(32, 64), source=1, target_train=1, target_val=1, formats=("gta5",), reach=30.0)
+    with pytest.raises(UserError, match="reach is 500"):
+        generate(tmp_path / "other", size=(32, 64), source=1, formats=("gta5",), reach=500.0)

@@ -18,6 +18,7 @@ from ...errors import UserError
 from ...taxonomy import CITYSCAPES
 from .domains import DOMAINS, SYNTHIA
 from .look import between
+from .placement import REACH
 from .render import render
 from .scene import compose
 from .write import FORMATS, read_contiguous, write_bytes, write_image
@@ -27,6 +28,7 @@ GENERATOR_VERSION = 1
 MANIFEST_NAME = "streets.json"
 _SPLITS = ("train", "val")
 _MIN_SIZE = 32  # pixels; below, objects vanish
+_LEAST_REACH = 10.0  # metres
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def generate(
     target_train: int = 40,
     target_val: int = 20,
     gap: float = 1.0,
+    reach: float = REACH,
     seed: int = 0,
     formats: Sequence[str] = ("synthia", "gta5", "cityscapes"),
     workers: int = 1,
@@ -62,6 +65,7 @@ def generate(
         source: images of each source data set.
         target_train, target_val: images of the target's two splits.
         gap: how far the target's look is from the SYNTHIA-format source's, 0 (the same) to 1 (a grey camera's).
+        reach: metres up to which objects stand; in small images, what is farther has too few pixels to be seen.
         seed: any integer of at least 0.
         formats: which of ``synthia``, ``gta5`` and ``cityscapes`` to write.
         workers: processes; the files do not depend on it.
@@ -73,13 +77,13 @@ def generate(
     """
     root = Path(root)
     counts = {"source": source, "target_train": target_train, "target_val": target_val}
-    settings = {"seed": seed, "size": list(size), **counts, "formats": list(formats), "gap": float(gap)}
+    settings = {"seed": seed, "size": list(size), **counts, "formats": list(formats), "gap": float(gap), "reach": float(reach)}
     _check(settings)
     _claim_root(root, settings, overwrite)
     manifest = {"generator": "streets", "version": GENERATOR_VERSION, "settings": settings, "complete": False}
     _write_manifest(root, manifest)
     jobs = list(_plan(settings))
-    work = partial(_finish, root, tuple(size), seed, gap)
+    work = partial(_finish, root, tuple(size), seed, gap, reach)
     with _mapper(workers) as run:
         manifest["datasets"] = _summarise(jobs, _counted(run(work, jobs), len(jobs)) if progress else run(work, jobs))
     manifest["complete"] = True
@@ -94,20 +98,22 @@ def _counted(results: Iterable, total: int) -> Iterator:
             line.update()
 
 
-def make_image(job: Job, *, size: tuple[int, int], seed: int, gap: float = 1.0) -> tuple[np.ndarray, list[bytes]]:
+def make_image(
+    job: Job, *, size: tuple[int, int], seed: int, gap: float = 1.0, reach: float = REACH
+) -> tuple[np.ndarray, list[bytes]]:
     """One image (uint8 [H, W, 3], RGB) and the contents of its label files, in the format's order."""
     domain = DOMAINS[job.name]
     rng = np.random.default_rng([seed, domain.number, _SPLITS.index(job.split), job.index])
-    canvas = compose(rng, domain.layout, size, job.index)
+    canvas = compose(rng, domain.layout, size, job.index, reach=reach)
     look = between(SYNTHIA.look, domain.look, gap) if job.name == "cityscapes" else domain.look
     return render(canvas, look, rng), FORMATS[job.name].encode_labels(canvas)
 
 
-def _finish(root: Path, size: tuple[int, int], seed: int, gap: float, job: Job) -> list[int]:
+def _finish(root: Path, size: tuple[int, int], seed: int, gap: float, reach: float, job: Job) -> list[int]:
     """Make one image unless it is there; return its pixels per contiguous class, void last."""
     files = FORMATS[job.name].files(job.split, job.index)
     if not all((root / path).is_file() for path in files.all):
-        image, labels = make_image(job, size=size, seed=seed, gap=gap)
+        image, labels = make_image(job, size=size, seed=seed, gap=gap, reach=reach)
         for path, content in zip(files.labels, labels):
             write_bytes(root / path, content)
         write_image(root / files.image, image)
@@ -162,6 +168,8 @@ def _check(settings: dict) -> None:
         raise UserError(f"formats must be some of {', '.join(FORMATS)}, found {', '.join(unknown) or 'none'}")
     if not 0 <= settings["gap"] <= 1:
         raise UserError(f"gap is {settings['gap']} but must be in 0..1: give 0 for the source's look, 1 for a camera's")
+    if not _LEAST_REACH <= settings["reach"] <= REACH:
+        raise UserError(f"reach is {settings['reach']} but must be in {_LEAST_REACH:g}..{REACH:g} metres: give a distance within it")
     for key in ("seed", "source", "target_train", "target_val"):
         if settings[key] < 0:
             raise UserError(f"{key} is {settings[key]} but must not be negative: give 0 or more")
@@ -179,7 +187,7 @@ def _claim_root(root: Path, settings: dict, overwrite: bool) -> None:
             )
         return
     found = _read_manifest(path)
-    if {"gap": 1.0, **found["settings"]} == settings and found["version"] == GENERATOR_VERSION:
+    if {"gap": 1.0, "reach": REACH, **found["settings"]} == settings and found["version"] == GENERATOR_VERSION:
         return
     if not overwrite:
         raise UserError(

@@ -7,7 +7,9 @@ import numpy as np
 from .canvas import Place
 from .layout import PARKING_WIDTH, Layout, Occupancy, Street
 
-_NEAR, _FAR = 5.5, 70.0  # metres between which objects are placed
+_NEAR = 5.5  # metres; nothing but a featured object and parked cars stands nearer
+#: Metres up to which objects are placed, by default.
+REACH = 70.0
 _VIEW = 0.36  # sideways distance per distance ahead that is surely in view
 _TRIES = 12
 _RIGHT_ANGLE = np.pi / 2
@@ -34,8 +36,15 @@ class _Candidate:
 class Placer:
     """Fills one street with items; what would stand in another item is left out."""
 
-    def __init__(self, rng: np.random.Generator, layout: Layout, street: Street, eye_x: float) -> None:
-        self.rng, self.layout, self.street, self.eye_x = rng, layout, street, eye_x
+    def __init__(
+        self, rng: np.random.Generator, layout: Layout, street: Street, eye_x: float, *, reach: float = REACH
+    ) -> None:
+        """
+        Args:
+            eye_x: of the camera, metres from the middle of the road.
+            reach: metres from the camera; only a featured object may stand farther.
+        """
+        self.rng, self.layout, self.street, self.eye_x, self.reach = rng, layout, street, eye_x, reach
         self.items: list[Item] = []
         self._ground = Occupancy()
 
@@ -43,23 +52,23 @@ class Placer:
         """Place the featured object first (near and in view), then everything else; return far items first."""
         near, far = _FEATURED_RANGE.get(featured, (6.0, 14.0))
         for _ in range(_TRIES):
-            if self._place(featured, near, far, reach=_VIEW):
+            if self._place(featured, near, far, sideways=_VIEW):
                 break
         for side in (-1, 1):
             if self.street.parking[side]:
                 self._parked_row(side)
         for kind, mean in self.layout.rates.items():
             for _ in range(self.rng.poisson(mean)):
-                self._place(kind, _NEAR, _FAR)
+                self._place(kind, _NEAR, self.reach)
         return sorted(self.items, key=lambda item: -item.place.z)
 
-    def _place(self, kind: str, near: float, far: float, reach: float = np.inf) -> bool:
-        """Place one object (a group: several), at most ``reach`` times its distance to the side of the camera."""
+    def _place(self, kind: str, near: float, far: float, sideways: float = np.inf) -> bool:
+        """Place one object (a group: several), at most ``sideways`` times its distance to the side of the camera."""
         # Uniform over the ground would crowd the horizon, uniform in the image the foreground: this lies between.
         z = near + (far - near) * self.rng.random() ** 1.5
         candidate = self._propose(kind, z)
         place = candidate.item.place
-        if abs(place.x - self.eye_x) > reach * place.z:
+        if abs(place.x - self.eye_x) > sideways * place.z:
             return False
         if kind == "group":
             self._gather_group(place)
@@ -128,7 +137,7 @@ class Placer:
         x = side * (self.street.curb[side] - 0.5 * PARKING_WIDTH)
         z = self.rng.uniform(2.0, 7.0)
         yaw = 0.0 if side > 0 else np.pi
-        while z < _FAR:
+        while z < self.reach:
             crossing = self.street.crossing
             blocked = crossing and crossing[0] - 9.0 < z < crossing[1] + 5.0
             if not blocked and self.rng.random() < self.layout.parked:

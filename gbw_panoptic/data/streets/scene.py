@@ -17,14 +17,16 @@ from .furniture import (
 )
 from .layout import Layout, Street, sample_street
 from .people import draw_bicycle, draw_motorcycle, draw_person, draw_rider
-from .placement import Item, Placer
+from .placement import REACH, Item, Placer
 from .surroundings import draw_bridge, draw_ground, draw_lots, draw_own_car, draw_skyline
 from .vehicles import draw_vehicle
 
 _BRIDGE_PROBABILITY = 0.05
 
 
-def compose(rng: np.random.Generator, layout: Layout, size: tuple[int, int], index: int) -> Canvas:
+def compose(
+    rng: np.random.Generator, layout: Layout, size: tuple[int, int], index: int, *, reach: float = REACH
+) -> Canvas:
     """Draw scene number ``index`` of a split.
 
     The featured object cycles with the index, so that every class occurs at a useful size in any run of
@@ -35,6 +37,7 @@ def compose(rng: np.random.Generator, layout: Layout, size: tuple[int, int], ind
         layout: the domain's statistics.
         size: (height, width) in pixels.
         index: number of the image in its split.
+        reach: metres up to which objects are placed.
     """
     street = sample_street(rng, layout)
     canvas = Canvas(_sample_camera(rng, layout, street, size), sun=float(rng.uniform(-1.0, 1.0)))
@@ -43,7 +46,7 @@ def compose(rng: np.random.Generator, layout: Layout, size: tuple[int, int], ind
     draw_lots(canvas, rng, layout, street)
     if rng.random() < _BRIDGE_PROBABILITY:
         draw_bridge(canvas, rng)
-    placer = Placer(rng, layout, street, canvas.camera.eye_x)
+    placer = Placer(rng, layout, street, canvas.camera.eye_x, reach=reach)
     for item in placer.place_all(layout.featured[index % len(layout.featured)]):
         _draw(canvas, item, rng)
     canvas.rasterise()
