@@ -2,7 +2,8 @@
 
     python tools/study.py --root output/study/datasets --output output/study --seeds 0 1 2 --jobs 2 [--opts KEY VALUE]
 
-The first configuration is the reference of the gains. Every run is `tools/train_net.py` with a seed and a folder of its
+With --first CONFIG, that configuration is trained before, and all others start from its weights of the same seed: two stages, the
+source and then adaptation. The first of --configs is the reference of the gains. Every run is `tools/train_net.py` with a seed and a folder of its
 own; the result is the last iteration: of the teacher where there is one (--model student: of the student), else of the
 only model. `tools/report.py output/study/*/seed*` makes a report of the same runs.
 """
@@ -24,17 +25,17 @@ from gbw_panoptic.evaluation.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ("source_only", "self_training", "self_training_gbw", "target_oracle")
+FIRST = "first"  # folder of the first stage
 
 
 def main() -> None:
     arguments = parse()
     output = Path(arguments.output).resolve()
-    runs = [(config, seed) for seed in arguments.seeds for config in arguments.configs]
-    with ThreadPoolExecutor(arguments.jobs) as pool:
-        done = 0
-        for (config, seed), status in zip(runs, pool.map(lambda run: train(*run, output, arguments), runs)):
-            done += 1
-            print(f"[{done}/{len(runs)}] {config} seed {seed}: {status}", flush=True)
+    if arguments.first:
+        train_all([(arguments.first, seed, ()) for seed in arguments.seeds], output / FIRST, arguments)
+    starts = {seed: first_weights(output, arguments.first, seed) for seed in arguments.seeds}
+    runs = [(config, seed, starts[seed]) for seed in arguments.seeds for config in arguments.configs]
+    train_all(runs, output, arguments)
     results = {
         config: {
             seed: run_scores(headline(output / config / f"seed{seed}", arguments.model), arguments.protocol)
@@ -52,12 +53,30 @@ def main() -> None:
     print(text)
 
 
-def train(config: str, seed: int, output: Path, arguments: argparse.Namespace) -> str:
+Run = tuple[str, int, Sequence[str]]  # configuration, seed, KEY VALUE overrides
+
+
+def train_all(runs: Sequence[Run], output: Path, arguments: argparse.Namespace) -> None:
+    """Some runs at a time, with a line for each."""
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        statuses = pool.map(lambda run: train(*run[:2], output, arguments, run[2]), runs)
+        for done, ((config, seed, _), status) in enumerate(zip(runs, statuses), start=1):
+            print(f"[{done}/{len(runs)}] {config} seed {seed}: {status}", flush=True)
+
+
+def first_weights(output: Path, first: str, seed: int) -> list[str]:
+    """The override that starts a run from the first stage of its seed; none where there is no first stage."""
+    return ["MODEL.WEIGHTS", str(output / FIRST / first / f"seed{seed}" / "model_final.pth")] if first else []
+
+
+def train(
+    config: str, seed: int, output: Path, arguments: argparse.Namespace, overrides: Sequence[str] = ()
+) -> str:
     """One run; finished ones are kept."""
     folder = output / config / f"seed{seed}"
     if headline(folder, arguments.model):
         return "kept"
-    options = ["SEED", str(seed), *arguments.opts]
+    options = ["SEED", str(seed), *overrides, *arguments.opts]
     run_training(folder, f"{arguments.folder}/{config}.yaml", options, root=arguments.root, jobs=arguments.jobs)
     if not headline(folder, arguments.model):
         raise UserError(
@@ -109,6 +128,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", default="output/study")
     parser.add_argument("--folder", default="configs/streets", help="folder of the configurations")
     parser.add_argument("--configs", nargs="+", default=list(CONFIGS))
+    parser.add_argument("--first", default="", metavar="CONFIG", help="the others start from this configuration's weights")
     parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2])
     parser.add_argument("--jobs", type=cli.count, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument("--protocol", default="16")

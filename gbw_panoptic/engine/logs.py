@@ -106,7 +106,7 @@ class _Terminal(logging.StreamHandler):
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
-        self.addFilter(_is_for_the_terminal)
+        self.addFilter(lambda record: record.levelno >= (logging.INFO if record.name.startswith("gbw_panoptic") else logging.WARNING))
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -115,12 +115,6 @@ class _Terminal(logging.StreamHandler):
     def emit(self, record: logging.LogRecord) -> None:
         with cli.above_progress():
             super().emit(record)
-
-
-def _is_for_the_terminal(record: logging.LogRecord) -> bool:
-    if record.name.startswith("gbw_panoptic"):
-        return record.levelno >= logging.INFO
-    return record.levelno >= logging.WARNING and not record.exc_info  # which is raised, and printed, behind it
 
 
 class _Early(logging.Handler):

@@ -152,5 +152,4 @@ def _same(folder_or_file: Path, path: str) -> bool:
 def command_with(flag: str) -> str:
     """The command of this process with another flag."""
     name, *words = sys.argv
-    python = os.path.relpath(sys.executable)
-    return shlex.join([sys.executable if python.startswith(os.pardir) else python, name, flag, *words])
+    return shlex.join(["python", name, flag, *words])

@@ -41,7 +41,7 @@ class Page:
         """Writes the page and gives its path."""
         text = "\n\n".join(blocks) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        files.atomic_write(self.path, text.encode(errors="backslashreplace"))  # names of files may be no text
+        files.atomic_write(self.path, text.encode())
         return str(self.path)
 
 

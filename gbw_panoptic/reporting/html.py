@@ -16,7 +16,7 @@ def write_page(page: HtmlPage, path: Path) -> str:
     """Writes the page, whole or not at all, and gives its path."""
     text = _environment().get_template("page.html.j2").render(page=page)
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.atomic_write(path, text.encode(errors="backslashreplace"))  # names of files may be no text
+    files.atomic_write(path, text.encode())
     return str(path)
 
 

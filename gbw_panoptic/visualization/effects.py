@@ -62,7 +62,7 @@ def _break_bar(axes: Axes, y: float, mean: float, height: float, widest: float) 
     for place in (0.66, 0.70):
         x = sign * place * widest
         axes.plot(
-            [x - 0.012 * widest, x + 0.012 * widest], [y + 0.52 * height, y - 0.52 * height], color="white",
+            [x - 0.012 * widest, x + 0.012 * widest], [y + 0.75 * height, y - 0.75 * height], color="white",
             linewidth=2.2, solid_capstyle="butt", zorder=3,
         )  # fmt: skip
     side = "right" if mean > 0 else "left"

@@ -52,8 +52,7 @@ def _memory(step: Callable[[], None]) -> str:
 
 
 def _deeplab(arguments: argparse.Namespace, device: torch.device) -> tuple[Callable, Callable]:
-    crop = ("INPUT.CROP.SIZE", str(tuple(arguments.size)))  # which the pooling of the heads is built for
-    cfg = load_config(str(gbw.CONFIG), ["MODEL.DEVICE", str(device), *crop, *_DEEPLAB])
+    cfg = load_config(str(gbw.CONFIG), ["MODEL.DEVICE", str(device), *_DEEPLAB])
     adapt_to_machine(cfg)
     ours = build_model(cfg).train()
     cfg.MODEL.META_ARCHITECTURE = "PanopticDeepLab"
