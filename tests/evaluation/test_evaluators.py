@@ -22,6 +22,7 @@ from two_ranks import on_two_ranks
 
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation import evaluators
+from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.evaluation.evaluators import DomainAdaptationEvaluator, build_evaluator
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.taxonomy import CITYSCAPES, PROTOCOLS
