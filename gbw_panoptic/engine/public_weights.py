@@ -66,6 +66,8 @@ def _continues(name: str, own: Collection[str]) -> bool:
 
     Whole stages more are no fault: those behind the last map that is wanted are not built.
     """
+    own = {re.sub(r"_(?=\d+\.)", ".", other).removeprefix("model.") for other in own}  # timm's files have neither
+    name = name.removeprefix("model.")
     numbers = list(re.finditer(r"\d+(?=\.)", name))
     for number in numbers[1:]:
         if not any(other.startswith(name[: number.end() + 1]) for other in own):

@@ -22,7 +22,10 @@ def find_run(folder: str) -> tuple[str, str]:
         config = run / "config.yaml"
         if not config.is_file():
             continue
-        weights = Path(last_checkpoint(run) or run / "model_final.pth")
+        try:
+            weights = Path(last_checkpoint(run) or run / "model_final.pth")
+        except UserError as error:
+            raise UserError(f"--run: {str(error)[0].lower()}{str(error)[1:]}") from None
         if not weights.is_file():
             raise UserError(f"--run: expected a checkpoint at {weights}, found none; train until the first is saved.")
         return str(config), str(weights)

@@ -1,5 +1,7 @@
 """Merging of checkpoints against its formula, at its limits, and what it refuses; re-estimated batch-norm statistics."""
 
+import os
+
 import pytest
 import torch
 from torch import nn
@@ -123,13 +125,47 @@ def test_tool_merges_and_reestimates(make_cfg, run_tool, tmp_path):
     assert torch.equal(merged["sem_seg_head.predictor.weight"], anchor["sem_seg_head.predictor.weight"])
 
 
+def test_tool_writes_one_model_alone(run_tool, tmp_path):
+    """The small file for inference: one model and the settings, none of the rest."""
+    student, teacher = states(2)
+    optimizer = {"state": {0: {"exp_avg": torch.zeros(50_000)}}}
+    made = {"INPUT.FORMAT": "RGB"}
+    torch.save({"model": student, "teacher": teacher, "trainer": {"optimizer": optimizer}, "settings": made}, tmp_path / "a.pth")
+    for name, expected in (("student", student), ("teacher", teacher)):
+        result = run_tool(TOOL, "--anchor", tmp_path / "a.pth", "--model", name, "--output", tmp_path / "small.pth")
+        assert not result.returncode and "Merged" not in result.stdout and "small.pth: 0.0 MB" in result.stdout
+        contents = torch.load(tmp_path / "small.pth", weights_only=True)
+        assert contents.keys() == {"model", "settings"} and contents["settings"] == made
+        assert all(torch.equal(value, expected[key]) for key, value in contents["model"].items())
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_tool_on_a_full_disk_says_which_file_and_leaves_none(run_tool, tmp_path):
+    torch.save({"model": Model(0).state_dict()}, tmp_path / "a.pth")
+    (tmp_path / "out.pth.tmp").symlink_to("/dev/full")
+    result = run_tool(TOOL, "--anchor", tmp_path / "a.pth", "--output", tmp_path / "out.pth")
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert f"Expected to write {tmp_path}/out.pth, found: No space left on device" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["a.pth"]
+
+
+def test_weights_of_more_layers_are_another_backbone():
+    anchor, other = states(2)
+    for one, two in ((anchor, {**other, "backbone.9.weight": torch.zeros(1)}), ({**anchor, "backbone.9.weight": torch.zeros(1)}, other)):
+        with pytest.raises(UserError, match="another backbone.9.weight than the anchor"):
+            merge_layer_wise(one, [two], "linear")
+
+
 def test_tool_s_errors_are_one_sentence(run_tool, tmp_path):
     torch.save({"model": Model(0).state_dict()}, tmp_path / "a.pth")
+    torch.save({"model": {**Model(0).state_dict(), "head.bias": torch.full((2,), float("nan"))}}, tmp_path / "nan.pth")
     for arguments, words in (
         (("--anchor", tmp_path / "none.pth", "--others", tmp_path / "a.pth"), "Expected a weights file at"),
         (("--anchor", tmp_path / "a.pth", "--others", tmp_path / "a.pth", "--model", "teacher"), "Expected a teacher in"),
         (("--anchor", tmp_path / "a.pth", "--others", tmp_path / "a.pth", "--batch-norm-batches", 3), "--config-file"),
+        (("--anchor", tmp_path / "a.pth", "--others", tmp_path / "nan.pth"), "found values that are not (NaN or infinite) in 1 of"),
+        (("--anchor", tmp_path / "a.pth", "--output", tmp_path / "absent" / "out.pth"), "--output: expected a folder that exists"),
     ):
-        result = run_tool(TOOL, *arguments, "--output", tmp_path / "out.pth")
+        result = run_tool(TOOL, "--output", tmp_path / "out.pth", *arguments)
         assert result.returncode == 2 and words in result.stderr and "Traceback" not in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1 and not (tmp_path / "out.pth").exists()

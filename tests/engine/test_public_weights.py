@@ -244,6 +244,15 @@ def test_a_larger_variant_is_refused(reference):
         fit_to_model(segformer_names(reference[0].state_dict()), large, "mit_b0.pth")
 
 
+def test_a_deeper_variant_is_refused_though_its_first_layers_fit(tmp_path):
+    deeper = torchvision.models.resnet34(weights=None).state_dict()
+    narrow = TimmBackbone(name="resnet18", drop_path_rate=0.0, feature_norm=False, out_features=ALL)
+    with pytest.raises(UserError, match="found a deeper one, with layer1.2.bn1.bias .*configure the backbone that"):
+        loaded(narrow, deeper, tmp_path)
+    short = TimmBackbone(name="resnet18", drop_path_rate=0.0, feature_norm=False, out_features=("res2", "res3"))
+    loaded(short, torchvision.models.resnet18(weights=None).state_dict(), tmp_path)  # stages that nothing reads are no fault
+
+
 def test_own_checkpoints_are_left_alone():
     model = Model(mit())
     state = model.state_dict()
