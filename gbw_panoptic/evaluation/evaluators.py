@@ -200,7 +200,11 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         for name in scores["semantic"]:
             of_protocol = {task: values[name] for task, values in scores.items() if name in values}
             line = results.summary_line(of_protocol.get("panoptic"), of_protocol["semantic"], of_protocol.get("instance"))
-            logger.info("The %s on %d images of %s, protocol %s: %s", model, len(self._images), dataset, name, line)
+            averaged, _ = results.averaged_classes(of_protocol.get("panoptic") or of_protocol["semantic"])
+            logger.info(
+                "The %s on %d images of %s, protocol %s, N = %d classes: %s",
+                model, len(self._images), dataset, name, len(averaged), line,
+            )  # fmt: skip
         times = (f"{name} {1000 * seconds:.1f}" for name, seconds in self._seconds_per_image().items())
         logger.debug("Milliseconds per image: %s", ", ".join(times))
 
