@@ -4,7 +4,7 @@ Formulas are in weighting/static.py; n_c: labelled source pixels of a class, f_c
 """
 
 from ..losses import GRADIENTS, LOSS_TYPES
-from ..weighting import BRANCHES, DENOMINATORS, WEIGHTINGS
+from ..weighting import BRANCHES, DENOMINATORS, READINGS, WEIGHTINGS
 from .key import Key
 from .kinds import choice, integer, listing, number, switch
 
@@ -42,6 +42,9 @@ WEIGHTING = (
 )  # fmt: skip
 
 GBW = (
+    Key("GBW.READING", choice(*READINGS),
+        "Which formulas of GBW. The authors' code has those of released, for the cross entropy of semantic heads only. Its "
+        "whole is GBW.LAMBDA 1 with WEIGHTING.LOSS_DENOMINATOR all. The keys below GBW.LAMBDA are of ours.", "ours"),
     Key("GBW.LAMBDA", number(above=0), "Pull of the weights towards 1.", 0.5),
     Key("GBW.GRADIENT", choice(*GRADIENTS),
         "Which gradients, of semantic and classification heads; autograd is slow, for checking.", "logits"),

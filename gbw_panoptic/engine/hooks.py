@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from ..adaptation import Strategy
 from ..adaptation.teacher import unwrapped
 from ..cli import Progress
-from ..weighting import BRANCHES, ClassWeighting, GradientBasedWeighting
+from ..weighting import BRANCHES, ClassWeighting, GradientBasedWeighting, ReleasedGradientWeighting
 
 METRICS = "metrics.json"  # in OUTPUT_DIR
 
@@ -80,14 +80,14 @@ class ClassWeightLogger(HookBase):
             if new > 0:
                 logging.getLogger("gbw_panoptic").warning(
                     "GBW: a class gradient of %s/%s was not finite in %d step(s) up to iteration %d (%d since the start); "
-                    "the class weights before them stayed in force.", branch, head, new, self.trainer.iter, skipped,
+                    "%s.", branch, head, new, self.trainer.iter, skipped, weighting.in_skipped_steps,
                 )  # fmt: skip
             self._skipped[head][branch] = skipped
 
 
 def _skipped_steps(weighting: ClassWeighting) -> dict[str, int]:
     """Branch -> steps whose gradients were not finite, so far; one host synchronisation."""
-    if not isinstance(weighting, GradientBasedWeighting):
+    if not isinstance(weighting, (GradientBasedWeighting, ReleasedGradientWeighting)):
         return {}
     return dict(zip(BRANCHES, weighting.skipped.tolist()))
 

@@ -1,6 +1,6 @@
 """Losses. Those of pixels are summed per class and not yet reduced; adversarial, active and mask losses are means."""
 
-from .class_gradients import GRADIENTS, sum_gradients
+from .class_gradients import GRADIENTS, SQUARES, sum_gradients
 from .cross_entropy import cross_entropy_per_class, hardest_pixels
 from .entropy import IMAGE_WISE_RATIO, entropy_per_class, image_wise_factors, maximum_squares_per_class
 from .per_class import PerClassLoss, group_counts, group_sums
@@ -15,6 +15,7 @@ __all__ = [
     "LogitAdjustment",
     "LossShaping",
     "PerClassLoss",
+    "SQUARES",
     "Seesaw",
     "center_loss_per_class",
     "cross_entropy_per_class",

@@ -14,6 +14,8 @@ from .per_class import group_sums
 
 #: What the class gradient can be taken with respect to (methods: GBW, section 3).
 GRADIENTS = ("logits", "last_layer", "pixel", "autograd")
+#: What the released reading of GBW asks for instead: [C, A] sums over the pixels of each class of the squared residuals.
+SQUARES = "squares"
 
 
 def class_gradients(
@@ -29,7 +31,7 @@ def class_gradients(
     """Per class the summed gradient that a weighting asks for.
 
     Args:
-        kind: one of :data:`GRADIENTS`, or None for none.
+        kind: one of :data:`GRADIENTS`, :data:`SQUARES`, or None for none.
         total: [C] sums of the pixel loss per class, with graph (``autograd`` only).
         residual: makes the [B, A, H, W] float32 gradient of each pixel's loss at the prediction; called for closed
             forms only, without gradient recording.
@@ -61,7 +63,7 @@ def sum_gradients(
     features: Tensor | None = None,
     feature_stride: int = 1,
 ) -> Tensor:
-    """[C, D] float32: the closed form ``kind`` (``logits``, ``last_layer`` or ``pixel``) on a [B, A, H, W] residual.
+    """[C, D] float32: the closed form ``kind`` (``logits``, ``last_layer``, ``pixel`` or ``squares``) on a [B, A, H, W] residual.
 
     In float32 under autocast, too: half precision would round every pixel's gradient to three digits.
     """
@@ -69,6 +71,8 @@ def sum_gradients(
         residual = residual.float()
         if kind == "logits":
             return _logits_gradient(residual, groups, num_classes)
+        if kind == SQUARES:
+            return _logits_gradient(residual.square(), groups, num_classes)
         if kind == "pixel":
             return _pixel_gradient(residual, groups, num_classes)
         return _last_layer_gradient(residual, groups, num_classes, features, feature_stride)

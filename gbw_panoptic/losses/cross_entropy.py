@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .class_gradients import GRADIENTS, class_gradients
+from .class_gradients import GRADIENTS, SQUARES, class_gradients
 from .per_class import PerClassLoss, group_counts, group_sums
 from .shaping import LossShaping
 
@@ -36,7 +36,7 @@ def cross_entropy_per_class(
             ranks (Detectron2 chooses over the batch). 1 keeps all.
         shaping: what l_i is instead of cross entropy; class gradients are those of the shaped loss.
         ignore_label: label that takes no part.
-        gradient: one of :data:`GRADIENTS`, or None for no class gradients.
+        gradient: one of :data:`GRADIENTS`, or None for no class gradients; or :data:`SQUARES`, in which q does not enter.
         features: [B, K, h, w] float, input of the last 1x1 convolution (``last_layer`` only).
         feature_stride: the logits are the convolution's output, upsampled by it and cropped to H x W (``last_layer`` only).
         parameters: weight and bias of the last convolution (``autograd`` only).
@@ -65,10 +65,11 @@ def cross_entropy_per_class(
         labels = torch.where(keep, labels, -1)
         num_pixels = keep.sum()
     total = group_sums(losses, labels, num_classes)
+    confidence = None if gradient == SQUARES else pixel_weights
     gradients = class_gradients(
         gradient,
         total,
-        lambda: _residual(log_probabilities, labels, (shaping.slope(nll.detach()), pixel_weights)),
+        lambda: _residual(log_probabilities, labels, (shaping.slope(nll.detach()), confidence)),
         labels,
         features=features,
         feature_stride=feature_stride,
@@ -105,5 +106,5 @@ def _check(logits: Tensor, labels: Tensor, pixel_weights: Tensor | None, gradien
         raise ValueError(f"Expected labels of shape {tuple(expected)}, but got {tuple(labels.shape)}.")
     if pixel_weights is not None and pixel_weights.shape != expected:
         raise ValueError(f"Expected pixel_weights of shape {tuple(expected)}, but got {tuple(pixel_weights.shape)}.")
-    if gradient is not None and gradient not in GRADIENTS:
-        raise ValueError(f"Expected gradient to be one of {GRADIENTS}, but got {gradient!r}.")
+    if gradient is not None and gradient not in (*GRADIENTS, SQUARES):
+        raise ValueError(f"Expected gradient to be one of {(*GRADIENTS, SQUARES)}, but got {gradient!r}.")

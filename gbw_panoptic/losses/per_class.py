@@ -19,7 +19,7 @@ class PerClassLoss:
         count: [G] float64, number of these pixels (q does not enter).
         num_pixels: scalar tensor or int, number of pixels for the denominator ``all`` (ignored ones included).
         gradient: [C, D] float32 or None, per class the sum of the gradients of q_i * l_i with respect to whatever the
-            weighting asked for (methods: GBW, section 3); detached.
+            weighting asked for (methods: GBW, section 3), or what ``SQUARES`` names; detached.
         min_count: the loss is scaled down where all ranks together count less: few sure pseudo labels say little.
     """
 

@@ -13,6 +13,7 @@ from ..weighting import (
     WEIGHTINGS,
     ClassWeighting,
     GradientBasedWeighting,
+    ReleasedGradientWeighting,
     StaticWeighting,
     static_weights,
 )
@@ -58,6 +59,8 @@ def _build(cfg, key: str, *, gradient: str, normalize: bool, things: bool = Fals
             "log_inverse": {"k": cfg.WEIGHTING.LOG_INVERSE_K},
         }.get(name, {})
         return StaticWeighting(weights=static_weights(name, pixels, image_pixels, **options), **common)
+    if name == "gbw" and key == "SEMANTIC" and cfg.GBW.READING == "released":  # validation refuses it for other losses
+        return ReleasedGradientWeighting(lam=cfg.GBW.LAMBDA, **common)
     if name == "gbw":
         return GradientBasedWeighting(
             lam=cfg.GBW.LAMBDA,

@@ -4,21 +4,26 @@ from .backward import reweighted
 from .base import BRANCHES, ClassWeighting
 from .gbw import GradientBasedWeighting
 from .reduction import DENOMINATORS, weighted_mean
+from .released import ReleasedGradientWeighting
 from .simplex import gbw_weights
 from .static import STATIC_WEIGHTS, StaticWeighting, static_weights
 
 #: Keys of WEIGHTING that name a class weighting, and what they may name.
 WEIGHTED_KEYS = ("SEMANTIC", "CENTER", "OFFSET", "CLASSIFICATION", "MASK", "TARGET")
 WEIGHTINGS = ("none", "manual", *STATIC_WEIGHTS, "gbw")
+#: What GBW.READING may name.
+READINGS = ("ours", "released")
 
 __all__ = [
     "BRANCHES",
     "DENOMINATORS",
+    "READINGS",
     "STATIC_WEIGHTS",
     "WEIGHTED_KEYS",
     "WEIGHTINGS",
     "ClassWeighting",
     "GradientBasedWeighting",
+    "ReleasedGradientWeighting",
     "StaticWeighting",
     "gbw_weights",
     "reweighted",

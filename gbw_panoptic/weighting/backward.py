@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..losses import group_counts, sum_gradients
+from ..losses import SQUARES, group_counts, sum_gradients
 from .base import ClassWeighting
 from .distributed import all_reduce_sums, world_size
 from .reduction import loss_denominator
@@ -139,6 +139,11 @@ def _check(prediction: Tensor, class_map: Tensor, weighting: ClassWeighting, fea
         raise ValueError(
             "Expected gradient 'logits', 'pixel' or 'last_layer' in the backward form, but got 'autograd'; use one of "
             "them."
+        )
+    if weighting.gradient == SQUARES:
+        raise ValueError(
+            "Expected GBW.READING ours in the backward form, but got released, which is of the cross entropy of pixels only; "
+            "use `GradientBasedWeighting`."
         )
     if weighting.gradient == "last_layer" and features is None:
         raise ValueError(

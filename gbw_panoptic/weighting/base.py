@@ -19,7 +19,7 @@ class ClassWeighting(nn.Module):
     """Turns a :class:`PerClassLoss` into the scalar that is minimised. This class weights every class by 1.
 
     Attributes:
-        gradient: what the head must supply in ``PerClassLoss.gradient`` (one of ``losses.GRADIENTS``), or None.
+        gradient: what the head must supply in ``PerClassLoss.gradient`` (one of ``losses.GRADIENTS``, or ``SQUARES``), or None.
         branches: where the weights apply; on other branches every class weighs 1, and there are no statistics.
         backward_group: process group of the backward form (:func:`reweighted`).
         statistics: branch -> {"weight", "gradient", "share"}: [C] tensors of the last step, for logging.

@@ -1,6 +1,6 @@
 """Gradient-based class weighting (GBW): Alcover-Couso et al., arXiv 2407.01327.
 
-This is a reading of the paper. The authors' released code is another one; docs/methods.md compares them.
+This is a reading of the paper. The authors' released code is another one (:mod:`.released`); docs/methods.md compares them.
 
 Shape legend: C classes, D entries of a class gradient.
 """
@@ -20,6 +20,9 @@ class GradientBasedWeighting(ClassWeighting):
     seen so far (ours). One state per branch, in buffers, so that it is in the checkpoint. Works without any host
     synchronisation. A non-finite g leaves the branch's state and its previous weights in force and is counted.
     """
+
+    #: For a warning: what weighted the classes in steps that were skipped.
+    in_skipped_steps = "the class weights before them stayed in force"
 
     def __init__(
         self,

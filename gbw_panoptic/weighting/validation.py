@@ -8,10 +8,13 @@ from .base import BRANCHES
 #: Trainer -> branches that have labels; the source's alone with the others.
 _TRAINED = {"SelfTrainingTrainer": ("source", "mixed", "masked"), "ActiveTrainer": BRANCHES}
 
+#: Keys of GBW that the released reading has no use for -> their defaults.
+_RELEASED = {"GRADIENT": "logits", "NORMALIZE": False, "MOMENTUM": 0, "WARMUP_ITERS": 0}
+
 
 def weighting_problems(cfg) -> Iterator[str]:
     """One sentence for each setting of WEIGHTING that says nothing, or something else than it seems to."""
-    for check in (_branches, _manual_weights):
+    for check in (_branches, _manual_weights, _released):
         yield from check(cfg)
 
 
@@ -25,6 +28,29 @@ def _branches(cfg) -> Iterator[str]:
             f"{cfg.WEIGHTING[weighted[0][10:]]}, found {', '.join(branches) or 'none'}; name those that are to be weighted, or "
             "set the weighting to none."
         )
+
+
+def _released(cfg) -> Iterator[str]:
+    """The released reading of GBW: of which losses, and with which of the other keys."""
+    if cfg.GBW.READING != "released":
+        return
+    for key in WEIGHTED_KEYS:
+        if key != "SEMANTIC" and cfg.WEIGHTING[key] == "gbw":
+            yield (
+                f"WEIGHTING.{key}: expected another than gbw with GBW.READING released, which is of the cross entropy of semantic "
+                "heads only, found 'gbw'; set it to none, or GBW.READING to ours."
+            )
+    if cfg.WEIGHTING.SEMANTIC != "gbw":
+        yield (
+            f"GBW.READING: expected ours with WEIGHTING.SEMANTIC {cfg.WEIGHTING.SEMANTIC}, found 'released'; set "
+            "WEIGHTING.SEMANTIC gbw, or GBW.READING ours."
+        )
+    for key, only in _RELEASED.items():
+        if cfg.GBW[key] != only:
+            yield (
+                f"GBW.{key}: expected {only} with GBW.READING released, which has no such choice, found {cfg.GBW[key]}; set it "
+                "to that, or GBW.READING to ours."
+            )
 
 
 def _manual_weights(cfg) -> Iterator[str]:
