@@ -24,7 +24,7 @@ from gbw_panoptic.evaluation.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = (
-    "--size", "128x256", "--gap", "0.25", "--reach", "25", "--source", "400", "--target-train", "400", "--target-val", "100",
+    "--size", "128x256", "--gap", "0.4", "--reach", "25", "--source", "400", "--target-train", "400", "--target-val", "100",
     "--seed", "0",
 )  # fmt: skip
 #: Stage -> its folder in the output and its configuration.
@@ -66,7 +66,7 @@ def data_steps(output: Path) -> Iterator[tuple[str, list[str]]]:
 def training_steps(output: Path, seed: int) -> Iterator[tuple[str, list[str]]]:
     """Title and command of each stage of the training, and of the report; stages that were begun are resumed."""
     before, after = (output / folder for folder, _ in STAGES.values())
-    begun = {folder: ["--resume"] if (folder / "last_checkpoint").is_file() else [] for folder in (before, after)}
+    begun = {folder: ["--resume"] if was_begun(folder) else [] for folder in (before, after)}
     for title, stage, options in (
         ("Train on the source alone", "before", []),
         ("Adapt to the target", "after", ["MODEL.WEIGHTS", str(before / "model_final.pth")]),
@@ -75,6 +75,11 @@ def training_steps(output: Path, seed: int) -> Iterator[tuple[str, list[str]]]:
         command = ["tools/train_net.py", "--config-file", config, *begun[folder], "OUTPUT_DIR", str(folder)]
         yield title, [*command, "SEED", str(seed), *options]
     yield "Report", ["tools/report.py", str(after), "--before", str(before)]
+
+
+def was_begun(run: Path) -> bool:
+    """Whether a training has left something to go on from: a checkpoint, or lines of one that was stopped before its first."""
+    return any((run / name).is_file() for name in ("last_checkpoint", "metrics.json"))
 
 
 def run(command: list[str], step: str, output: Path) -> None:
