@@ -58,6 +58,12 @@ def own_streets(streets_root, tmp_path, monkeypatch) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def configured():
+    """:func:`configuration`, for tests in folders with a conftest of their own."""
+    return configuration
+
+
 @pytest.fixture
 def make_cfg(streets, tmp_path):
     """Factory: configuration of a file under configs/ with overrides, writing to the test's own folder."""

@@ -264,11 +264,12 @@ def missing_download(root: Path, split: Split, folder: str, found: str, *, then_
 
 
 def _alike(root: Path, folder: str) -> Path | None:
-    """A folder whose name is like that of the first part of ``folder`` that is not there."""
+    """A folder whose name is like that of the first part of ``folder`` that is not there; other data sets' are not like it."""
     place = root
     for part in Path(folder).parts:
         if not (place / part).is_dir():
-            close = difflib.get_close_matches(part, _folders(place), n=1, cutoff=0.75)
+            names = set(_folders(place)) - set(_STREETS if place == root else ())
+            close = difflib.get_close_matches(part, sorted(names), n=1, cutoff=0.75)
             return place / close[0] if close else None
         place = place / part
     return None

@@ -16,7 +16,7 @@ State = Mapping[str, Tensor]
 Fit = Callable[[State, nn.Module, str], State]
 
 #: Buffers of training that prediction does not need, and that another weighting does not have.
-TRAINING_ONLY = "weightings."
+TRAINING_ONLY = ("weightings.", "sem_seg_head.shaping.")
 _BACKBONE = "backbone."
 #: What wrappers put before every name: data parallelism, torch.compile.
 _WRAPPERS = ("module.", "_orig_mod.")

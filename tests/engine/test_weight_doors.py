@@ -18,15 +18,13 @@ HEADS = ("sem_seg_head.", "ins_embed_head.")
 
 
 @pytest.fixture(scope="module")
-def model(streets_root):
-    from conftest import configuration
-
+def model(streets_root, configured):
     from gbw_panoptic.data import register_all
 
     before = os.environ.get("DETECTRON2_DATASETS")
     os.environ["DETECTRON2_DATASETS"] = str(streets_root)
     register_all()
-    yield build_models(configuration("quick/source_only.yaml", streets_root / "unused", *TINY))["student"]
+    yield build_models(configured("quick/source_only.yaml", streets_root / "unused", *TINY))["student"]
     if before is None:
         del os.environ["DETECTRON2_DATASETS"]
 
