@@ -113,7 +113,7 @@ def _offsets(instance_ids: Tensor, centroids: Tensor, pixels: tuple[Tensor, Tens
     values.masked_fill_(ids == 0, 0)
     if pixels is None:
         return values.view(2, *instance_ids.shape)
-    offset = torch.zeros((2, *instance_ids.shape), device=instance_ids.device)
+    offset = torch.zeros((2, *instance_ids.shape), dtype=torch.float32, device=instance_ids.device)
     offset[:, y, x] = values
     return offset
 
