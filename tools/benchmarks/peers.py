@@ -52,7 +52,8 @@ def _memory(step: Callable[[], None]) -> str:
 
 
 def _deeplab(arguments: argparse.Namespace, device: torch.device) -> tuple[Callable, Callable]:
-    cfg = load_config(str(gbw.CONFIG), ["MODEL.DEVICE", str(device), *_DEEPLAB])
+    crop = ["INPUT.CROP.SIZE", str(tuple(arguments.size))]  # over which Detectron2's heads pool
+    cfg = load_config(str(gbw.CONFIG), ["MODEL.DEVICE", str(device), *crop, *_DEEPLAB])
     adapt_to_machine(cfg)
     ours = build_model(cfg).train()
     cfg.MODEL.META_ARCHITECTURE = "PanopticDeepLab"
