@@ -48,7 +48,7 @@ def main() -> None:
     for number, (title, command) in enumerate(steps, start=1):
         elapsed = time.perf_counter() - start
         print(f"\n== {number}/{len(steps)} {title} ({elapsed:.0f} s so far)\n$ python {' '.join(command)}", flush=True)
-        run(command, f"step {number} ({title})", output)
+        run(command, f"step {number} ({title})", output, quiet=command[0].startswith("datasets/"))
     print(f"\nDone in {time.perf_counter() - start:.0f} s.")
     if not arguments.data_only:
         print(f"{summary(output)}\nReport: {output / STAGES['after'][0] / 'report.html'}")
@@ -82,13 +82,17 @@ def was_begun(run: Path) -> bool:
     return any((run / name).is_file() for name in ("last_checkpoint", "metrics.json"))
 
 
-def run(command: list[str], step: str, output: Path) -> None:
-    """
+def run(command: list[str], step: str, output: Path, *, quiet: bool = False) -> None:
+    """Run one command; with ``quiet``, its tables go to ``data.txt`` in the output, and its progress to the console.
+
     Raises:
         UserError: the command ended badly; it has said why.
     """
     environment = {**os.environ, "DETECTRON2_DATASETS": str(output.resolve() / "datasets")}
-    status = subprocess.call([sys.executable, *command], cwd=ROOT, env=environment)
+    output.mkdir(parents=True, exist_ok=True)
+    with open(output / "data.txt", "a") as tables:
+        stdout = tables if quiet else None
+        status = subprocess.call([sys.executable, *command], cwd=ROOT, env=environment, stdout=stdout)
     if status:
         raise UserError(
             f"Expected {step} to end well, found exit status {status}; see its last lines above, mend the cause and run this "

@@ -1,6 +1,7 @@
 """Checkpoints that are written whole or not at all, and load without executing anything."""
 
 import os
+from collections import Counter
 from typing import Callable, IO, Iterator, Mapping, Sequence
 
 import torch
@@ -65,6 +66,17 @@ class SafeCheckpointer(DetectionCheckpointer):
             "writes a model alone, for evaluation and prediction.",
             ", ".join(f"{part} {size:.1f} MB" for part, size in sizes.items()), sum(sizes.values()),
         )  # fmt: skip
+
+    def _log_incompatible_keys(self, incompatible) -> None:
+        """A line for what the file lacks and one for what it has beside, by part; ``fit`` has decided that they may differ."""
+        for names, words in (
+            (incompatible.missing_keys, "Not in the file, so that they keep their values"),
+            (incompatible.unexpected_keys, "In the file, and not in the model"),
+        ):
+            counts = Counter(name.partition(".")[0] for name in names)
+            if counts:
+                parts = ", ".join(f"{part} ({count} tensors)" for part, count in sorted(counts.items()))
+                self.logger.info("%s: %s.", words, parts)
 
     def load(self, path: str, checkpointables: Sequence[str] | None = None, *, fit: Fit = starting) -> dict:
         """
