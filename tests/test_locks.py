@@ -59,7 +59,7 @@ def test_a_forked_worker_that_outlives_its_process_holds_nothing(tmp_path):
     locks._held.clear()
     try:
         with exclusive(path, **OPTIONS):
-            pass
+            assert worker.is_alive() and len(locks._held) == 1
     finally:
         worker.kill()
         worker.join()
@@ -71,8 +71,10 @@ def test_a_disk_without_locks_refuses_nothing(tmp_path, monkeypatch):
         raise OSError(95, "Operation not supported")
 
     monkeypatch.setattr(locks.fcntl, "flock", unsupported)
+    entered = 0
     with exclusive(tmp_path / ".lock", **OPTIONS), exclusive(tmp_path / ".lock", **OPTIONS):
-        pass
+        entered += 1
+    assert entered == 1
 
 
 def test_the_file_that_its_holder_removed_meanwhile_is_no_lock(tmp_path, monkeypatch):
