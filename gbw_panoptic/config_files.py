@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from .errors import UserError
 
 _ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs")
+#: Folders of parts: each file is one decision, for a list of _BASE_, and none can be run alone.
+PARTS = ("models", "domains", "strategies", "weighting")
 
 
 def check_config_file(path: str) -> None:
@@ -48,7 +50,7 @@ def listing() -> Iterator[tuple[str, str]]:
 
 def _known() -> list[str]:
     """Those of this project, as a user in this folder would type them."""
-    folders = [entry.path for entry in os.scandir(_ROOT) if entry.is_dir()]
+    folders = [entry.path for entry in os.scandir(_ROOT) if entry.is_dir() and entry.name not in PARTS]
     return sorted(os.path.relpath(path) for folder in folders for path in _yaml_files(folder))
 
 

@@ -89,6 +89,7 @@ def test_a_configuration_with_python_in_it(tmp_path, planted, place):
         ("_BASE_: [base.yaml, 3]\n", "expected a local file as _BASE_|expected a readable file"),
         ("_BASE_: nowhere.yaml\n", "expected a readable file at .*nowhere.yaml"),
         ("_BASE_: config.yaml\n", "found a circle at"),
+        ("_BASE_: ./config.yaml\n", "found a circle at"),
         ("", "expected data, found an empty file"),
         ("- a\n- b\n", "expected sections and keys in .*found list"),
         ("SOLVER: 3\n", "SOLVER: expected a section of keys"),

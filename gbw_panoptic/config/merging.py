@@ -125,7 +125,7 @@ def _misplaced(where: str, error: BaseException) -> UserError:
 def _tree(path: str, derived: tuple[str, ...] = ()) -> dict[str, Any]:
     """Sections and values of a file and, below them, of its ``_BASE_`` files, later ones first: all of them local YAML of
     plain values, so that nothing is executed and nothing is downloaded."""
-    if path in derived:
+    if os.path.realpath(path) in map(os.path.realpath, derived):
         circle = ", ".join(derived)
         raise UserError(f"expected _BASE_ files that end, found a circle at {path}; correct one of {circle}")
     content = files.read_yaml(path)
