@@ -13,7 +13,7 @@ import argparse
 import os
 
 from gbw_panoptic.cli import run
-from gbw_panoptic.data.streets import class_table, generate
+from gbw_panoptic.streets import class_table, generate
 from gbw_panoptic.errors import UserError
 
 

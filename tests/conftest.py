@@ -27,7 +27,7 @@ def pytest_collection_finish():
 def streets_root(tmp_path_factory) -> Path:
     """Streets at 128x256, prepared: 12 SYNTHIA, 12 GTA5, 10 target and 3 validation images. Treat it as read-only."""
     from gbw_panoptic.data.preparation import prepare
-    from gbw_panoptic.data.streets import generate
+    from gbw_panoptic.streets import generate
 
     root = tmp_path_factory.mktemp("streets")
     generate(root, size=(128, 256), source=12, target_train=10, target_val=3, seed=7)

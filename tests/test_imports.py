@@ -20,6 +20,7 @@ ALLOWED = {
     "files": {"documents", "errors", "rasters"},
     "cli": {"errors"},
     "locks": {"errors"},
+    "streets": {"cli", "errors", "files", "taxonomy"},
     "config": COMMON | {"active", "adaptation", "losses", "modeling", "weighting"},
     "config_files": {"errors"},
     "data": COMMON,

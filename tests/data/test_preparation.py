@@ -29,7 +29,7 @@ from gbw_panoptic.data.preparation.panoptic_ids import synthia_panoptic_ids
 from gbw_panoptic.data.preparation.faults import FaultKind
 from gbw_panoptic.data.preparation.parallel import ordered_map
 from gbw_panoptic.data.statistics import ClassStatistics
-from gbw_panoptic.data.streets import generate
+from gbw_panoptic.streets import generate
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
 

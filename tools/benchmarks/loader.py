@@ -15,7 +15,7 @@ from detectron2.projects.panoptic_deeplab import PanopticDeeplabDatasetMapper
 from gbw_panoptic.data import register_all
 from gbw_panoptic.data.loader import build_train_loader
 from gbw_panoptic.data.preparation import prepare
-from gbw_panoptic.data.streets import generate
+from gbw_panoptic.streets import generate
 from gbw_panoptic.engine.setup import load_config
 
 from .timing import Comparison, compare

@@ -13,9 +13,9 @@ from typing import Callable, Iterable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from ... import cli
-from ...errors import UserError
-from ...taxonomy import CITYSCAPES
+from .. import cli
+from ..errors import UserError
+from ..taxonomy import CITYSCAPES
 from .domains import DOMAINS, SYNTHIA
 from .look import between
 from .placement import REACH

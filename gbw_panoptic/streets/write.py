@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ... import files
-from ...taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
+from .. import files
+from ..taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
 from .canvas import Canvas
 from .materials import CITYSCAPES_IDS, LABEL_NAMES
 

@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 from cityscapesscripts.helpers.labels import name2label
 
-from ...taxonomy import CITYSCAPES
+from ..taxonomy import CITYSCAPES
 
 _MATERIAL_NAMES = (
     "asphalt", "marking", "pavement", "kerb", "grass", "parking_lot",  # ground
