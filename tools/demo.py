@@ -18,9 +18,9 @@ from pathlib import Path
 
 from gbw_panoptic import cli
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.gains import run_scores
-from gbw_panoptic.evaluation.page import table
-from gbw_panoptic.evaluation.run_folder import RunFolder
+from gbw_panoptic.reporting.gains import run_scores
+from gbw_panoptic.reporting.page import table
+from gbw_panoptic.reporting.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = (

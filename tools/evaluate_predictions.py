@@ -18,8 +18,9 @@ from pathlib import Path
 from gbw_panoptic import cli, files
 from gbw_panoptic.data.preparation.parallel import default_workers, ordered_map
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation import results, saved
+from gbw_panoptic.evaluation import saved
 from gbw_panoptic.evaluation.accumulator import ScoreAccumulator
+from gbw_panoptic.reporting.score_tables import protocol_texts
 from gbw_panoptic.taxonomy import Taxonomy
 
 
@@ -38,7 +39,7 @@ def main() -> None:
     if len(predictions) > len(pairs):
         print(f"left out: {len(predictions) - len(pairs)} predictions of images that the ground truth does not have")
     print(f"{len(pairs)} images of {arguments.dataset or arguments.truth}:")
-    for text in results.protocol_texts(scores):
+    for text in protocol_texts(scores):
         print(f"\n{text}")
     output = Path(arguments.output or path.with_name(f"{path.stem}_scores.json"))
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.run_folder import ClassSeries, class_scalars, read_metrics
+from gbw_panoptic.reporting.run_folder import ClassSeries, class_scalars, read_metrics
 from gbw_panoptic.visualization.plots import HeatMap, class_heat_maps
 
 KINDS = ("weight", "gradient", "share")

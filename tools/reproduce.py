@@ -25,7 +25,7 @@ from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.reproduction import METHODS, reproduction_overview, reproduction_page, run_result
-from gbw_panoptic.evaluation.run_folder import RunFolder
+from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.validation import validate
 
 ROOT = Path(__file__).resolve().parents[1]

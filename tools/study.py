@@ -20,8 +20,8 @@ from pathlib import Path
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.gains import run_scores, score_table
-from gbw_panoptic.evaluation.run_folder import RunFolder
+from gbw_panoptic.reporting.gains import run_scores, score_table
+from gbw_panoptic.reporting.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ("source_only", "self_training", "self_training_gbw", "target_oracle")

@@ -29,7 +29,7 @@ from benchmarks.timing import environment
 from gbw_panoptic import cli, files
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.run_folder import RunFolder
+from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.evaluation.weighting_pictures import class_plot, effects_plot, lambda_plot, weights_plot
 from gbw_panoptic.evaluation.weighting_results import RESULT_KEYS, Cell, Results, run_result
 from gbw_panoptic.evaluation.weighting_runs import adaptation_page, runs_page

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ..documents import Each
 from ..visualization.budgets import BudgetPanel, budget_curves
-from .bought_labels import read_rounds
-from .gains import Gain, gain, mean_and_deviation, spread
-from .page import table
+from ..reporting.bought_labels import read_rounds
+from ..reporting.gains import Gain, gain, mean_and_deviation, spread
+from ..reporting.page import table
 from .results import averaged_classes
-from .run_folder import RunFolder
+from ..reporting.run_folder import RunFolder
 
 #: Form of what a study reads of a round of acquisition.
 _ROUND = {"classes": Each(int), "imbalance": float}

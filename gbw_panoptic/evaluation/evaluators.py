@@ -20,7 +20,7 @@ from ..names import unique_names
 from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
 from . import maps, results
 from .accumulator import ScoreAccumulator
-from .comparison import compare
+from .panel import panel_of
 from .layers import write_layers
 
 logger = logging.getLogger(__name__)
@@ -152,11 +152,11 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
 
     def _save_panel(self, record, truth, labels, panoptic, overlaps) -> None:
         image = files.read_image(record["file_name"])
-        comparison = compare(image, truth, labels, panoptic, self._taxonomy, overlaps=overlaps)
+        panel = panel_of(image, truth, labels, panoptic, self._taxonomy, overlaps=overlaps)
         folder, name = self._output_dir / "panels" / self._identity["model"], self._panel_names[_absolute(record)]
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_png(folder / f"{name}.png", comparison.panel())
-        write_layers(self._output_dir, self._identity["model"], name, comparison.layers())
+        files.write_png(folder / f"{name}.png", panel.picture())
+        write_layers(self._output_dir, self._identity["model"], name, panel.layers())
 
     def evaluate(self) -> OrderedDict:
         """Merges the ranks, logs and writes the results.

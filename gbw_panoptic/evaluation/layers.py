@@ -18,7 +18,7 @@ _QUALITY = 88  # of photographs; drawings are kept exactly
 
 
 def write_layers(folder: Path, model: str, name: str, layers: Mapping[str, np.ndarray]) -> None:
-    """Writes the pictures of :meth:`gbw_panoptic.evaluation.comparison.Comparison.layers`.
+    """Writes the pictures of :meth:`gbw_panoptic.evaluation.panel.Panel.layers`.
 
     Args:
         folder: of a data set's results.

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import UserError
-from .gains import COLUMNS, gain, mean_and_deviation
-from .page import table
-from .run_folder import RunFolder
+from ..reporting.gains import COLUMNS, gain, mean_and_deviation
+from ..reporting.page import table
+from ..reporting.run_folder import RunFolder
 
 METHODS = ("unweighted", "GBW")
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from ..visualization.effects import Effect, class_effects, effect_bars, setting_curves
 from ..visualization.plots import HeatMap, class_heat_maps
-from .gains import spread
-from .run_folder import class_order
+from ..reporting.gains import spread
+from ..reporting.run_folder import class_order
 from .weighting_results import Block, Cell, Difference, Results
 from .weighting_tables import class_shares
 

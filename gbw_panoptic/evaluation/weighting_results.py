@@ -19,9 +19,9 @@ import numpy as np
 from scipy.stats import false_discovery_control, ttest_1samp
 
 from ..errors import UserError
-from .gains import COLUMNS, Gain, gain
+from ..reporting.gains import COLUMNS, Gain, gain
 from .results import averaged_classes
-from .run_folder import RunFolder, class_scalars
+from ..reporting.run_folder import RunFolder, class_scalars
 
 #: Column of the tables -> task and metric of a result file.
 STUDY_COLUMNS = {name: place for name, place in COLUMNS.items() if name not in ("PQ things", "PQ stuff")}

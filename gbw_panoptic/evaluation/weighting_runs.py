@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from .page import table
+from ..reporting.page import table
 from .weighting_results import STUDY_COLUMNS, Block, Cell, Results
 
 _SOURCE_ONLY = "source_only"

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from .gains import mean_and_deviation
-from .page import table
+from ..reporting.gains import mean_and_deviation
+from ..reporting.page import table
 from .weighting_results import KEPT_HEADS, STUDY_COLUMNS, Block, Cell, Difference, Results, adjusted
 
 _SUMMARY = ("PQ", "mIoU", "mean recall", "rare recall", "rare precision")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import files
-from ..evaluation.comparison import draw_comparison
+from ..evaluation.panel import draw_panel
 from ..evaluation.maps import label_map, read_ground_truth
 from ..names import printable
 from ..visualization import make_overlay
@@ -80,7 +80,7 @@ class PredictionJob:
         prediction = self.predictor(image)
         if record:
             truth = read_ground_truth(record, self.taxonomy)
-            picture = draw_comparison(image, truth, prediction.labels, prediction.panoptic, self.taxonomy)
+            picture = draw_panel(image, truth, prediction.labels, prediction.panoptic, self.taxonomy)
             files.write_png(panel, picture)
         files.write_png(overlay, self._overlay(image, prediction))
         self._write_confidence(item.name, prediction)

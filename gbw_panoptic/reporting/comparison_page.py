@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..evaluation.comparison_report import ComparisonReport, write_gathered
-from ..evaluation.gains import COLUMNS, Gain, column, gain, spread
-from ..evaluation.oracle import METRICS
-from ..evaluation.page import Page, class_colors, plain, title
-from ..evaluation.results import CURVES
-from ..evaluation.run_folder import RunFolder
-from ..evaluation.run_groups import RunGroup, differing_keys, gather, progress
+from .comparison_report import ComparisonReport, write_gathered
+from .gains import COLUMNS, Gain, column, gain, spread
+from .best_evaluation import METRICS
+from .page import Page, class_colors, plain, title
+from .score_tables import CURVES
+from .run_folder import RunFolder
+from .run_groups import RunGroup, differing_keys, gather, progress
 from .blocks import Bar, Bars, Card, Cards, Cell, Charts, HtmlPage, Section, Table, Tabs, Text
 from .charts import Series, chart
 from .html import write_page
@@ -37,7 +37,7 @@ def write_comparison(
     baseline: Sequence[str | Path] = (),
     protocol: str | None = None,
 ) -> str:
-    """Writes report.md (see :func:`gbw_panoptic.evaluation.comparison_report.write_comparison`) and report.html.
+    """Writes report.md (see :func:`gbw_panoptic.reporting.comparison_report.write_comparison`) and report.html.
 
     Returns:
         the path of report.html.

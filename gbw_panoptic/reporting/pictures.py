@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..evaluation.layers import layers_of
-from ..evaluation.run_folder import RunFolder
+from .run_folder import RunFolder
 from ..taxonomy import CITYSCAPES
 from ..visualization.marks import MARKS
 from ..visualization.panels import ERRORS

@@ -4,16 +4,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import UserError
-from ..evaluation import report
-from ..evaluation.page import class_colors, plain, title
-from ..evaluation.report import FACTS, choose_protocol
-from ..evaluation.results import CURVES, averaged_classes, headline_task
-from ..evaluation.run_folder import RunFolder
+from . import report
+from .page import class_colors, plain, title
+from .report import FACTS, choose_protocol
+from ..evaluation.results import averaged_classes, headline_task
+from .run_folder import RunFolder
 from .blocks import Bar, Bars, Card, Cards, Cell, Charts, HtmlPage, Section, Table, Tabs, Text
 from .charts import chart
 from .heat import weight_map
 from .html import write_page
 from .pictures import panels, viewer
+from .score_tables import CURVES
 from .tables import class_table, confusion, number, weight_table
 
 #: The headline's numbers: label, task, metric, and where the count of its classes stands.
@@ -35,7 +36,7 @@ def write_report(
     protocol: str | None = None,
     baseline: str | Path | None = None,
 ) -> str:
-    """Writes report.md (see :func:`gbw_panoptic.evaluation.report.write_report`) and report.html.
+    """Writes report.md (see :func:`gbw_panoptic.reporting.report.write_report`) and report.html.
 
     Args:
         output_dir, destination, protocol: as there.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..evaluation.page import class_colors
+from .page import class_colors
 from .blocks import Cell, Matrix, Table
 
 _PANOPTIC = (

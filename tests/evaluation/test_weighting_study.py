@@ -17,7 +17,7 @@ from scipy import stats
 
 from gbw_panoptic.errors import UserError, explained
 from gbw_panoptic.evaluation import weighting_pictures, weighting_runs, weighting_tables
-from gbw_panoptic.evaluation.run_folder import RunFolder
+from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.evaluation.weighting_results import Block, Cell, Difference, Results, adjusted, run_result
 from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.validation import validate

@@ -1,4 +1,4 @@
-"""What the tests of pages share: runs with pictures, and a browser."""
+"""What the tests of reports share: runs with pictures, a browser, and reports without pictures."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,9 @@ import pytest
 from fabricated_run import CONFIG, fabricate_run
 
 from gbw_panoptic.evaluation.layers import write_layers
+from gbw_panoptic.reporting import comparison_pictures, report
 from gbw_panoptic.taxonomy import CITYSCAPES
+from gbw_panoptic.visualization import plots
 from gbw_panoptic.visualization.panels import make_layers, pixel_errors
 
 BASE = CONFIG.replace("SelfTrainingTrainer", "SourceOnlyTrainer").replace("teacher", "student")
@@ -52,3 +54,12 @@ def page(tmp_path_factory) -> chromium.Browser:
         pytest.skip(chromium.MISSING)
     with chromium.browser(tmp_path_factory.mktemp("browser")) as session:
         yield session
+
+
+@pytest.fixture
+def no_drawing(monkeypatch):
+    """Pictures cost seconds; a test that reads the text can do without."""
+    for name in ("class_bars", "confusion_matrix", "class_heat_maps"):
+        monkeypatch.setattr(plots, name, lambda *_, **__: b"PNG")
+    for module in (report, comparison_pictures):
+        monkeypatch.setattr(module, "curves", lambda *_, **__: b"PNG")

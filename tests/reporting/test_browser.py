@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from browser import DOWN, ENTER, LEFT, RIGHT, Browser
 
-from gbw_panoptic.evaluation import comparison_report, report
-from gbw_panoptic.reporting import write_comparison, write_report
+from gbw_panoptic.reporting import comparison_report, report, write_comparison, write_report
 
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 

@@ -11,8 +11,7 @@ import pytest
 from fabricated_run import CONFIG, fabricate_run, scores_of
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation import comparison_pictures, comparison_report, report
-from gbw_panoptic.reporting import write_comparison, write_report
+from gbw_panoptic.reporting import comparison_pictures, comparison_report, report, write_comparison, write_report
 from gbw_panoptic.reporting.blocks import Bar, Bars
 from gbw_panoptic.reporting.charts import HEIGHT, WIDTH, chart
 from gbw_panoptic.reporting.heat import weight_map

@@ -16,7 +16,7 @@ from PIL import Image
 from gbw_panoptic import files
 from gbw_panoptic.data.coco_panoptic import describe_segments
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.run_folder import RunFolder
+from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 DATASET = "cityscapes_uda_panoptic_val"

@@ -1,4 +1,4 @@
-"""A prediction beside its ground truth, for people: image, truth, prediction, errors.
+"""A panel: a prediction beside its ground truth, for people: image, truth, prediction, errors.
 
 Shapes: H x W pixels.
 """
@@ -15,7 +15,7 @@ from .matching import SegmentOverlaps, count_overlaps, match_segments
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Panel:
     """Maps of one image, ready to be drawn.
 
     Attributes:
@@ -30,7 +30,7 @@ class Comparison:
     errors: np.ndarray
     taxonomy: Taxonomy
 
-    def panel(self) -> np.ndarray:
+    def picture(self) -> np.ndarray:
         """uint8 picture of :func:`gbw_panoptic.visualization.panels.make_panel`."""
         return make_panel(self.image, self.truth, self.prediction, self.errors, self.taxonomy)
 
@@ -39,7 +39,7 @@ class Comparison:
         return make_layers(self.image, self.truth, self.prediction, self.errors, self.taxonomy)
 
 
-def compare(
+def panel_of(
     image: np.ndarray,
     truth: maps.GroundTruth,
     labels: np.ndarray,
@@ -47,7 +47,7 @@ def compare(
     taxonomy: Taxonomy,
     *,
     overlaps: SegmentOverlaps | None = None,
-) -> Comparison:
+) -> Panel:
     """Segments are compared where both sides have them, else classes.
 
     Args:
@@ -64,14 +64,14 @@ def compare(
         true_map, values = maps.panoptic_map(truth.ids, truth.segments, taxonomy)
         predicted_map, matched = panoptic, _accepted_pairs(overlaps, values)
     errors = pixel_errors(true_map, predicted_map, taxonomy, matched=matched)
-    return Comparison(image, true_map, predicted_map, errors, taxonomy)
+    return Panel(image, true_map, predicted_map, errors, taxonomy)
 
 
-def draw_comparison(
+def draw_panel(
     image: np.ndarray, truth: maps.GroundTruth, labels: np.ndarray, panoptic: np.ndarray | None, taxonomy: Taxonomy
 ) -> np.ndarray:
-    """The four panels of :func:`compare`, uint8."""
-    return compare(image, truth, labels, panoptic, taxonomy).panel()
+    """The picture of :func:`panel_of`, uint8."""
+    return panel_of(image, truth, labels, panoptic, taxonomy).picture()
 
 
 def _accepted_pairs(overlaps: SegmentOverlaps, values: Mapping[int, int]) -> list[tuple[int, int]]:

@@ -9,10 +9,10 @@ import numpy as np
 from ..visualization import plots
 from .comparison_pictures import ClassValues, class_bars, loss_curves, score_curves, side_by_side
 from .gains import Scores, mean_with_gain, run_scores, score_table
-from .oracle import METRICS, oracle_best, oracle_section
+from .best_evaluation import METRICS, oracle_best, oracle_section
 from .page import Page, plain, table
 from .report import NO_CONFUSION
-from .results import averaged_classes, headline_task, split_counts
+from ..evaluation.results import averaged_classes, headline_task, split_counts
 from .run_folder import RunFolder
 from .run_groups import Comparison, RunGroup, differing_keys, gather, progress
 
@@ -32,7 +32,7 @@ def write_comparison(
     seed. Unfinished runs are named and left out.
 
     Args:
-        paths, baseline, protocol: see :func:`gbw_panoptic.evaluation.run_groups.gather`.
+        paths, baseline, protocol: see :func:`gbw_panoptic.reporting.run_groups.gather`.
         destination: folder of the report.
 
     Returns:

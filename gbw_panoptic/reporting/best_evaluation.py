@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from .gains import spread
 from .page import table
-from .results import headline_task
+from ..evaluation.results import headline_task
 from .run_folder import RunFolder
 
 #: Task -> the metric by which ``oracle_best`` is chosen, which is the headline's, too.

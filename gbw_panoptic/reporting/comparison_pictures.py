@@ -10,9 +10,9 @@ from ..visualization import plots
 from ..visualization.curves import Series, curves
 from ..visualization.panels import draw_grid
 from .gains import gain, spread
-from .layers import layers_of, picture_bytes
+from ..evaluation.layers import layers_of, picture_bytes
 from .page import class_colors, title
-from .results import CURVES
+from .score_tables import CURVES
 from .run_folder import RunFolder
 from .run_groups import RunGroup
 

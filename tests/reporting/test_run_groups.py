@@ -8,7 +8,7 @@ import pytest
 from fabricated_run import CONFIG, fabricate_run
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.run_groups import differing_keys, gather, progress
+from gbw_panoptic.reporting.run_groups import differing_keys, gather, progress
 
 BASE = CONFIG.replace("SelfTrainingTrainer", "SourceOnlyTrainer").replace("teacher", "student")
 

@@ -10,7 +10,7 @@ import pytest
 from fabricated_run import CONFIG, fabricate_run, scores_of
 from PIL import Image
 
-from gbw_panoptic.evaluation.comparison_report import write_comparison
+from gbw_panoptic.reporting.comparison_report import write_comparison
 
 BASE = CONFIG.replace("SelfTrainingTrainer", "SourceOnlyTrainer").replace("teacher", "student")
 PROTOCOLS = ("16", "13")

@@ -9,10 +9,11 @@ from ..errors import UserError
 from ..visualization import plots
 from ..visualization.curves import curves
 from .bought_labels import bought_labels_section
-from .oracle import METRICS, oracle_best, oracle_section
+from .best_evaluation import METRICS, oracle_best, oracle_section
 from .page import Page, class_colors, plain, table, title
-from .results import CURVES, averaged_classes, class_table, headline_task
+from ..evaluation.results import averaged_classes, headline_task
 from .run_folder import RunFolder
+from .score_tables import CURVES, class_table
 
 #: Task -> columns of its table.
 _METRICS = {

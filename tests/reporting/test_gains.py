@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gbw_panoptic.evaluation.gains import column, gain, mean_with_gain, run_scores, score_table, spread
+from gbw_panoptic.reporting.gains import column, gain, mean_with_gain, run_scores, score_table, spread
 
 
 def test_spread_is_mean_and_standard_error():

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import yaml
 from fabricated_run import CONFIG, fabricate_run, scores_of
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.report import write_report
-from gbw_panoptic.evaluation.run_folder import RunFolder, class_scalars, read_metrics
+from gbw_panoptic.reporting.report import write_report
+from gbw_panoptic.reporting.run_folder import RunFolder, class_scalars, read_metrics
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 
