@@ -13,8 +13,8 @@ import argparse
 import os
 
 from gbw_panoptic.cli import run
-from gbw_panoptic.streets import class_table, generate
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.streets import class_table, generate
 
 
 def parse_arguments() -> argparse.Namespace:

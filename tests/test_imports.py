@@ -26,7 +26,7 @@ ALLOWED = {
     "data": COMMON,
     "losses": COMMON,
     "visualization": COMMON,
-    "evaluation": COMMON | {"data", "documents", "reporting", "visualization"},
+    "evaluation": COMMON | {"data", "visualization"},
     "reporting": COMMON | {"documents", "evaluation", "visualization"},
     "weighting": COMMON | {"losses"},
     "modeling": COMMON | {"losses", "weighting", "data"},

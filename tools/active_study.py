@@ -23,8 +23,8 @@ import study
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.active_study import run_result, study_plot, study_table
 from gbw_panoptic.reporting.run_folder import RunFolder
+from studies.active.tables import run_result, study_plot, study_table
 
 REFERENCE = "RIPU"
 #: Method -> CBDA's switches.

@@ -17,16 +17,16 @@ import os
 from pathlib import Path
 
 import study
-from reproduction_rows import ROWS, Row
+from studies.reproduction.rows import ROWS, Row
 from weighting_study import machine
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.reproduction import METHODS, reproduction_overview, reproduction_page, run_result
 from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.validation import validate
+from studies.reproduction.tables import METHODS, reproduction_overview, reproduction_page, run_result
 
 ROOT = Path(__file__).resolve().parents[1]
 

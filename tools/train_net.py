@@ -78,8 +78,8 @@ from gbw_panoptic.engine.saving import stoppable
 from gbw_panoptic.engine.settings import build_settings
 from gbw_panoptic.engine.setup import load_config, prepare_config, record_run, seed_run
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.reporting import write_report
+from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.validation import validate
 
 DRY_RUN_ITERATIONS = 2

@@ -5,7 +5,7 @@
 
 Data are generated below --output. Every run leaves a small JSON in --results, which the repository keeps: a run whose
 file is there is not repeated, on whatever machine, so the study can be stopped at any time and continued anywhere. The
-tables and the pictures go to --results, too; a cell without runs stays empty there. tools/weighting_cells.py says what is
+tables and the pictures go to --results, too; a cell without runs stays empty there. tools/studies/weighting/cells.py says what is
 compared.
 """
 
@@ -22,19 +22,19 @@ from pathlib import Path
 
 import study
 import torch
-import weighting_cells as design
-import weighting_plan as plan
+from studies.weighting import cells as design
+from studies.weighting import plan
 from benchmarks.timing import environment
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting.run_folder import RunFolder
-from gbw_panoptic.evaluation.weighting_pictures import class_plot, effects_plot, lambda_plot, weights_plot
-from gbw_panoptic.evaluation.weighting_results import RESULT_KEYS, Cell, Results, run_result
-from gbw_panoptic.evaluation.weighting_runs import adaptation_page, runs_page
-from gbw_panoptic.evaluation.weighting_tables import class_page, study_page
 from gbw_panoptic.taxonomy import CITYSCAPES
+from studies.weighting.pictures import class_plot, effects_plot, lambda_plot, weights_plot
+from studies.weighting.results import RESULT_KEYS, Cell, Results, run_result
+from studies.weighting.runs import adaptation_page, runs_page
+from studies.weighting.tables import class_page, study_page
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results" / "weighting"

@@ -20,8 +20,8 @@ from ..names import unique_names
 from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
 from . import maps, results
 from .accumulator import ScoreAccumulator
-from .panel import panel_of
 from .layers import write_layers
+from .panel import panel_of
 
 logger = logging.getLogger(__name__)
 

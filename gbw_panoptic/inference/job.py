@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import files
-from ..evaluation.panel import draw_panel
 from ..evaluation.maps import label_map, read_ground_truth
+from ..evaluation.panel import draw_panel
 from ..names import printable
 from ..visualization import make_overlay
 from ..visualization.confidence import make_confidence

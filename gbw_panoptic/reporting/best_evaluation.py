@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ..evaluation.results import headline_task
 from .gains import spread
 from .page import table
-from ..evaluation.results import headline_task
 from .run_folder import RunFolder
 
 #: Task -> the metric by which ``oracle_best`` is chosen, which is the headline's, too.

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..evaluation.layers import layers_of, picture_bytes
 from ..visualization import plots
 from ..visualization.curves import Series, curves
 from ..visualization.panels import draw_grid
 from .gains import gain, spread
-from ..evaluation.layers import layers_of, picture_bytes
 from .page import class_colors, title
-from .score_tables import CURVES
 from .run_folder import RunFolder
 from .run_groups import RunGroup
+from .score_tables import CURVES
 
 _CELL_WIDTH, _OPACITY = 768, 0.7
 #: Class -> seed -> percent.

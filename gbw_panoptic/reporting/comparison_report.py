@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from ..evaluation.results import averaged_classes, headline_task, split_counts
 from ..visualization import plots
+from .best_evaluation import METRICS, oracle_best, oracle_section
 from .comparison_pictures import ClassValues, class_bars, loss_curves, score_curves, side_by_side
 from .gains import Scores, mean_with_gain, run_scores, score_table
-from .best_evaluation import METRICS, oracle_best, oracle_section
 from .page import Page, plain, table
 from .report import NO_CONFUSION
-from ..evaluation.results import averaged_classes, headline_task, split_counts
 from .run_folder import RunFolder
 from .run_groups import Comparison, RunGroup, differing_keys, gather, progress
 

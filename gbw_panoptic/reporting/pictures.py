@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..evaluation.layers import layers_of
-from .run_folder import RunFolder
 from ..taxonomy import CITYSCAPES
 from ..visualization.marks import MARKS
 from ..visualization.panels import ERRORS
 from .blocks import Gallery, Viewer
+from .run_folder import RunFolder
 
 _MOST_SCENES = 8
 

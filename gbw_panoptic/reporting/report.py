@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
+from ..evaluation.results import averaged_classes, headline_task
 from ..visualization import plots
 from ..visualization.curves import curves
-from .bought_labels import bought_labels_section
 from .best_evaluation import METRICS, oracle_best, oracle_section
+from .bought_labels import bought_labels_section
 from .page import Page, class_colors, plain, table, title
-from ..evaluation.results import averaged_classes, headline_task
 from .run_folder import RunFolder
 from .score_tables import CURVES, class_table
 

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import UserError
-from . import report
-from .page import class_colors, plain, title
-from .report import FACTS, choose_protocol
 from ..evaluation.results import averaged_classes, headline_task
-from .run_folder import RunFolder
+from . import report
 from .blocks import Bar, Bars, Card, Cards, Cell, Charts, HtmlPage, Section, Table, Tabs, Text
 from .charts import chart
 from .heat import weight_map
 from .html import write_page
+from .page import class_colors, plain, title
 from .pictures import panels, viewer
+from .report import FACTS, choose_protocol
+from .run_folder import RunFolder
 from .score_tables import CURVES
 from .tables import class_table, confusion, number, weight_table
 

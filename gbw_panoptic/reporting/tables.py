@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .page import class_colors
 from .blocks import Cell, Matrix, Table
+from .page import class_colors
 
 _PANOPTIC = (
     ("PQ", "PQ"),

@@ -22,15 +22,15 @@ from panopticapi.utils import rgb2id
 from PIL import Image
 
 from gbw_panoptic import files
-from gbw_panoptic.data.coco_panoptic import compact_ids, describe_segments
 from gbw_panoptic.data import check_datasets, register_all
+from gbw_panoptic.data.coco_panoptic import compact_ids, describe_segments
 from gbw_panoptic.data.preparation import check, prepare, status
-from gbw_panoptic.data.preparation.panoptic_ids import synthia_panoptic_ids
 from gbw_panoptic.data.preparation.faults import FaultKind
+from gbw_panoptic.data.preparation.panoptic_ids import synthia_panoptic_ids
 from gbw_panoptic.data.preparation.parallel import ordered_map
 from gbw_panoptic.data.statistics import ClassStatistics
-from gbw_panoptic.streets import generate
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.streets import generate
 from gbw_panoptic.taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
 
 REPOSITORY = Path(__file__).parents[2]

@@ -12,13 +12,13 @@ from cityscapesscripts.helpers.labels import id2label
 from cityscapesscripts.preparation.createPanopticImgs import convert2panoptic
 from PIL import Image
 
+from gbw_panoptic.errors import UserError
 from gbw_panoptic.streets import class_table, generate
 from gbw_panoptic.streets.domains import DOMAINS
 from gbw_panoptic.streets.generate import Job, make_image
 from gbw_panoptic.streets.layout import sample_street
 from gbw_panoptic.streets.placement import Placer
 from gbw_panoptic.streets.write import FORMATS, cityscapes_instance_ids
-from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES, SYNTHIA_ABSENT, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
 
 SIZE = (96, 192)

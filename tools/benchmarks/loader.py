@@ -15,8 +15,8 @@ from detectron2.projects.panoptic_deeplab import PanopticDeeplabDatasetMapper
 from gbw_panoptic.data import register_all
 from gbw_panoptic.data.loader import build_train_loader
 from gbw_panoptic.data.preparation import prepare
-from gbw_panoptic.streets import generate
 from gbw_panoptic.engine.setup import load_config
+from gbw_panoptic.streets import generate
 
 from .timing import Comparison, compare
 

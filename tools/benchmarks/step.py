@@ -10,9 +10,9 @@ from detectron2.utils.events import EventStorage
 
 from gbw_panoptic.data import register_all
 from gbw_panoptic.data.preparation import prepare
-from gbw_panoptic.streets import generate
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
+from gbw_panoptic.streets import generate
 
 from .timing import Comparison, alternate
 

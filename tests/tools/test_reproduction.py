@@ -10,11 +10,11 @@ import pytest
 import reproduce
 import study
 from fabricated_run import CONFIG, fabricate_run
-from reproduction_rows import ROWS
+from studies.reproduction.rows import ROWS
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.reproduction import reproduction_overview, reproduction_page
 from gbw_panoptic.validation import validate
+from studies.reproduction.tables import reproduction_overview, reproduction_page
 
 ROOT = Path(__file__).parents[2]
 BENCHMARKS = [row.benchmark for row in ROWS.values()]

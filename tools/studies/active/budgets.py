@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from .plots import png_bytes, without_box
+from gbw_panoptic.visualization.plots import png_bytes, without_box
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ for references), "seed", "mIoU", "IoU": {class: percent}, "imbalance" (None with
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..documents import Each
-from ..visualization.budgets import BudgetPanel, budget_curves
-from ..reporting.bought_labels import read_rounds
-from ..reporting.gains import Gain, gain, mean_and_deviation, spread
-from ..reporting.page import table
-from .results import averaged_classes
-from ..reporting.run_folder import RunFolder
+from gbw_panoptic.documents import Each
+from gbw_panoptic.evaluation.results import averaged_classes
+from gbw_panoptic.reporting.bought_labels import read_rounds
+from gbw_panoptic.reporting.gains import Gain, gain, mean_and_deviation, spread
+from gbw_panoptic.reporting.page import table
+from gbw_panoptic.reporting.run_folder import RunFolder
+from .budgets import BudgetPanel, budget_curves
 
 #: Form of what a study reads of a round of acquisition.
 _ROUND = {"classes": Each(int), "imbalance": float}

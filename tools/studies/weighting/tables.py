@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from ..reporting.gains import mean_and_deviation
-from ..reporting.page import table
-from .weighting_results import KEPT_HEADS, STUDY_COLUMNS, Block, Cell, Difference, Results, adjusted
+from gbw_panoptic.reporting.gains import mean_and_deviation
+from gbw_panoptic.reporting.page import table
+from .results import KEPT_HEADS, STUDY_COLUMNS, Block, Cell, Difference, Results, adjusted
 
 _SUMMARY = ("PQ", "mIoU", "mean recall", "rare recall", "rare precision")
 _NUM_RARE = 5  # as TEST.RARE_CLASSES

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import false_discovery_control, ttest_1samp
 
-from ..errors import UserError
-from ..reporting.gains import COLUMNS, Gain, gain
-from .results import averaged_classes
-from ..reporting.run_folder import RunFolder, class_scalars
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.evaluation.results import averaged_classes
+from gbw_panoptic.reporting.gains import COLUMNS, Gain, gain
+from gbw_panoptic.reporting.run_folder import RunFolder, class_scalars
 
 #: Column of the tables -> task and metric of a result file.
 STUDY_COLUMNS = {name: place for name, place in COLUMNS.items() if name not in ("PQ things", "PQ stuff")}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from gbw_panoptic.evaluation.reproduction import Benchmark, Published
+from .tables import Benchmark, Published
 
 MIT_B5, SWIN_B = "mit_b5.pth", "swin_base_patch4_window12_384_22k.pth"
 _EDAPS = "EDAPS (arXiv 2304.14291), its README: the top-down model, Mask R-CNN on MiT-B5"

@@ -3,13 +3,13 @@
 import argparse
 
 import torch
-import weighting_cells as design
+from . import cells as design
 
 from gbw_panoptic.engine.execution import computes_bfloat16
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.weighting_results import Cell, Results
 from gbw_panoptic.validation import validate
+from .results import Cell, Results
 
 #: Precision -> its overrides.
 PRECISIONS = {

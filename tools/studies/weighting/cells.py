@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from gbw_panoptic.evaluation.weighting_results import Block, Cell
+from .results import Block, Cell
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "study"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "study"
 #: GBW with every value given, so that results keep their meaning if a default changes.
 _GBW = {
     "GBW.LAMBDA": "0.5", "GBW.GRADIENT": "logits", "GBW.NORMALIZE": "False", "GBW.MOMENTUM": "0.0",

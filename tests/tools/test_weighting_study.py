@@ -9,19 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import study
-import weighting_cells as design
+from studies.weighting import cells as design
 import weighting_study
 import yaml
 from fabricated_run import CONFIG, fabricate_run
 from scipy import stats
 
 from gbw_panoptic.errors import UserError, explained
-from gbw_panoptic.evaluation import weighting_pictures, weighting_runs, weighting_tables
 from gbw_panoptic.reporting.run_folder import RunFolder
-from gbw_panoptic.evaluation.weighting_results import Block, Cell, Difference, Results, adjusted, run_result
 from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.validation import validate
-from gbw_panoptic.visualization.effects import Effect, effect_bars
+from studies.weighting import pictures as weighting_pictures
+from studies.weighting import runs as weighting_runs
+from studies.weighting import tables as weighting_tables
+from studies.weighting.effects import Effect, effect_bars
+from studies.weighting.results import Block, Cell, Difference, Results, adjusted, run_result
 
 ROOT = Path(__file__).parents[2]
 CELLS = list(dict.fromkeys(cell for blocks in design.TIERS.values() for block in blocks for cell in block.cells))
@@ -172,7 +174,7 @@ def test_pictures_are_drawn(results):
 
 
 def test_the_largest_effects_are_cut_and_written(monkeypatch):
-    monkeypatch.setattr("gbw_panoptic.visualization.effects.png_bytes", lambda figure: figure)
+    monkeypatch.setattr("studies.weighting.effects.png_bytes", lambda figure: figure)
     panels = {"small": {"row": {"x": Effect(2.0, 1.0)}}, "large": {"row": {"x": Effect(-30.0, 3.0), "y": Effect(1.0, 0.5)}}}
     small, large = effect_bars(panels, widest=10.0).axes
     assert not small.texts and 3.0 <= small.get_xlim()[1] < 10.0
@@ -394,7 +396,7 @@ def test_a_gpu_that_is_not_there_is_no_cpu(tmp_path, run_study, monkeypatch):
 
 def test_a_table_is_of_one_type_of_device(tmp_path, run_study, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr("weighting_plan.computes_bfloat16", lambda device: True)
+    monkeypatch.setattr("studies.weighting.plan.computes_bfloat16", lambda device: True)
     path = tmp_path / "results" / design.folder(BLOCKS[0].cells[0]) / "seed0.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(result("unweighted", 0, 1.0)))
@@ -407,7 +409,7 @@ def test_a_table_is_of_one_type_of_device(tmp_path, run_study, monkeypatch):
 
 def test_a_pair_of_runs_is_of_one_precision(tmp_path, run_study, monkeypatch, capsys):
     """A seed whose reference was made in another precision waits; other seeds take the one that the device is fast in."""
-    monkeypatch.setattr("weighting_plan.computes_bfloat16", lambda device: False)
+    monkeypatch.setattr("studies.weighting.plan.computes_bfloat16", lambda device: False)
     path = tmp_path / "results" / design.folder(BLOCKS[0].cells[0]) / "seed0.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(result("unweighted", 0, 1.0)))

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from ..reporting.page import table
-from .weighting_results import STUDY_COLUMNS, Block, Cell, Results
+from gbw_panoptic.reporting.page import table
+from .results import STUDY_COLUMNS, Block, Cell, Results
 
 _SOURCE_ONLY = "source_only"
 

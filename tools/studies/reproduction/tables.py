@@ -7,10 +7,10 @@ A result is plain values, one JSON file a run: ``{"row", "method" ("unweighted" 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import UserError
-from ..reporting.gains import COLUMNS, gain, mean_and_deviation
-from ..reporting.page import table
-from ..reporting.run_folder import RunFolder
+from gbw_panoptic.errors import UserError
+from gbw_panoptic.reporting.gains import COLUMNS, gain, mean_and_deviation
+from gbw_panoptic.reporting.page import table
+from gbw_panoptic.reporting.run_folder import RunFolder
 
 METHODS = ("unweighted", "GBW")
 

@@ -11,7 +11,7 @@ import study
 from fabricated_run import CONFIG, fabricate_run
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.active_study import run_result, study_plot, study_table
+from studies.active.tables import run_result, study_plot, study_table
 
 ROOT = Path(__file__).parents[2]
 IOU = {"RIPU": ((40, 0), (44, 2), (50, 1)), "CBDA (both)": ((41, 3), (43, 5), (54, 1))}

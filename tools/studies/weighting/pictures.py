@@ -4,12 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..visualization.effects import Effect, class_effects, effect_bars, setting_curves
-from ..visualization.plots import HeatMap, class_heat_maps
-from ..reporting.gains import spread
-from ..reporting.run_folder import class_order
-from .weighting_results import Block, Cell, Difference, Results
-from .weighting_tables import class_shares
+from gbw_panoptic.reporting.gains import spread
+from gbw_panoptic.reporting.run_folder import class_order
+from gbw_panoptic.visualization.plots import HeatMap, class_heat_maps
+from .effects import Effect, class_effects, effect_bars, setting_curves
+from .results import Block, Cell, Difference, Results
+from .tables import class_shares
 
 
 def effects_plot(results: Results, blocks: Sequence[Block]) -> bytes:

@@ -1,0 +1,1 @@
+"""The study of active learning: :mod:`active_study` starts it."""

@@ -1,0 +1,1 @@
+"""The study of class weighting: :mod:`weighting_study` starts it."""
