@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
-COMMON = {"taxonomy", "errors", "files", "names", "searching", "coco_format", "cli", "locks"}
+COMMON = {"taxonomy", "errors", "files", "names", "searching", "coco_format", "cli", "locks", "structures"}
 ALLOWED = {
     "taxonomy": set(),
+    "structures": set(),
     "errors": set(),
     "coco_format": set(),
     "raster_metadata": set(),

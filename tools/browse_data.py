@@ -42,10 +42,10 @@ from torch import Tensor
 from gbw_panoptic import cli, files
 from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.data.samplers import RareClassSampler
-from gbw_panoptic.data.segment_targets import SegmentTargets, segment_targets
+from gbw_panoptic.data.segment_targets import segment_targets
 from gbw_panoptic.data.statistics import ClassStatistics
-from gbw_panoptic.engine.checkpoint import YOUNG_PARTS
 from gbw_panoptic.engine.build import build_trainer, resume_or_load
+from gbw_panoptic.engine.checkpoint import YOUNG_PARTS
 from gbw_panoptic.engine.logs import quiet_explained_errors
 from gbw_panoptic.engine.recording import RecordedStep, record_steps
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
@@ -53,6 +53,7 @@ from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.inference.weights import find_run
 from gbw_panoptic.modeling.validation import MASK2FORMER
+from gbw_panoptic.structures.segments import SegmentTargets
 from gbw_panoptic.taxonomy import Taxonomy
 from gbw_panoptic.validation import validate
 from gbw_panoptic.visualization.plots import class_bars

@@ -9,8 +9,8 @@ from typing import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..data.loader import DomainBatch
 from ..losses.active import boundary_consistency, negative_learning
+from ..structures.samples import DomainBatch, Sample, SourceSample
 from ..weighting.distributed import mean_over_ranks
 from .mean_teacher_training import MeanTeacherTraining
 from .strategy import Stateful, Strategy, prefixed
@@ -81,7 +81,7 @@ class ActiveTraining(Strategy):
             "target/loss_negative": self.loss_weights.negative * negative,
         }
 
-    def _source(self, model: nn.Module, source: list[dict]) -> tuple[dict[str, Tensor], Tensor]:
+    def _source(self, model: nn.Module, source: list[SourceSample]) -> tuple[dict[str, Tensor], Tensor]:
         """The source's own losses, and the weighted consistency across its boundaries."""
         losses, prediction = model(source, branch="source", dense=True)
         labels = self._stack(source, "sem_seg", prediction.sem_seg.device)
@@ -89,5 +89,5 @@ class ActiveTraining(Strategy):
         return losses, self.loss_weights.consistency * consistency
 
     @staticmethod
-    def _stack(samples: list[dict], key: str, device: torch.device) -> Tensor:
+    def _stack(samples: list[Sample], key: str, device: torch.device) -> Tensor:
         return torch.stack([sample[key] for sample in samples]).to(device, non_blocking=True)

@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..data.loader import DomainBatch
 from ..losses.adversarial import SOURCE, TARGET, aligned_map, domain_accuracy, domain_loss
+from ..structures.samples import DomainBatch
 from ..weighting import ClassWeighting, reweighted
 from ..weighting.distributed import world_size
 from .strategy import Stateful, Strategy, prefixed

@@ -8,8 +8,8 @@ from typing import Iterator
 import torch
 from torch import Tensor, nn
 
-from ..data.loader import DomainBatch
 from ..losses import PerClassLoss, entropy_per_class, maximum_squares_per_class
+from ..structures.samples import DomainBatch
 from ..weighting import ClassWeighting
 from .strategy import Stateful, Strategy, prefixed
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..structures.samples import SourceSample
 from ..weighting.distributed import mean_over_ranks
 from .teacher import unwrapped
 
@@ -48,7 +49,7 @@ class FeatureDistance:
         """Take the weights of a model that has not been trained yet."""
         self.initial.load_state_dict(unwrapped(model).backbone.state_dict())
 
-    def source_losses(self, model: nn.Module, samples: list[dict]) -> dict[str, Tensor]:
+    def source_losses(self, model: nn.Module, samples: list[SourceSample]) -> dict[str, Tensor]:
         """The model's losses on labelled samples, and ``loss_feature_distance``, a part of the same graph."""
         passes: list[tuple[Tensor, Tensor]] = []
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.loader import DomainBatch
+from ..structures.samples import DomainBatch, LabelledTarget, MixedSample, SourceSample
 from .augmentation import StrongAugmentation
 from .feature_distance import FeatureDistance
 from .masking import BlockMasking
@@ -34,7 +34,7 @@ class MeanTeacherTraining(Strategy, ABC):
         self,
         *,
         teacher: MeanTeacher,
-        labeller: Callable[..., tuple[list[dict], dict[str, Tensor]]],
+        labeller: Callable[..., tuple[list[LabelledTarget], dict[str, Tensor]]],
         augmentation: StrongAugmentation,
         class_mix: bool,
         masking: BlockMasking | None,
@@ -69,11 +69,11 @@ class MeanTeacherTraining(Strategy, ABC):
             self.modules["initial_backbone"] = feature_distance.initial
 
     @abstractmethod
-    def mixed(self, sources: list[dict], targets: list[dict], iteration: int) -> list[dict]:
+    def mixed(self, sources: list[SourceSample], targets: list[LabelledTarget], iteration: int) -> list[MixedSample]:
         """Samples for the student: half of each source on a labelled target image."""
 
     @abstractmethod
-    def masked(self, targets: list[dict], iteration: int) -> list[dict]:
+    def masked(self, targets: list[LabelledTarget], iteration: int) -> list[MixedSample]:
         """Samples for the student: the labelled target image, augmented and partly hidden."""
 
     def before_step(self, model: nn.Module, iteration: int) -> None:
@@ -99,7 +99,7 @@ class MeanTeacherTraining(Strategy, ABC):
             masked = model(self.masked(targets, iteration), branch="masked")
             yield prefixed("masked", masked, self.loss_weights.masked)
 
-    def _source_losses(self, model: nn.Module, samples: list[dict], iteration: int) -> dict[str, Tensor]:
+    def _source_losses(self, model: nn.Module, samples: list[SourceSample], iteration: int) -> dict[str, Tensor]:
         if self.feature_distance is None:
             return model(samples, branch="source")
         if iteration == 0:  # weights are loaded after everything is built

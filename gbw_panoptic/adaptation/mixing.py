@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .pseudo_instances import PseudoInstances, instance_keys, target_weights
+from ..structures.instances import PseudoInstances
+from ..structures.samples import InstanceLabels, LabelledTarget, SourceSample
+from .pseudo_instances import instance_keys, target_weights
 
 
 def class_mix_mask(labels: Tensor, generator: np.random.Generator, *, ignore_label: int) -> Tensor:
@@ -28,15 +30,15 @@ def class_mix_mask(labels: Tensor, generator: np.random.Generator, *, ignore_lab
     return torch.isin(labels, classes[torch.as_tensor(np.sort(chosen))])
 
 
-def mix_semantic(mask: Tensor, source: dict, target: dict) -> dict:
+def mix_semantic(mask: Tensor, source: SourceSample, target: LabelledTarget) -> dict[str, Tensor]:
     """Image, labels and pixel weights: source where ``mask``, target elsewhere."""
     keys = ("image", "sem_seg", "sem_seg_weights")
     return {key: torch.where(mask, source[key], target[key]) for key in keys}
 
 
 def mix_instances(
-    mask: Tensor, source: dict, target: PseudoInstances, *, sigma: int, ignore_label: int
-) -> dict[str, Tensor]:
+    mask: Tensor, source: SourceSample, target: PseudoInstances, *, sigma: int, ignore_label: int
+) -> InstanceLabels:
     """Centre and offset targets of the mixed image.
 
     Whole classes are pasted, so source instances stay whole; target instances lose the pixels that are covered and get the
@@ -44,12 +46,8 @@ def mix_instances(
 
     Args:
         mask: [H, W] bool, pixels of the source.
-        source: sample with the instance keys of docs/architecture.md.
+        source: with instance labels.
         sigma: of the centre heatmap, pixels.
-
-    Returns:
-        ``center``, ``center_weights``, ``center_classes``, ``offset``, ``offset_weights``, ``instance_ids``,
-        ``instance_classes``.
     """
     num_source = len(source["instance_classes"])
     shifted = torch.where(target.ids > 0, target.ids + num_source, 0)

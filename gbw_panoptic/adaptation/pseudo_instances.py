@@ -3,54 +3,25 @@
 Shape legend: H x W pixels, C classes, K bound on the number of instances.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.instance_scores import pixel_scores, scores_of_instances
 from ..data.targets import instance_targets
+from ..structures.instances import PseudoInstances
+from ..structures.samples import InstanceLabels
 
 
-@dataclass(frozen=True)
-class PseudoInstances:
-    """A teacher's instances of one target image.
-
-    Attributes:
-        ids: [H, W] int64, 0 = none, else 1..K; ids may be absent.
-        classes: [K] int64, class of instance k at index k - 1.
-        weights: [K] float in 0..1, factor of each instance's losses.
-        pixel_weights: [H, W] float >= 0, factor of the losses at each pixel; 0 = no such losses.
-    """
-
-    ids: Tensor
-    classes: Tensor
-    weights: Tensor
-    pixel_weights: Tensor
-
-    @classmethod
-    def none(cls, like: Tensor) -> "PseudoInstances":
-        """No instances, and no losses on their absence, in a map of the size and device of ``like`` [H, W] float."""
-        ids = torch.zeros_like(like, dtype=torch.int64)
-        return cls(ids, ids.new_empty(0), like.new_empty(0), torch.zeros_like(like))
-
-    def num_kept(self) -> Tensor:
-        """Scalar float: the number of instances with a pixel that counts."""
-        counts = torch.zeros(len(self.classes) + 1, dtype=torch.bool, device=self.ids.device)
-        counts[torch.where(self.pixel_weights > 0, self.ids, 0).flatten()] = True
-        return counts[1:].sum().float()
-
-
-def target_instances(target: PseudoInstances, *, sigma: int, ignore_label: int) -> dict:
-    """Instance keys of a sample (docs/architecture.md) for a target image on which nothing is pasted."""
+def target_instances(target: PseudoInstances, *, sigma: int, ignore_label: int) -> InstanceLabels:
+    """Instance labels of a target image on which nothing is pasted."""
     keys, center_instances = instance_keys(target.ids, target.classes, sigma=sigma, ignore_label=ignore_label)
     center, offset = target_weights(target, target.ids, center_instances, num_source=0)
     return {**keys, "center_weights": center[None], "offset_weights": offset[None]}
 
 
-def instance_keys(ids: Tensor, classes: Tensor, *, sigma: int, ignore_label: int) -> tuple[dict, Tensor]:
-    """Instance keys of a sample but for the weights, and the instance [H, W] whose Gaussian is largest (0 = none)."""
+def instance_keys(ids: Tensor, classes: Tensor, *, sigma: int, ignore_label: int) -> tuple[InstanceLabels, Tensor]:
+    """Instance labels but for the weights, and the instance [H, W] whose Gaussian is largest (0 = none)."""
     targets = instance_targets(ids, len(classes), sigma=sigma)
     table = F.pad(classes, (1, 0), value=ignore_label)
     keys = {

@@ -6,9 +6,13 @@ Shape legend: B images, C classes, H x W pixels, N = B * H * W.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .pseudo_instances import PseudoInstances, instance_scores, instances_from_panoptic
+from ..structures.instances import PseudoInstances
+from ..structures.model import PanopticModel
+from ..structures.predictions import DensePrediction
+from ..structures.samples import LabelledTarget, TargetSample
+from .pseudo_instances import instance_scores, instances_from_panoptic
 
 #: Which pixels keep their label: all of them, weighted by quality (DACS, DAFormer); those of at least a fixed
 #: confidence (DACS); those of at least their class's own percentile of confidence (FDA).
@@ -154,11 +158,11 @@ class PseudoLabeller:
 
     @torch.no_grad()
     def __call__(
-        self, teacher: nn.Module, samples: list[dict], *, with_instances: bool
-    ) -> tuple[list[dict], dict[str, Tensor]]:
+        self, teacher: PanopticModel, samples: list[TargetSample], *, with_instances: bool
+    ) -> tuple[list[LabelledTarget], dict[str, Tensor]]:
         """
         Args:
-            samples: target samples of docs/architecture.md, without strong augmentation. Labels that they have, since they
+            samples: without strong augmentation. Labels that they have, since they
                 were bought, stand in place of the teacher's and count fully; where they contradict it, its instances do not.
             with_instances: whether the model has instance heads, which need targets.
 
@@ -196,7 +200,7 @@ class PseudoLabeller:
             health["pseudo_labels/kept_instances"] = torch.stack(kept).mean()
         return labelled, health
 
-    def _instances(self, teacher: nn.Module, dense, index: int, pixel_weights: Tensor) -> PseudoInstances:
+    def _instances(self, teacher: PanopticModel, dense: DensePrediction, index: int, pixel_weights: Tensor) -> PseudoInstances:
         if not self.instance_losses:
             return PseudoInstances.none(pixel_weights)
         sem_seg, center, offset = dense.sem_seg[index], dense.center[index], dense.offset[index]

@@ -5,44 +5,18 @@ Shape legend: B images, H x W pixels, S bound on the number of segments, N segme
 """
 
 from dataclasses import dataclass
-from typing import Protocol, Sequence
+from typing import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..data.segment_targets import SegmentTargets
-
-
-@dataclass(frozen=True)
-class SegmentMap:
-    """Disjoint segments of one image as one map, which needs less memory than a mask for each.
-
-    Attributes:
-        ids: [H, W] int64, 0 = none, else 1..S; ids may be absent. Stuff of one class is one segment.
-        classes: [S] int64, class of segment s at index s - 1.
-        own_confidence: [H, W] float in 0..1, P_i of the pixel's own segment i; 0 where there is none.
-        confidence: [H, W] float in 0..1, the largest P_i of all segments, also beyond their borders.
-        valid: [H, W] bool; other pixels are outside of every loss.
-    """
-
-    ids: Tensor
-    classes: Tensor
-    own_confidence: Tensor
-    confidence: Tensor
-    valid: Tensor
+from ..structures.model import PanopticModel
+from ..structures.samples import LabelledTarget, TargetSample
+from ..structures.segments import SegmentMap, Segments, SegmentTargets
 
 
-class TeacherSegments(Protocol):
-    """What panoptic inference of a mask model says about one image; fields as in :class:`SegmentMap`."""
-
-    ids: Tensor
-    classes: Tensor
-    confidence: Tensor
-    region_confidence: Tensor
-
-
-def segment_map(segments: TeacherSegments, valid: Tensor) -> SegmentMap:
+def segment_map(segments: Segments, valid: Tensor) -> SegmentMap:
     """A teacher's segments without what lies outside ``valid`` [H, W] bool: ignored borders, padding."""
     return SegmentMap(
         ids=torch.where(valid, segments.ids, 0),
@@ -126,12 +100,12 @@ class SegmentLabeller:
 
     @torch.no_grad()
     def __call__(
-        self, teacher: nn.Module, samples: list[dict], *, with_instances: bool
-    ) -> tuple[list[dict], dict[str, Tensor]]:
+        self, teacher: PanopticModel, samples: list[TargetSample], *, with_instances: bool
+    ) -> tuple[list[LabelledTarget], dict[str, Tensor]]:
         """
         Args:
-            teacher: its ``post_processing`` makes :class:`TeacherSegments` of each image of what it predicts.
-            samples: target samples of docs/architecture.md, without strong augmentation.
+            teacher: its ``post_processing`` makes :class:`Segments` of each image of what it predicts.
+            samples: without strong augmentation.
             with_instances: is the model's own matter: its panoptic inference knows what a thing is.
 
         Returns:

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.segment_targets import SegmentTargets
-from .segment_labels import SegmentMap
+from ..structures.segments import SegmentMap, SegmentTargets
 
 
 def choose_segments(number: int, generator: np.random.Generator) -> Tensor:

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from ..data.segment_targets import segment_targets
+from ..structures.samples import LabelledTarget, MixedSample, SourceSample
+from ..structures.segments import SegmentMap
 from .mean_teacher_training import MASKED, MIXED, MeanTeacherTraining
-from .segment_labels import MaskScaling, SegmentMap
+from .segment_labels import MaskScaling
 from .segment_mixing import choose_segments, paste_segments, select_segments
 
 
@@ -27,7 +29,7 @@ class SegmentSelfTraining(MeanTeacherTraining):
         self.scaling = scaling
 
     @torch.no_grad()
-    def mixed(self, sources: list[dict], targets: list[dict], iteration: int) -> list[dict]:
+    def mixed(self, sources: list[SourceSample], targets: list[LabelledTarget], iteration: int) -> list[MixedSample]:
         """Half of each source's segments on the augmented target image; source pixels stay as they are (published)."""
         images, maps = [], []
         for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
@@ -40,7 +42,7 @@ class SegmentSelfTraining(MeanTeacherTraining):
         return self._samples(images, maps)
 
     @torch.no_grad()
-    def masked(self, targets: list[dict], iteration: int) -> list[dict]:
+    def masked(self, targets: list[LabelledTarget], iteration: int) -> list[MixedSample]:
         """The target image, augmented and partly hidden, with the teacher's segments."""
         images = []
         for index, target in enumerate(targets):
@@ -48,7 +50,7 @@ class SegmentSelfTraining(MeanTeacherTraining):
             images.append(self.masking(self.augmentation(target["image"].float(), generator), generator))
         return self._samples(images, [target["segment_map"] for target in targets])
 
-    def _paste(self, source: dict, image: Tensor, segments: SegmentMap, generator) -> tuple[Tensor, SegmentMap]:
+    def _paste(self, source: SourceSample, image: Tensor, segments: SegmentMap, generator) -> tuple[Tensor, SegmentMap]:
         """Chosen on the host, where the source's label is: no synchronisation."""
         of_source = segment_targets(source, thing_ids=self.scaling.thing_ids, ignore_label=self.ignore_label)
         chosen = choose_segments(len(of_source.classes), generator)
@@ -59,6 +61,6 @@ class SegmentSelfTraining(MeanTeacherTraining):
             paste_segments(pasted, classes, segments, thing_ids=self.scaling.thing_ids),
         )
 
-    def _samples(self, images: list[Tensor], maps: list[SegmentMap]) -> list[dict]:
+    def _samples(self, images: list[Tensor], maps: list[SegmentMap]) -> list[MixedSample]:
         targets = self.scaling(maps)
         return [{"image": image, "segments": segments} for image, segments in zip(images, targets, strict=True)]

@@ -7,6 +7,7 @@ Shape legend: H x W pixels of the crop.
 import torch
 from torch import Tensor
 
+from ..structures.samples import LabelledTarget, MixedSample, SourceSample
 from .mean_teacher_training import MASKED, MIXED, MeanTeacherTraining
 from .mixing import class_mix_mask, mix_instances, mix_semantic
 from .pseudo_instances import target_instances
@@ -25,7 +26,7 @@ class SelfTraining(MeanTeacherTraining):
         self.center_sigma = center_sigma
 
     @torch.no_grad()
-    def mixed(self, sources: list[dict], targets: list[dict], iteration: int) -> list[dict]:
+    def mixed(self, sources: list[SourceSample], targets: list[LabelledTarget], iteration: int) -> list[MixedSample]:
         """Samples with the keys of a source sample: half of each source's classes on the labelled target image."""
         samples = []
         for index, (source, target) in enumerate(zip(sources, targets, strict=True)):
@@ -44,7 +45,7 @@ class SelfTraining(MeanTeacherTraining):
         return samples
 
     @torch.no_grad()
-    def masked(self, targets: list[dict], iteration: int) -> list[dict]:
+    def masked(self, targets: list[LabelledTarget], iteration: int) -> list[MixedSample]:
         """Samples with the keys of a source sample: the labelled target image, augmented and partly hidden."""
         samples = []
         for index, target in enumerate(targets):

@@ -5,7 +5,7 @@ from typing import Iterator, Mapping, Protocol
 
 from torch import Tensor, nn
 
-from ..data.loader import DomainBatch
+from ..structures.samples import DomainBatch
 
 
 class Stateful(Protocol):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data.loader import DomainBatch
+from ..structures.samples import DomainBatch
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ..structures.samples import InstanceLabels
 from .label_maps import LabelMap
 from .targets import areas_and_centroids, instance_targets
 from .views import Window, cut, resize_ids
@@ -73,8 +73,8 @@ class KnownInstances:
         numbers = cut(resize_ids(self.numbers, size), window, fill=0, flip=flip)
         return KnownInstances(numbers, centers, self.classes)
 
-    def targets(self, known: np.ndarray, *, sigma: int, ignore_label: int) -> dict[str, Tensor]:
-        """Instance keys of a sample (docs/architecture.md) whose losses see what is known alone.
+    def targets(self, known: np.ndarray, *, sigma: int, ignore_label: int) -> InstanceLabels:
+        """Instance labels whose losses see what is known alone.
 
         Offsets count at the known pixels of instances; the heatmap at known pixels and at the centres themselves (ours).
 

@@ -6,7 +6,7 @@ a run that resumes at the position of its checkpoint sees what it would have see
 
 import logging
 from itertools import count
-from typing import Any, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -15,8 +15,9 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset
 
-from ..errors import UserError
 from .. import files
+from ..errors import UserError
+from ..structures.samples import DomainBatch, Record
 from .mappers import SourceMapper, TargetLabels, TargetMapper
 from .samplers import Domain, Draw, EpochSampler, RareClassSampler, Sampler, rank_positions
 from .statistics import ClassStatistics
@@ -24,18 +25,6 @@ from .streams import BadFile, SampleStream, data_loader
 from .views import resize_image, shortest_edge_size
 
 logger = logging.getLogger(__name__)
-
-
-class DomainBatch(NamedTuple):
-    """One rank's samples of a micro-batch (docs/architecture.md lists their keys); a domain that is not loaded is empty.
-
-    Attributes:
-        first_place: that of the first sample among those of the update, over all ranks and micro-batches.
-    """
-
-    source: list[dict]
-    target: list[dict]
-    first_place: int = 0
 
 
 class _Steps(Dataset):
@@ -139,7 +128,7 @@ class DomainLoader:
 class _TestImages(Dataset):
     """Records with their resized images."""
 
-    def __init__(self, records: Sequence[dict], image_format: str, short_edge: int, max_size: int) -> None:
+    def __init__(self, records: Sequence[Record], image_format: str, short_edge: int, max_size: int) -> None:
         self.records = DatasetFromList(records)
         self.image_format = image_format
         self.short_edge = short_edge
@@ -173,7 +162,7 @@ class TestLoader:
     def __len__(self) -> int:
         return len(self._indices)
 
-    def __iter__(self) -> Iterator[list[dict]]:
+    def __iter__(self) -> Iterator[list[Record]]:
         for record in data_loader(self._images, self._indices, min(self._num_workers, len(self))):
             if isinstance(record, BadFile):
                 raise UserError(record.message)
@@ -214,7 +203,7 @@ def build_train_loader(
     )
 
 
-def build_source_sampler(cfg, sources: Sequence[Sequence[dict]]) -> Sampler:
+def build_source_sampler(cfg, sources: Sequence[Sequence[Record]]) -> Sampler:
     """The sampler that DATALOADER.RARE_CLASS_SAMPLING asks for, over the records of each of DATASETS.TRAIN."""
     options = cfg.DATALOADER.RARE_CLASS_SAMPLING
     if not options.ENABLED:
@@ -233,20 +222,20 @@ def build_test_loader(cfg, name: str) -> TestLoader:
     return TestLoader(images, cfg.DATALOADER.NUM_WORKERS)
 
 
-def build_image_loader(cfg, records: Sequence[dict]) -> TestLoader:
+def build_image_loader(cfg, records: Sequence[Record]) -> TestLoader:
     """All of ``records``, on every rank that asks for them, as :func:`build_test_loader` gives its images."""
     images = _TestImages(records, cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
     return TestLoader(images, cfg.DATALOADER.NUM_WORKERS, range(len(records)))
 
 
-def _records(name: str) -> list[dict]:
+def _records(name: str) -> list[Record]:
     records = DatasetCatalog.get(name)
     if not records:
         raise UserError(f"expected images in the data set {name}, found none; prepare it")
     return records
 
 
-def _image_counts(name: str, records: Sequence[dict]) -> list[Mapping[int, int]]:
+def _image_counts(name: str, records: Sequence[Record]) -> list[Mapping[int, int]]:
     """Class -> pixels, for each record of a source."""
     metadata = MetadataCatalog.get(name)
     path = metadata.get("class_statistics")

@@ -1,4 +1,4 @@
-"""From records to training samples (docs/architecture.md lists their keys).
+"""From records to training samples.
 
 A sample is a pure function of its record, (seed, domain, position) and the drawn class: no global random state is read
 or changed, so that neither the worker that makes it nor their number matters.
@@ -14,8 +14,9 @@ from detectron2.config import configurable
 from detectron2.data import MetadataCatalog
 from torch import Tensor
 
-from ..taxonomy import Taxonomy
 from .. import files
+from ..structures.samples import FileFacts, Record, SourceSample, TargetSample
+from ..taxonomy import Taxonomy
 from .known_instances import KnownInstances
 from .label_maps import LabelMap, read_label_map
 from .photometric import PhotometricDistortion
@@ -88,7 +89,7 @@ class SourceMapper:
             "seed": cfg.SEED,
         }
 
-    def __call__(self, record: Mapping[str, Any], draw: Draw) -> dict[str, Any]:
+    def __call__(self, record: Record, draw: Draw) -> SourceSample:
         """
         Raises:
             UserError: a file cannot be read, label and image differ in size, or the label holds ids that it must not.
@@ -147,10 +148,9 @@ class TargetLabels(Protocol):
 
 
 class TargetMapper:
-    """Unlabelled images. No label can leak: only the keys below are emitted, and only the image file is opened.
+    """Unlabelled images. No label can leak: a :class:`TargetSample` alone is emitted, and only the image file is opened.
 
-    With ``labels``, ``sem_seg`` and ``sem_seg_weights`` are emitted, too, and the instance keys of a source sample if they know
-    instances; ``labels`` decides what they know.
+    With ``labels``, the labels of pixels that are known are emitted, too, and of instances if ``labels`` knows them.
     """
 
     @configurable
@@ -203,7 +203,7 @@ class TargetMapper:
             "sigma": cfg.INPUT.GAUSSIAN_SIGMA,
         }
 
-    def __call__(self, record: Mapping[str, Any], draw: Draw) -> dict[str, Any]:
+    def __call__(self, record: Record, draw: Draw) -> TargetSample:
         """
         Raises:
             UserError: the file cannot be read.
@@ -223,7 +223,7 @@ class TargetMapper:
         }
 
     def _labels(
-        self, record: Mapping[str, Any], image: np.ndarray, size: tuple[int, int], window: Window, flip: bool
+        self, record: Record, image: np.ndarray, size: tuple[int, int], window: Window, flip: bool
     ) -> dict[str, Tensor]:
         ignored = self.labels.ignore_label
         labels = resize_ids(self.labels(record["image_id"], image.shape[:2]), size)
@@ -239,7 +239,7 @@ class TargetMapper:
         return {**targets, **instances.targets(known, sigma=self.sigma, ignore_label=ignored)}
 
 
-def _file_facts(record: Mapping[str, Any], image: np.ndarray) -> dict[str, Any]:
+def _file_facts(record: Record, image: np.ndarray) -> FileFacts:
     height, width = image.shape[:2]
     return {"file_name": record["file_name"], "image_id": record["image_id"], "height": height, "width": width}
 

@@ -1,4 +1,4 @@
-"""The project's data sets in Detectron2's catalogs: records and metadata as docs/architecture.md fixes them."""
+"""The project's data sets in Detectron2's catalogs: records are :class:`~gbw_panoptic.structures.samples.Record` values."""
 
 import logging
 from functools import partial
@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..errors import UserError
 from ..searching import Skipped
+from ..structures.samples import Record
 from ..taxonomy import CITYSCAPES, SYNTHIA_ABSENT
 from .coco_panoptic import load_panoptic_json
 from .custom import load_custom
@@ -69,7 +70,7 @@ def register_all(root: str | None = None, custom: str | None = None) -> None:
             _register(name, load_panoptic_records, folder, split, classes)
 
 
-def load_panoptic_records(root: Path, split: Split) -> list[dict]:
+def load_panoptic_records(root: Path, split: Split) -> list[Record]:
     """Records of a prepared panoptic split, in the order of its JSON.
 
     Raises:
@@ -97,7 +98,7 @@ def load_panoptic_records(root: Path, split: Split) -> list[dict]:
     return records
 
 
-def load_semantic_records(root: Path, split: Split) -> list[dict]:
+def load_semantic_records(root: Path, split: Split) -> list[Record]:
     """Records of the images that have a prepared semantic label, sorted by name."""
     names = _list_or_raise(root, split)
     template = split.prepared_labels[-1]
@@ -114,7 +115,7 @@ def load_semantic_records(root: Path, split: Split) -> list[dict]:
     ]
 
 
-def load_image_records(root: Path, split: Split) -> list[dict]:
+def load_image_records(root: Path, split: Split) -> list[Record]:
     """Records of the image files alone, sorted by name: nothing of the labels is looked at."""
     return [_record(root, split, name) for name in _list_or_raise(root, split, labelled=False)]
 
@@ -152,7 +153,7 @@ def check_datasets(names: Sequence[str]) -> None:
 
 def _register(
     name: str,
-    load: Callable[[Path, Split], list[dict]],
+    load: Callable[[Path, Split], list[Record]],
     root: Path,
     split: Split,
     labelled_classes: tuple[int, ...],

@@ -3,52 +3,30 @@
 Shape legend: C classes, H x W pixels of the image, N segments of it.
 """
 
-from dataclasses import dataclass, fields
-from typing import Collection, Mapping
+from typing import Collection
 
 import torch
 from torch import Tensor
 
+from ..structures.samples import SemanticLabels
+from ..structures.segments import SegmentTargets
 from ..taxonomy import IGNORE_LABEL
 
 
-@dataclass(frozen=True)
-class SegmentTargets:
-    """The segments of one image.
-
-    Attributes:
-        masks: [N, H, W] bool, disjoint; N may be 0.
-        classes: [N] int64.
-        valid: [H, W] bool; False (void, padding) is outside of every loss and cost.
-        weights: [N] float32 >= 0, factor of a segment's mask losses; 1 on ground truth.
-        confidence: [H, W] float32 in 0..1, how sure a teacher is of a pixel; 1 on ground truth.
-    """
-
-    masks: Tensor
-    classes: Tensor
-    valid: Tensor
-    weights: Tensor
-    confidence: Tensor
-
-    def to(self, device: torch.device) -> "SegmentTargets":
-        """The same on ``device``."""
-        return SegmentTargets(**{x.name: getattr(self, x.name).to(device, non_blocking=True) for x in fields(self)})
-
-
 def segment_targets(
-    sample: Mapping,
+    sample: SemanticLabels,
     *,
     thing_ids: Collection[int],
     ignore_label: int = IGNORE_LABEL,
     device: torch.device | None = None,
 ) -> SegmentTargets:
-    """Segments of a labelled sample (docs/architecture.md): one for each thing instance and each stuff class.
+    """Segments of a labelled sample: one for each thing instance and each stuff class.
 
     Samples without ``instance_ids`` (semantic task) have one segment for each class. Pixels of a thing class without
     instance, and of a crowd (``offset_weights`` 0 on an instance), belong to no segment and are not valid.
 
     Args:
-        sample: its tensors are numbered where they are; on the host, that waits for no device.
+        sample: perhaps with instance labels; its tensors are numbered where they are; on the host, that waits for no device.
         thing_ids: classes with instances.
         device: of the result; None for that of the sample.
     """

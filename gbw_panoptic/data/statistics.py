@@ -7,8 +7,8 @@ from typing import Collection, Mapping, Sequence
 
 import numpy as np
 
-from ..errors import UserError
 from .. import files
+from ..errors import UserError
 
 _VERSION = 1
 _FORM = {"version": int, "class_names": [str], "pixels": [int], "images": files.Each(files.Each(int))}
@@ -24,6 +24,8 @@ def count_pixels(labels: np.ndarray, num_classes: int) -> dict[int, int]:
 @dataclass(frozen=True)
 class ClassStatistics:
     """Labelled pixels per class, in all and per image.
+
+    As a file: ``{"version": 1, "class_names": [C], "pixels": [C], "images": {"<stem>": {"<contiguous id>": pixels}}}``.
 
     Attributes:
         class_names: C names in the order of contiguous ids.
@@ -65,7 +67,7 @@ class ClassStatistics:
         return [stem for stem, counts in self.images.items() if counts.get(class_id, 0) > min_pixels]
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the JSON of docs/architecture.md, atomically."""
+        """Write it as JSON, atomically."""
         images = {stem: {str(c): n for c, n in sorted(counts.items())} for stem, counts in self.images.items()}
         value = {"version": _VERSION, "class_names": self.class_names, "pixels": self.pixels.tolist(), "images": images}
         files.write_json(path, value)

@@ -16,6 +16,8 @@ from detectron2.utils import comm
 from ..adaptation import Strategy
 from ..adaptation.teacher import unwrapped
 from ..cli import Progress
+from ..structures import metric_names
+from ..structures.metric_names import ClassScalar
 from ..weighting import BRANCHES, ClassWeighting, GradientBasedWeighting, ReleasedGradientWeighting
 
 METRICS = "metrics.json"  # in OUTPUT_DIR
@@ -67,7 +69,7 @@ class ClassWeightLogger(HookBase):
             for branch, statistics in weighting.statistics.items():
                 for kind, values in statistics.items():
                     named = zip(self.class_names, values.tolist())
-                    scalars = {f"gbw/{branch}/{head}/{kind}/{name}": value for name, value in named}
+                    scalars = {str(ClassScalar(f"{branch}/{head}", kind, name)): value for name, value in named}
                     self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
             self._log_skipped(head, weighting)
 
@@ -75,7 +77,7 @@ class ClassWeightLogger(HookBase):
         for branch, skipped in _skipped_steps(weighting).items():
             if branch not in weighting.statistics:
                 continue
-            self.trainer.storage.put_scalar(f"gbw/{branch}/{head}/skipped", skipped, smoothing_hint=False)
+            self.trainer.storage.put_scalar(metric_names.skipped(f"{branch}/{head}"), skipped, smoothing_hint=False)
             new = skipped - self._skipped[head][branch]
             if new > 0:
                 logging.getLogger("gbw_panoptic").warning(
@@ -209,7 +211,7 @@ def _closes(line: dict, iteration: int) -> bool:
 
 
 def _has_scores(line: dict) -> bool:
-    return any(name.count("/") >= 3 and not name.startswith("gbw/") for name in line)
+    return any(map(metric_names.is_score, line))
 
 
 def _lines(path: str) -> Iterator[dict]:

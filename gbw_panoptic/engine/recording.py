@@ -7,8 +7,8 @@ from detectron2.engine import HookBase, hooks
 
 from ..adaptation.mean_teacher_training import MeanTeacherTraining
 from ..adaptation.pseudo_instances import target_instances
-from ..data.loader import DomainBatch
 from ..data.samplers import Draw
+from ..structures.samples import DomainBatch, LabelledTarget, Sample
 from .trainer import DomainAdaptationTrainer
 
 
@@ -20,8 +20,8 @@ class RecordedStep:
         iteration: its number.
         batch: what the loader gave.
         draws: of the source samples.
-        fed: (branch, samples) of every call of the model, in order; samples as docs/architecture.md describes them. A
-            call that names no branch, and so has no losses of its own, is ``target``.
+        fed: (branch, samples) of every call of the model, in order. A call that names no branch, and so
+            has no losses of its own, is ``target``.
         pseudo: per target image, as the teacher labelled it before anything was pasted: ``image`` and ``segments``, or
             ``sem_seg``, ``sem_seg_weights`` and, with the panoptic task, instance targets; empty without a teacher.
     """
@@ -29,7 +29,7 @@ class RecordedStep:
     iteration: int
     batch: DomainBatch
     draws: list[Draw]
-    fed: list[tuple[str, list[dict]]] = field(default_factory=list)
+    fed: list[tuple[str, list[Sample]]] = field(default_factory=list)
     pseudo: list[dict] = field(default_factory=list)
 
 
@@ -69,7 +69,7 @@ class StepRecorder(HookBase):
         branch = kwargs.get("branch", args[1] if len(args) > 1 else "target")
         self._step.fed.append((branch, samples))
 
-    def _label(self, *args, **kwargs) -> tuple[list[dict], dict]:
+    def _label(self, *args, **kwargs) -> tuple[list[LabelledTarget], dict]:
         labelled, health = self._labeller(*args, **kwargs)
         strategy = self._strategy
         for sample in labelled:

@@ -14,8 +14,9 @@ from detectron2.engine import TrainerBase
 from detectron2.utils import comm
 
 from ..adaptation import Strategy
-from ..data.loader import DomainBatch, DomainLoader
+from ..data.loader import DomainLoader
 from ..errors import UserError
+from ..structures.samples import DomainBatch
 from .execution import LossScaler
 from .hooks import METRICS, truncate_metrics
 from .resuming import describe_fault

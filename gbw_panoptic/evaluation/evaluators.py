@@ -121,8 +121,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
 
         Args:
             inputs: model inputs with ``file_name``.
-            outputs: ``{"sem_seg": logits [C, H, W], "panoptic_seg": (map, None or segments_info), "instance_scores":
-                (values, confidence)}`` as in docs/architecture.md.
+            outputs: :class:`~gbw_panoptic.structures.samples.ModelOutput`; other projects' hold ``segments_info`` beside the map.
         """
         for file_name, output in zip((i["file_name"] for i in inputs), outputs):
             record = self._records.get(file_name)

@@ -1,9 +1,10 @@
 """Losses. Those of pixels are summed per class and not yet reduced; adversarial, active and mask losses are means."""
 
+from ..structures.per_class_loss import PerClassLoss
 from .class_gradients import GRADIENTS, SQUARES, sum_gradients
 from .cross_entropy import cross_entropy_per_class, hardest_pixels
 from .entropy import IMAGE_WISE_RATIO, entropy_per_class, image_wise_factors, maximum_squares_per_class
-from .per_class import PerClassLoss, group_counts, group_sums
+from .per_class import group_counts, group_sums
 from .regression import center_loss_per_class, offset_loss_per_class
 from .shaping import LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw
 

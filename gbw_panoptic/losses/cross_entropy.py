@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..structures.per_class_loss import PerClassLoss
 from .class_gradients import GRADIENTS, SQUARES, class_gradients
-from .per_class import PerClassLoss, group_counts, group_sums
+from .per_class import group_counts, group_sums
 from .shaping import LossShaping
 
 

@@ -1,33 +1,7 @@
-"""Losses as sums per class: what every head returns and every class weighting consumes.
-
-Shape legend: B images, C classes, G groups (C classes, then any groups outside the weighting's program), H x W pixels,
-D entries of a gradient, N = B * H * W pixels.
-"""
-
-from dataclasses import dataclass
+"""Sums over the pixels of each group: what a :class:`~gbw_panoptic.structures.PerClassLoss` is made of."""
 
 import torch
 from torch import Tensor
-
-
-@dataclass(frozen=True)
-class PerClassLoss:
-    """Sums of a pixel loss over the pixels of each group, on one rank; nothing is divided yet.
-
-    Attributes:
-        total: [G] float64, sum of q_i * l_i over the pixels i of the group; carries the autograd graph.
-        count: [G] float64, number of these pixels (q does not enter).
-        num_pixels: scalar tensor or int, number of pixels for the denominator ``all`` (ignored ones included).
-        gradient: [C, D] float32 or None, per class the sum of the gradients of q_i * l_i with respect to whatever the
-            weighting asked for (methods: GBW, section 3), or what ``SQUARES`` names; detached.
-        min_count: the loss is scaled down where all ranks together count less: few sure pseudo labels say little.
-    """
-
-    total: Tensor
-    count: Tensor
-    num_pixels: Tensor | int
-    gradient: Tensor | None = None
-    min_count: float = 0.0
 
 
 def group_sums(values: Tensor, groups: Tensor, num_groups: int) -> Tensor:

@@ -1,10 +1,11 @@
 """Meta-architectures and their parts."""
 
+from ..structures.predictions import DensePrediction
 from . import backbones  # noqa: F401  (registers them)
 from .daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
 from .heads import PerClassInsEmbedHead, PerClassSemSegHead
 from .mask2former import DomainAdaptiveMask2Former
-from .outputs import DensePrediction, PostProcessing
+from .outputs import PostProcessing
 from .panoptic_deeplab import DomainAdaptivePanopticDeepLab
 
 __all__ = [

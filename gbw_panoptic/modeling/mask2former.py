@@ -11,14 +11,15 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 
-from ..data.segment_targets import SegmentTargets, segment_targets
+from ..data.segment_targets import segment_targets
+from ..structures.predictions import DensePrediction, SegmentPrediction
+from ..structures.samples import ModelOutput, Sample
+from ..structures.segments import SegmentTargets
 from ..weighting import ClassWeighting
 from .build_mask2former import mask2former_parts
 from .mask_head import STRIDES, MaskHead, MaskHeadOutput
-from .outputs import DensePrediction
 from .segment_criterion import SegmentCriterion
 from .segment_merging import SegmentPostProcessing
-from .segments import SegmentPrediction
 from .semantic_masks import semantic_logits, semantic_probabilities
 
 #: Pixels of the input per cell of the masks.
@@ -74,11 +75,11 @@ class DomainAdaptiveMask2Former(nn.Module):
         return self.pixel_mean.device
 
     def forward(
-        self, batched_inputs: list[dict], branch: str = "source", *, dense: bool = False, instances: bool = True
-    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], DensePrediction] | list[dict]:
+        self, batched_inputs: list[Sample], branch: str = "source", *, dense: bool = False, instances: bool = True
+    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], DensePrediction] | list[ModelOutput]:
         """
         Args:
-            batched_inputs: samples as docs/architecture.md describes them; crops of one size in training. The key
+            batched_inputs: :class:`~gbw_panoptic.structures.samples.Sample` values; crops of one size in training. The key
                 ``segments`` (a :class:`SegmentTargets`) replaces the labels.
             branch: whose weighting state is used in training, one of ``weighting.BRANCHES``.
             dense: in training return the semantic output, too, with its graph: for losses that need no labels.
@@ -115,7 +116,7 @@ class DomainAdaptiveMask2Former(nn.Module):
         return {_LOSSES[x]: weights[x] * self.weightings[x](loss, branch=branch) for x, loss in parts.items()}
 
     @torch.no_grad()
-    def predict(self, batched_inputs: list[dict]) -> SegmentPrediction:
+    def predict(self, batched_inputs: list[Sample]) -> SegmentPrediction:
         """Classes and masks of all queries, for images of one size."""
         images = self._images(batched_inputs)
         output = self.mask_head(self.backbone(images.tensor))
@@ -123,7 +124,7 @@ class DomainAdaptiveMask2Former(nn.Module):
             output.class_logits[-1], output.mask_logits[-1], stride=_STRIDE, image_size=images.image_sizes[0]
         )
 
-    def inference(self, batched_inputs: list[dict]) -> list[dict]:
+    def inference(self, batched_inputs: list[Sample]) -> list[ModelOutput]:
         """Semantic and panoptic maps, one image at a time: images of a batch may differ in size."""
         results = []
         for record in batched_inputs:
@@ -147,13 +148,13 @@ class DomainAdaptiveMask2Former(nn.Module):
             results.append(result)
         return results
 
-    def _images(self, batched_inputs: list[dict]) -> ImageList:
+    def _images(self, batched_inputs: list[Sample]) -> ImageList:
         images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
         return ImageList.from_tensors(
             [(image - self.pixel_mean) / self.pixel_std for image in images], self.size_divisibility
         )
 
-    def _targets(self, batched_inputs: list[dict]) -> list[SegmentTargets]:
+    def _targets(self, batched_inputs: list[Sample]) -> list[SegmentTargets]:
         targets = []
         for sample in batched_inputs:
             if "segments" in sample:

@@ -1,6 +1,6 @@
-"""What a model predicts, and how dense predictions become panoptic maps.
+"""How dense predictions become panoptic maps.
 
-Shape legend: B images, C classes, K feature channels, H x W pixels of the input, h x w cells of the features.
+Shape legend: C classes, H x W pixels, K instances.
 """
 
 from dataclasses import dataclass
@@ -9,27 +9,6 @@ from torch import Tensor
 
 from .instance_scores import instance_scores
 from .post_processing import panoptic_segmentation
-
-
-@dataclass(frozen=True)
-class DensePrediction:
-    """What the heads say about a batch of images of one size, before post-processing.
-
-    Attributes:
-        sem_seg: [B, C, H, W] logits.
-        center: [B, 1, H, W] heatmap, about 0..1; None for the semantic task.
-        offset: [B, 2, H, W] (dy, dx) in pixels; None for the semantic task.
-        hidden: [B, K, h, w] features that enter the semantic head's last convolution; None where it has none (Mask2Former).
-        feature_stride: the logits are that convolution's output, upsampled by it and cropped to H x W.
-        auxiliary: [B, C, H, W] logits of the auxiliary head; None without one.
-    """
-
-    sem_seg: Tensor
-    center: Tensor | None = None
-    offset: Tensor | None = None
-    hidden: Tensor | None = None
-    feature_stride: int = 1
-    auxiliary: Tensor | None = None
 
 
 @dataclass(frozen=True)

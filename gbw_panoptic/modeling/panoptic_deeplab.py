@@ -13,12 +13,14 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 
 from ..losses import cross_entropy_per_class
+from ..structures.predictions import DensePrediction
+from ..structures.samples import ModelOutput, Sample
 from ..weighting import ClassWeighting
 from .auxiliary import AuxiliaryHead
 from .build import panoptic_deeplab_parts
 from .daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
 from .heads import PerClassInsEmbedHead, PerClassSemSegHead
-from .outputs import DensePrediction, PostProcessing
+from .outputs import PostProcessing
 
 
 @META_ARCH_REGISTRY.register()
@@ -71,11 +73,11 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         return self.pixel_mean.device
 
     def forward(
-        self, batched_inputs: list[dict], branch: str = "source", *, dense: bool = False, instances: bool = True
-    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], DensePrediction] | list[dict]:
+        self, batched_inputs: list[Sample], branch: str = "source", *, dense: bool = False, instances: bool = True
+    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], DensePrediction] | list[ModelOutput]:
         """
         Args:
-            batched_inputs: samples as docs/architecture.md describes them; crops of one size in training.
+            batched_inputs: :class:`~gbw_panoptic.structures.samples.Sample` values; crops of one size in training.
             branch: whose weighting state is used in training, one of ``weighting.BRANCHES``.
             dense: in training return the predictions, too, with their graph: for losses that need no labels.
             instances: run the instance head; without it there are no instance losses.
@@ -91,7 +93,7 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         losses = self.losses(prediction, batched_inputs, branch) if "sem_seg" in batched_inputs[0] else {}
         return (losses, prediction) if dense else losses
 
-    def losses(self, prediction: DensePrediction, batched_inputs: list[dict], branch: str) -> dict[str, Tensor]:
+    def losses(self, prediction: DensePrediction, batched_inputs: list[Sample], branch: str) -> dict[str, Tensor]:
         """Weighted losses of a labelled (or pseudo-labelled) batch."""
         labels = self._stack(batched_inputs, "sem_seg")
         weights = self._stack(batched_inputs, "sem_seg_weights")
@@ -114,11 +116,11 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         }
 
     @torch.no_grad()
-    def predict(self, batched_inputs: list[dict], *, instances: bool = True) -> DensePrediction:
+    def predict(self, batched_inputs: list[Sample], *, instances: bool = True) -> DensePrediction:
         """Dense predictions for images of one size, at that size; without ``instances`` of the semantic head alone."""
         return self._dense(batched_inputs, instances=instances)
 
-    def _dense(self, batched_inputs: list[dict], *, instances: bool = True) -> DensePrediction:
+    def _dense(self, batched_inputs: list[Sample], *, instances: bool = True) -> DensePrediction:
         images = self._images(batched_inputs)
         height, width = images.image_sizes[0]
         features = self.backbone(images.tensor)
@@ -132,7 +134,7 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
             logits[..., :height, :width], center, offset, hidden, self.sem_seg_head.common_stride, auxiliary
         )
 
-    def inference(self, batched_inputs: list[dict]) -> list[dict]:
+    def inference(self, batched_inputs: list[Sample]) -> list[ModelOutput]:
         """Panoptic maps, one image at a time: images of a batch may differ in size."""
         results = []
         for record in batched_inputs:
@@ -151,16 +153,16 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
             results.append(result)
         return results
 
-    def _images(self, batched_inputs: list[dict]) -> ImageList:
+    def _images(self, batched_inputs: list[Sample]) -> ImageList:
         images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
         return ImageList.from_tensors(
             [(image - self.pixel_mean) / self.pixel_std for image in images], self.size_divisibility
         )
 
-    def _stack(self, batched_inputs: list[dict], key: str) -> Tensor:
+    def _stack(self, batched_inputs: list[Sample], key: str) -> Tensor:
         return torch.stack([x[key].to(self.device, non_blocking=True) for x in batched_inputs])
 
-    def _instance_targets(self, batched_inputs: list[dict]) -> dict:
+    def _instance_targets(self, batched_inputs: list[Sample]) -> dict:
         keys = ("center_weights", "offset", "offset_weights", "center_classes", "instance_ids")
         targets = {key: self._stack(batched_inputs, key) for key in keys}
         targets["center"] = self._stack(batched_inputs, "center").unsqueeze(1)

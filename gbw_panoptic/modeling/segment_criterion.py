@@ -12,9 +12,9 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
-from ..data.segment_targets import SegmentTargets
 from ..losses import PerClassLoss, cross_entropy_per_class, group_sums
 from ..losses.masks import dice, dice_slopes, mask_cross_entropy, mask_cross_entropy_slopes
+from ..structures.segments import SegmentTargets
 from .mask_head import MaskHeadOutput
 from .segment_matching import CostWeights, Matches, match
 from .segment_points import TargetMaps, at_points, masks_at_points, uncertain_points

@@ -11,58 +11,9 @@ from typing import Collection, Iterator
 import torch
 from torch import Tensor
 
-from .segments import SegmentPrediction
+from ..structures.predictions import SegmentPrediction
+from ..structures.segments import Segments, counts_of, is_in
 from .semantic_masks import QUERIES_AT_A_TIME, upsampled_masks
-
-
-@dataclass(frozen=True)
-class Segments:
-    """Disjoint segments of one image; P_k = score_k * sigmoid(mask_k) is how sure query k is of a pixel.
-
-    Attributes:
-        ids: [H, W] int64, 0 = none, else 1..S.
-        classes: [S] int64. A stuff class has one segment at most.
-        scores: [S] float32, class probability; of merged queries the largest.
-        query_segments: [Q] int64, the segment that a query went into; 0 = none.
-        region_confidence: [H, W] float32, P of the pixel's own segment; 0 where there is none.
-        confidence: [H, W] float32, the largest P of a pixel over all queries that went into a segment.
-    """
-
-    ids: Tensor
-    classes: Tensor
-    scores: Tensor
-    query_segments: Tensor
-    region_confidence: Tensor
-    confidence: Tensor
-
-    def panoptic(self, *, thing_ids: Collection[int], label_divisor: int) -> Tensor:
-        """[H, W] int64: class * label_divisor + number (of things from 1 in each class, of stuff 0); -1 = void."""
-        return torch.cat((self.classes.new_tensor([-1]), self._values(thing_ids, label_divisor)))[self.ids]
-
-    def instance_scores(self, *, thing_ids: Collection[int], label_divisor: int) -> tuple[Tensor, Tensor]:
-        """Values [K] int64 of the things in :meth:`panoptic`, ascending, and confidence [K] float32: mean P in the region.
-
-        That is the released instance score, class probability times mean mask probability.
-        """
-        areas = _counts(self.ids, len(self.classes) + 1)[1:]
-        sums = torch.zeros(len(self.classes) + 1, dtype=torch.float64, device=self.ids.device)
-        sums.index_add_(0, self.ids.flatten(), self.region_confidence.flatten().double())
-        values, order = self._values(thing_ids, label_divisor).sort()
-        scores = (sums[1:] / areas).float()[order]
-        things = (values >= 0) & (values % label_divisor > 0)
-        return values[things], scores[things]
-
-    def _values(self, thing_ids: Collection[int], label_divisor: int) -> Tensor:
-        """[S] panoptic value of each segment; -1 for things that a class has no number for, the weakest ones."""
-        things = _is_in(self.classes, thing_ids)
-        same = self.classes[:, None] == self.classes
-        kept = torch.ones_like(things)
-        if len(self.classes) >= label_divisor:
-            order = torch.arange(len(self.scores), device=self.scores.device)
-            ahead = (self.scores > self.scores[:, None]) | (self.scores == self.scores[:, None]) & (order < order[:, None])
-            kept = ~things | ((same & ahead).sum(dim=1) < label_divisor - 1)
-        number = (same & kept).tril().sum(dim=1)  # this segment and those before it
-        return torch.where(kept, self.classes * label_divisor + torch.where(things, number, 0), -1)
 
 
 def merge_segments(
@@ -135,8 +86,8 @@ class _Contest:
     def accepted(self, overlap_threshold: float) -> Tensor:
         """[K] bool."""
         num_queries = len(self.claimed)
-        won = _counts(self.winner, num_queries + 1)[1:]
-        region = _counts(torch.where(self.mask >= 0.5, self.winner, 0), num_queries + 1)[1:]
+        won = counts_of(self.winner, num_queries + 1)[1:]
+        region = counts_of(torch.where(self.mask >= 0.5, self.winner, 0), num_queries + 1)[1:]
         return (region > 0) & (won.double() >= overlap_threshold * self.claimed.double())
 
 
@@ -159,22 +110,12 @@ def _contest(masks: Iterator[Tensor], scores: Tensor, size: tuple[int, int]) -> 
 def _segment_numbers(labels: Tensor, accepted: Tensor, thing_ids: Collection[int]) -> Tensor:
     """[K] int64, the segment 1..S of each query, in their order, 0 for those rejected; stuff shares by class."""
     index = torch.arange(len(labels), device=labels.device)
-    merges = (labels[:, None] == labels) & accepted & ~_is_in(labels, thing_ids)[:, None]
+    merges = (labels[:, None] == labels) & accepted & ~is_in(labels, thing_ids)[:, None]
     merges |= torch.diag(accepted)
     first = torch.where(merges, index, len(labels)).amin(dim=1) if len(labels) else index
     opens = accepted & (first == index)
     numbers = opens.long().cumsum(dim=0)
     return torch.where(accepted, numbers[first.clamp(max=max(len(labels) - 1, 0))], 0)
-
-
-def _is_in(classes: Tensor, some: Collection[int]) -> Tensor:
-    return torch.isin(classes, torch.tensor(sorted(some), dtype=torch.int64, device=classes.device))
-
-
-def _counts(ids: Tensor, length: int) -> Tensor:
-    """[length] int64, how often each id occurs."""
-    flat = ids.flatten()
-    return torch.zeros(length, dtype=torch.int64, device=ids.device).scatter_add_(0, flat, torch.ones_like(flat))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.segment_targets import SegmentTargets
+from ..structures.segments import SegmentTargets
 
 
 class TargetMaps:

@@ -1,7 +1,6 @@
 """What a run has left in its OUTPUT_DIR, read without trusting that it is complete: the run may still be going on."""
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,8 @@ import numpy as np
 from .. import documents
 from ..documents import Each, Maybe
 from ..errors import UserError
+from ..structures import metric_names
+from ..structures.metric_names import ClassScalar, class_scalar
 from ..taxonomy import CITYSCAPES
 
 Series = tuple[list[int], list[float]]
@@ -43,7 +44,6 @@ _CONFIG = {
     "TEST?": {"MODEL?": str},
 }
 _MAX_ITERATION = 2**31
-_LOSS = re.compile(r"^(total_loss|(?!pseudo_labels/).*/loss_[^/]+|loss_[^/]+)$")  # pseudo_labels/loss_ratio is none
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class RunFolder:
 
     def score_series(self, evaluation: Mapping, task: str, protocol: str, metric: str) -> Series:
         """A metric of the model and data set of a result file, over the evaluations during and after training."""
-        name = f"{evaluation['model']}/{task}/{protocol}/{metric}"
+        name = metric_names.score(evaluation["model"], task, protocol, metric)
         series = self.series(f"{evaluation['dataset']}/{name}")  # as logged where there are several test sets
         return series if series[0] else self.series(name)
 
@@ -126,7 +126,7 @@ class RunFolder:
 
     def losses(self) -> dict[str, Series]:
         """Name -> series of every loss term, the total last."""
-        names = {name for line in self.metrics for name in line if _LOSS.match(name)}
+        names = {name for line in self.metrics for name in line if metric_names.is_loss(name)}
         return {name: self.series(name) for name in sorted(names, key=lambda n: (n == "total_loss", n))}
 
     def class_weights(self) -> dict[str, ClassSeries]:
@@ -146,20 +146,21 @@ def class_scalars(metrics: Sequence[dict], kind: str) -> dict[str, ClassSeries]:
         class was absent (share 0) or was not logged. Classes that never occurred are left out, and so are places
         without any.
     """
-    scalar = re.compile(rf"^gbw/(?P<place>[^/]+/[^/]+)/{kind}/(?P<name>.+)$")
-    matches = filter(None, (scalar.match(name) for name in dict.fromkeys(name for line in metrics for name in line)))
     places: dict[str, list[str]] = {}
-    for match in matches:
-        places.setdefault(match["place"], []).append(match["name"])
+    for name in dict.fromkeys(name for line in metrics for name in line):
+        scalar = class_scalar(name)
+        if scalar and scalar.kind == kind:
+            places.setdefault(scalar.place, []).append(scalar.class_name)
     found = {place: _class_series(metrics, place, kind, sorted(places[place], key=class_order)) for place in places}
     # the reverse of the alphabet happens to be the order of thought: source, mixed, masked; sem_seg, offset, center
     return {place: found[place] for place in sorted(found, reverse=True) if found[place][1]}
 
 
 def _class_series(metrics: Sequence[dict], place: str, kind: str, names: list[str]) -> ClassSeries:
-    lines = [line for line in metrics if any(f"gbw/{place}/{kind}/{name}" in line for name in names)]
+    keys = {column: [str(ClassScalar(place, column, name)) for name in names] for column in (kind, "share")}
+    lines = [line for line in metrics if not line.keys().isdisjoint(keys[kind])]
     values, shares = (
-        np.array([[line.get(f"gbw/{place}/{column}/{name}", np.nan) for name in names] for line in lines], dtype=float)
+        np.array([[line.get(key, np.nan) for key in keys[column]] for line in lines], dtype=float)
         for column in (kind, "share")
     )
     values[shares == 0] = np.nan

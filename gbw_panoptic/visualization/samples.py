@@ -1,6 +1,6 @@
 """Training samples as pictures: image, labels, weights, centres and offsets, and pages of them.
 
-A sample is a mapping of arrays with the keys of docs/architecture.md; what it lacks is not drawn.
+A sample has the keys of :mod:`gbw_panoptic.structures.samples`, with arrays for tensors; what it lacks is not drawn.
 
 Shapes: H x W pixels of the crop.
 """

@@ -6,7 +6,7 @@ Shape legend: C classes, G groups (C classes, then groups outside the program), 
 import torch
 from torch import Tensor, nn
 
-from ..losses import PerClassLoss
+from ..structures.per_class_loss import PerClassLoss
 from .distributed import BackwardGroup, all_reduce_sums, world_size
 from .reduction import DENOMINATORS, weighted_mean
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from gbw_panoptic.adaptation.adversarial import AdversarialAlignment
 from gbw_panoptic.adaptation.discriminator import MIN_SIZE, discriminator
-from gbw_panoptic.data.loader import DomainBatch
-from gbw_panoptic.modeling.outputs import DensePrediction
+from gbw_panoptic.structures.predictions import DensePrediction
+from gbw_panoptic.structures.samples import DomainBatch
 from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting
 
 C, H, W = 4, 64, 32

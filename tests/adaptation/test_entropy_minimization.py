@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from gbw_panoptic.adaptation.entropy_minimization import EntropyMinimization
-from gbw_panoptic.data.loader import DomainBatch
-from gbw_panoptic.modeling.outputs import DensePrediction
+from gbw_panoptic.structures.predictions import DensePrediction
+from gbw_panoptic.structures.samples import DomainBatch
 from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting
 
 C, H, W = 4, 6, 8

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from gbw_panoptic.adaptation.mixing import class_mix_mask, mix_instances, mix_semantic
-from gbw_panoptic.adaptation.pseudo_instances import PseudoInstances
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
+from gbw_panoptic.structures.instances import PseudoInstances
 
 H, W = 24, 32
 IGNORE = 255

@@ -12,7 +12,7 @@ from gbw_panoptic.adaptation.augmentation import StrongAugmentation
 from gbw_panoptic.adaptation.masking import BlockMasking
 from gbw_panoptic.adaptation.mean_teacher_training import LossWeights
 from gbw_panoptic.adaptation.segment_labels import MaskScaling, SegmentLabeller
-from gbw_panoptic.data.loader import DomainBatch
+from gbw_panoptic.structures.samples import DomainBatch
 
 H, W, IGNORE = 20, 26, 255
 THINGS = (2, 3)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gbw_panoptic.adaptation.style import FourierStyle, exchange_low_frequencies
-from gbw_panoptic.data.loader import DomainBatch
+from gbw_panoptic.structures.samples import DomainBatch
 
 
 def image(seed, height=24, width=30):

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from gbw_panoptic.adaptation.strategy import Strategy
-from gbw_panoptic.data.loader import DomainBatch
 from gbw_panoptic.engine.execution import (
     LossScaler, build_description, build_execution, build_precision, build_precision_warning,
     compile_backbone, computes_bfloat16, keep_freed_memory,
@@ -19,6 +18,7 @@ from gbw_panoptic.engine.execution import (
 from gbw_panoptic.engine.solver import build_learning_rate
 from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.structures.samples import DomainBatch
 from gbw_panoptic.validation import validate
 
 

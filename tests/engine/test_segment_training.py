@@ -6,11 +6,11 @@ import pytest
 import torch
 from tiny_runs import NARROW
 
-from gbw_panoptic.data.segment_targets import SegmentTargets
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.build import resume_or_load
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.modeling.mask_head import MaskHeadOutput
+from gbw_panoptic.structures.segments import SegmentTargets
 from gbw_panoptic.validation import validate
 
 CONFIG = "streets/mask2former_self_training.yaml"

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gbw_panoptic.data.segment_targets import SegmentTargets
 from gbw_panoptic.modeling import segment_matching
 from gbw_panoptic.modeling.segment_matching import CostWeights, match, pair_costs
 from gbw_panoptic.modeling.segment_points import TargetMaps, at_points, masks_at_points, nearest_at_points, uncertain_points
+from gbw_panoptic.structures.segments import SegmentTargets
 
 WEIGHTS = CostWeights(classification=2.0, mask=5.0, dice=5.0)
 SIZE = (12, 16)

@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gbw_panoptic.modeling.segment_merging import SegmentPostProcessing, Segments, merge_segments
-from gbw_panoptic.modeling.segments import SegmentPrediction
+from gbw_panoptic.modeling.segment_merging import SegmentPostProcessing, merge_segments
 from gbw_panoptic.modeling.semantic_masks import QUERIES_AT_A_TIME, semantic_logits
+from gbw_panoptic.structures.predictions import SegmentPrediction
+from gbw_panoptic.structures.segments import Segments
 
 THINGS = (2, 3)
 OPTIONS = dict(stride=4, image_size=(13, 18), thing_ids=THINGS, object_threshold=0.5, overlap_threshold=0.7)

@@ -7,13 +7,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gbw_panoptic.data.segment_targets import SegmentTargets, segment_targets
+from gbw_panoptic.data.segment_targets import segment_targets
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
 from gbw_panoptic.losses import cross_entropy_per_class
 from gbw_panoptic.modeling.mask_head import MaskHeadOutput
 from gbw_panoptic.modeling.post_processing import panoptic_segmentation
 from gbw_panoptic.modeling.segment_criterion import SegmentCriterion
 from gbw_panoptic.modeling.segment_matching import CostWeights
+from gbw_panoptic.structures.segments import SegmentTargets
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 from .masks import sample_of

@@ -1,9 +1,9 @@
-"""Segments of labelled samples, by hand and by properties; the semantic output against the formula."""
+"""Segments of labelled samples, by hand and by properties."""
 
-import pytest
 import torch
 
-from gbw_panoptic.modeling.segments import SegmentPrediction, SegmentTargets, segment_targets
+from gbw_panoptic.data.segment_targets import segment_targets
+from gbw_panoptic.structures.segments import SegmentTargets
 
 THINGS = (2, 3)
 
@@ -44,26 +44,3 @@ def test_targets_move_as_a_whole():
     moved = segment_targets(sample(), thing_ids=THINGS).to(torch.device("meta"))
     assert isinstance(moved, SegmentTargets)
     assert {str(x.device) for x in vars(moved).values()} == {"meta"}
-
-
-@pytest.mark.parametrize("queries", [1, 8, 11])
-def test_semantic_output_is_the_log_of_normalized_sums_over_queries(queries):
-    generator = torch.Generator().manual_seed(0)
-    classes = torch.randn(2, queries, 5, generator=generator)
-    masks = torch.randn(2, queries, 3, 4, generator=generator)
-    prediction = SegmentPrediction(classes, masks, stride=4, image_size=(10, 15))
-    full = torch.nn.functional.interpolate(masks, size=(12, 16), mode="bilinear")[..., :10, :15].sigmoid()
-    scores = sum(classes[:, q].softmax(-1)[:, :4, None, None] * full[:, q, None] for q in range(queries))
-    torch.testing.assert_close(prediction.semantic(), (scores / scores.sum(1, keepdim=True)).log(), atol=1e-5, rtol=1e-5)
-
-
-def test_semantic_output_is_the_same_under_autocast():
-    prediction = SegmentPrediction(torch.randn(1, 9, 4), torch.randn(1, 9, 3, 4), stride=4, image_size=(12, 16))
-    expected = prediction.semantic()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(prediction.semantic(), expected)
-
-
-def test_semantic_output_is_finite_where_no_query_claims_a_pixel():
-    prediction = SegmentPrediction(torch.zeros(1, 2, 4), torch.full((1, 2, 2, 2), -1e4), stride=4, image_size=(8, 8))
-    torch.testing.assert_close(prediction.semantic().exp(), torch.full((1, 3, 8, 8), 1 / 3))

@@ -1,0 +1,38 @@
+"""A teacher's instances.
+
+Shape legend: H x W pixels, K bound on the number of instances.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PseudoInstances:
+    """A teacher's instances of one target image.
+
+    Attributes:
+        ids: [H, W] int64, 0 = none, else 1..K; ids may be absent.
+        classes: [K] int64, class of instance k at index k - 1.
+        weights: [K] float in 0..1, factor of each instance's losses.
+        pixel_weights: [H, W] float >= 0, factor of the losses at each pixel; 0 = no such losses.
+    """
+
+    ids: Tensor
+    classes: Tensor
+    weights: Tensor
+    pixel_weights: Tensor
+
+    @classmethod
+    def none(cls, like: Tensor) -> "PseudoInstances":
+        """No instances, and no losses on their absence, in a map of the size and device of ``like`` [H, W] float."""
+        ids = torch.zeros_like(like, dtype=torch.int64)
+        return cls(ids, ids.new_empty(0), like.new_empty(0), torch.zeros_like(like))
+
+    def num_kept(self) -> Tensor:
+        """Scalar float: the number of instances with a pixel that counts."""
+        counts = torch.zeros(len(self.classes) + 1, dtype=torch.bool, device=self.ids.device)
+        counts[torch.where(self.pixel_weights > 0, self.ids, 0).flatten()] = True
+        return counts[1:].sum().float()

@@ -1,0 +1,40 @@
+"""What strategies and evaluators see of a model."""
+
+from typing import Any, Protocol, Sequence
+
+from torch import Tensor, nn
+
+from .predictions import DensePrediction, SegmentPrediction
+from .samples import ModelOutput, Sample
+
+
+class PanopticModel(Protocol):
+    """The public calls of a meta-architecture; nothing else of it is used outside of ``modeling``.
+
+    Attributes:
+        backbone: maps normalised images to feature maps.
+        post_processing: turns predictions of :meth:`predict` into instances or segments.
+        training: decides what a call gives.
+    """
+
+    backbone: nn.Module
+    post_processing: Any
+    training: bool
+
+    def __call__(
+        self, batched_inputs: Sequence[Sample], branch: str = "source", *, dense: bool = False, instances: bool = True
+    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], DensePrediction] | list[ModelOutput]:
+        """
+        Args:
+            batched_inputs: crops of one size in training; images of any size in evaluation.
+            branch: whose weighting state is used in training, one of ``weighting.BRANCHES``.
+            dense: in training return the predictions, too, with their graph: for losses that need no labels.
+            instances: run the instance heads, if there are any; without it there are no instance losses.
+
+        Returns:
+            Training: name -> scalar loss, empty for samples without labels; with ``dense`` a pair of these and the
+            predictions. Evaluation: an output for each image.
+        """
+
+    def predict(self, batched_inputs: Sequence[Sample], *, instances: bool = True) -> DensePrediction | SegmentPrediction:
+        """Predictions for images of one size, at that size, without a graph."""
