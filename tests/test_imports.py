@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
-COMMON = {"taxonomy", "errors", "files", "names", "searching", "coco_format", "cli", "locks", "structures"}
+COMMON = {"taxonomy", "errors", "files", "names", "searching", "coco_format", "cli", "locks", "structures", "optional"}
 ALLOWED = {
     "taxonomy": set(),
     "structures": set(),
+    "distributed": set(),
+    "machine": set(),
+    "optional": {"errors"},
     "errors": set(),
     "coco_format": set(),
     "raster_metadata": set(),
@@ -25,16 +28,19 @@ ALLOWED = {
     "config": COMMON | {"active", "adaptation", "losses", "modeling", "weighting"},
     "config_files": {"errors"},
     "data": COMMON,
-    "losses": COMMON,
+    "losses": COMMON | {"distributed"},
     "visualization": COMMON,
     "evaluation": COMMON | {"data", "visualization"},
     "reporting": COMMON | {"documents", "evaluation", "visualization"},
-    "weighting": COMMON | {"losses"},
+    "weighting": COMMON | {"data", "distributed", "losses"},
     "modeling": COMMON | {"losses", "weighting", "data"},
-    "adaptation": COMMON | {"data", "losses", "weighting"},
+    "adaptation": COMMON | {"data", "distributed", "losses", "weighting"},
     "active": COMMON | {"data", "losses"},
     "validation": COMMON | {"config", "active", "adaptation", "losses", "modeling", "weighting"},
-    "engine": COMMON | {"config", "config_files", "data", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "validation", "visualization"},
+    "engine": COMMON | {
+        "config", "config_files", "data", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "machine", "validation",
+        "visualization",
+    },
     "inference": COMMON | {"data", "weighting", "modeling", "evaluation", "visualization", "engine"},
 }
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from detectron2.data import MetadataCatalog
 from detectron2.utils.logger import setup_logger
+from recording import RecordedStep, record_steps
 from torch import Tensor
 
 from gbw_panoptic import cli, files
@@ -47,7 +48,6 @@ from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.engine.build import build_trainer, resume_or_load
 from gbw_panoptic.engine.checkpoint import YOUNG_PARTS
 from gbw_panoptic.engine.logs import quiet_explained_errors
-from gbw_panoptic.engine.recording import RecordedStep, record_steps
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.errors import UserError

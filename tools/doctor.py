@@ -73,7 +73,7 @@ def describe_bfloat16() -> str:
     """Return whether ``SOLVER.AMP`` saves time on the device that training takes."""
     import torch
 
-    from gbw_panoptic.engine.execution import computes_bfloat16
+    from gbw_panoptic.machine import computes_bfloat16
 
     if torch.cuda.is_available():
         device, name, alternative = "cuda", "GPU", "set SOLVER.AMP.PRECISION float16"

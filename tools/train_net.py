@@ -69,7 +69,6 @@ from gbw_panoptic.engine.build import (
     resume_or_load,
 )
 from gbw_panoptic.engine.evaluation import evaluate
-from gbw_panoptic.engine.execution import keep_freed_memory
 from gbw_panoptic.engine.hooks import METRICS, append_metrics
 from gbw_panoptic.engine.launch import launch
 from gbw_panoptic.engine.logs import RunLog, quiet_explained_errors
@@ -78,6 +77,7 @@ from gbw_panoptic.engine.saving import stoppable
 from gbw_panoptic.engine.settings import build_settings
 from gbw_panoptic.engine.setup import load_config, prepare_config, record_run, seed_run
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.machine import keep_freed_memory
 from gbw_panoptic.reporting import write_report
 from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.validation import validate

@@ -9,9 +9,9 @@ from typing import Iterator
 import torch
 from torch import Tensor, nn
 
+from ..distributed import mean_over_ranks
 from ..losses.active import boundary_consistency, negative_learning
 from ..structures.samples import DomainBatch, Sample, SourceSample
-from ..weighting.distributed import mean_over_ranks
 from .mean_teacher_training import MeanTeacherTraining
 from .strategy import Stateful, Strategy, prefixed
 

@@ -7,13 +7,12 @@ Shape legend: B images per rank, C classes, A = C (+ 2) channels that the discri
 from typing import Callable, Iterator
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from ..distributed import average_gradients
 from ..losses.adversarial import SOURCE, TARGET, aligned_map, domain_accuracy, domain_loss
 from ..structures.samples import DomainBatch
 from ..weighting import ClassWeighting, reweighted
-from ..weighting.distributed import world_size
 from .strategy import Stateful, Strategy, prefixed
 
 #: What is aligned: the semantic head's output and, with two levels, the auxiliary head's.
@@ -88,7 +87,7 @@ class AdversarialAlignment(Strategy):
 
     def after_step(self, iteration: int) -> None:
         """Update the discriminators."""
-        _average_gradients(self.discriminators)
+        average_gradients(self.discriminators)
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(iteration)
         self.optimizer.step()
@@ -126,15 +125,3 @@ class AdversarialAlignment(Strategy):
             loss = loss + 0.5 * domain_loss(outputs, domain, gan=self.gan)
             self.health[f"discriminator/{level}_accuracy_{name}"] = domain_accuracy(outputs, domain, gan=self.gan)
         return loss
-
-
-def _average_gradients(module: nn.Module) -> None:
-    """What a data-parallel wrapper would do; one collective."""
-    if world_size() == 1:
-        return
-    gradients = [p.grad for p in module.parameters()]
-    packed = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(packed)
-    packed /= world_size()
-    for gradient, mean in zip(gradients, packed.split([g.numel() for g in gradients])):
-        gradient.copy_(mean.view_as(gradient))

@@ -1,9 +1,4 @@
-"""How a step is computed, not what: precision, memory format, compilation, data parallelism, memory."""
-
-import ctypes
-import os
-import sys
-from pathlib import Path
+"""How a step is computed, not what: precision, memory format, compilation, data parallelism."""
 
 import torch
 from torch import nn
@@ -11,15 +6,10 @@ from torch import nn
 from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
 
+from ..machine import computes_bfloat16
 from .solver import build_learning_rate
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-#: What Linux lists the processor's features in, and how it calls instructions for bfloat16 (of x86, x86, ARM).
-_CPU_FEATURES, _BFLOAT16 = Path("/proc/cpuinfo"), {"avx512_bf16", "amx_bf16", "bf16"}
-
-#: Parameters of glibc's mallopt and our values: M_MMAP_THRESHOLD at its largest, 32 MiB, and M_TRIM_THRESHOLD at never.
-_MALLOPT = {-3: 32 * 2**20, -1: -1}
 
 
 class LossScaler:
@@ -77,17 +67,6 @@ def build_precision(cfg) -> tuple[torch.dtype | None, LossScaler | None]:
     return dtype, LossScaler() if dtype == torch.float16 else None
 
 
-def computes_bfloat16(device: str) -> bool:
-    """Whether ``device`` has instructions for bfloat16; a CPU without is slower than in float32, the more the older it is."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    # no public function says what oneDNN can; get_capabilities of torch.cpu is too new for our oldest torch
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        return False
-    # oneDNN supports it on every CPU with AVX-512, on most of them by emulation
-    return not _CPU_FEATURES.is_file() or not _BFLOAT16.isdisjoint(_CPU_FEATURES.read_text().split())
-
-
 def build_precision_warning(cfg) -> str | None:
     """A warning where autocast costs time instead of saving it."""
     if not cfg.SOLVER.AMP.ENABLED or cfg.SOLVER.AMP.PRECISION != "bfloat16" or computes_bfloat16(cfg.MODEL.DEVICE):
@@ -110,23 +89,6 @@ def build_execution(cfg, model: nn.Module) -> nn.Module:
 def compile_backbone(model: nn.Module, *, backend: str = "inductor") -> None:
     """The backbone alone: heads and losses take lists of samples, of which every length would be compiled anew."""
     model.backbone.compile(backend=backend)
-
-
-def keep_freed_memory() -> bool:
-    """Let this process keep the memory that a step on the CPU frees: the next step needs it again.
-
-    glibc gives it back to the system, which clears every page anew when it is touched: thousands of page faults a step, whose cost is
-    the machine's (``tools/benchmark.py memory``). The process's peak stays what it was.
-
-    Returns:
-        Whether that was done: not without glibc, nor where the environment sets MALLOC_TRIM_THRESHOLD_ itself.
-    """
-    if "MALLOC_TRIM_THRESHOLD_" in os.environ or sys.platform != "linux":
-        return False
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
-        return False
-    return all(library.mallopt(parameter, value) for parameter, value in _MALLOPT.items())
 
 
 def data_parallel(model: nn.Module, *, every_parameter: bool) -> nn.Module:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..modeling.backbones.packaged import local_file
-from ..modeling.optional import import_optional
+from ..optional import import_optional
 
 LAST = "last_checkpoint"
 NUMBERED = re.compile(r"model_(\d{7})\.pth")

@@ -7,8 +7,8 @@ from torch import nn
 from ..adaptation import AdversarialAlignment, EntropyMinimization
 from ..adaptation.active_training import ActiveLossWeights, ActiveTraining
 from ..adaptation.discriminator import discriminator
-from ..modeling.build_weighting import build_target_weighting
 from ..weighting import ClassWeighting
+from ..weighting.build import build_target_weighting
 from .self_training import build_self_training
 
 

@@ -13,12 +13,10 @@ Shape legend: B images, C classes, H x W pixels of the loss.
 import math
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectron2.utils import comm
-
+from ..distributed import add_over_ranks
 from .per_class import group_counts
 
 #: What MODEL.SEM_SEG_HEAD.LOSS_TYPE may name; hard pixel mining is ``top_k`` of :func:`cross_entropy_per_class`.
@@ -130,8 +128,7 @@ class Seesaw(LossShaping):
 
     def _count(self, labels: Tensor) -> None:
         counts = group_counts(labels, len(self.counts))
-        if comm.get_world_size() > 1:
-            dist.all_reduce(counts)
+        add_over_ranks(counts)
         self.counts += counts.long()
 
 

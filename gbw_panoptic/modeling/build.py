@@ -6,8 +6,8 @@ from detectron2.projects.panoptic_deeplab import build_ins_embed_branch
 
 from ..errors import UserError
 from ..taxonomy import Taxonomy
+from ..weighting.build import build_class_weighting
 from .auxiliary import AuxiliaryHead
-from .build_weighting import build_class_weighting
 from .outputs import PostProcessing
 
 

@@ -3,7 +3,7 @@
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_backbone
 
-from .build_weighting import build_class_weighting
+from ..weighting.build import build_class_weighting
 from .mask_head import STRIDES, MaskHead
 from .segment_criterion import WEIGHTED, SegmentCriterion
 from .segment_matching import CostWeights

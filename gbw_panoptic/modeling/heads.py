@@ -17,7 +17,7 @@ from detectron2.projects.panoptic_deeplab.panoptic_seg import PanopticDeepLabIns
 
 from ..losses import LossShaping, PerClassLoss, center_loss_per_class, cross_entropy_per_class, offset_loss_per_class
 from ..structures.predictions import DensePrediction
-from .build_weighting import build_loss_shaping
+from ..weighting.build import build_loss_shaping
 
 
 class PerClassPixelLosses:

@@ -15,7 +15,7 @@ from fvcore.nn import weight_init
 from torch import Tensor, nn
 
 from ..errors import UserError
-from .optional import import_optional
+from ..optional import import_optional
 
 #: Strides of the backbone's maps that the decoders read.
 STRIDES = (4, 8, 16, 32)

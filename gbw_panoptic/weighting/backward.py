@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..distributed import all_reduce_sums, world_size
 from ..losses import SQUARES, group_counts, sum_gradients
 from .base import ClassWeighting
-from .distributed import all_reduce_sums, world_size
 from .reduction import loss_denominator
 
 

@@ -6,8 +6,8 @@ Shape legend: C classes, G groups (C classes, then groups outside the program), 
 import torch
 from torch import Tensor, nn
 
+from ..distributed import BackwardGroup, all_reduce_sums, world_size
 from ..structures.per_class_loss import PerClassLoss
-from .distributed import BackwardGroup, all_reduce_sums, world_size
 from .reduction import DENOMINATORS, weighted_mean
 
 #: Every branch has a state of its own: labelled source, mixed (pseudo-labelled) target, masked target, and the target itself

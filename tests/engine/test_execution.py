@@ -13,11 +13,12 @@ from torch import nn
 from gbw_panoptic.adaptation.strategy import Strategy
 from gbw_panoptic.engine.execution import (
     LossScaler, build_description, build_execution, build_precision, build_precision_warning,
-    compile_backbone, computes_bfloat16, keep_freed_memory,
+    compile_backbone,
 )  # fmt: skip
 from gbw_panoptic.engine.solver import build_learning_rate
 from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.machine import computes_bfloat16, keep_freed_memory
 from gbw_panoptic.structures.samples import DomainBatch
 from gbw_panoptic.validation import validate
 
@@ -193,7 +194,7 @@ def processor(monkeypatch, tmp_path):
     def become(flags, *, supported=True):
         monkeypatch.setattr("torch.ops.mkldnn._is_mkldnn_bf16_supported", lambda: supported)
         listed = tmp_path / "cpuinfo"
-        monkeypatch.setattr("gbw_panoptic.engine.execution._CPU_FEATURES", listed)
+        monkeypatch.setattr("gbw_panoptic.machine._CPU_FEATURES", listed)
         if flags is not None:
             listed.write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse\n\nprocessor\t: 1\nflags\t\t: fpu {flags} sse\n")
 
@@ -273,7 +274,7 @@ def test_compilation_keeps_names_and_values_and_a_teacher_can_be_copied():
 ALLOCATIONS = """
 import resource
 import torch
-from gbw_panoptic.engine.execution import keep_freed_memory
+from gbw_panoptic.machine import keep_freed_memory
 
 assert keep_freed_memory()
 

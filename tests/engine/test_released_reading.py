@@ -7,9 +7,9 @@ from tiny_runs import NARROW, TINY
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.build import resume_or_load
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.modeling.build_weighting import build_class_weighting
 from gbw_panoptic.validation import validate
 from gbw_panoptic.weighting import GradientBasedWeighting, ReleasedGradientWeighting
+from gbw_panoptic.weighting.build import build_class_weighting
 
 CONFIG = "streets/self_training_gbw_released.yaml"
 

@@ -42,5 +42,5 @@ def test_flavour_and_release_of_detectron2_are_told_apart(monkeypatch):
 ])  # fmt: skip
 def test_what_autocast_saves_is_said(gpu, there, words, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-    monkeypatch.setattr("gbw_panoptic.engine.execution.computes_bfloat16", lambda device: there)
+    monkeypatch.setattr("gbw_panoptic.machine.computes_bfloat16", lambda device: there)
     assert doctor.describe_bfloat16().startswith(words)

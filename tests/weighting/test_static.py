@@ -10,8 +10,8 @@ import torch
 from detectron2.data import MetadataCatalog
 
 from gbw_panoptic.data.statistics import ClassStatistics
-from gbw_panoptic.modeling.build_weighting import build_class_weighting
 from gbw_panoptic.weighting import STATIC_WEIGHTS, StaticWeighting, static_weights
+from gbw_panoptic.weighting.build import build_class_weighting
 
 #: Pixels of each class in each of three images, at the scale of a real source; class 3 never occurs.
 IMAGES = [[900_000_000, 70_000_000, 0, 0, 12_345], [0, 3_000_000, 0, 0, 0], [800_000_000, 0, 40_000, 0, 0]]

@@ -14,10 +14,10 @@ from detectron2.modeling import build_model
 from gbw_panoptic import modeling  # noqa: F401  (registers the meta-architectures)
 from gbw_panoptic.data import panoptic_deeplab_targets, register_all
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
-from gbw_panoptic.modeling.build_weighting import build_class_weighting
 from gbw_panoptic.structures.predictions import DensePrediction
 from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.weighting import gbw_weights
+from gbw_panoptic.weighting.build import build_class_weighting
 
 from .scenes import street, with_segments
 from .timing import Comparison, alternate

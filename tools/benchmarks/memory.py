@@ -11,9 +11,9 @@ import torch.multiprocessing as mp
 
 from gbw_panoptic import cli
 from gbw_panoptic.data import register_all
-from gbw_panoptic.engine.execution import keep_freed_memory
 from gbw_panoptic.engine.setup import load_config
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.machine import keep_freed_memory
 
 from .step import CONFIGS, streets, training_step
 from .timing import CLOCKS, Comparison

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
-from ..optional import import_optional
+from ...optional import import_optional
 from .public_names import mit_state
 from .pyramid import PyramidBackbone
 

@@ -14,7 +14,7 @@ from torchvision.ops import stochastic_depth
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
-from ..optional import import_optional
+from ...optional import import_optional
 from .public_names import swin_state
 from .pyramid import STRIDES, PyramidBackbone
 

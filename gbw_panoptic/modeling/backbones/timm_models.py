@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
-from ..optional import import_optional
+from ...optional import import_optional
 from .public_names import timm_state
 from .pyramid import FINE_STRIDES, STRIDES, ChannelNorm, PyramidBackbone, check_names
 

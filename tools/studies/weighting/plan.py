@@ -5,9 +5,9 @@ import argparse
 import torch
 from . import cells as design
 
-from gbw_panoptic.engine.execution import computes_bfloat16
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.machine import computes_bfloat16
 from gbw_panoptic.validation import validate
 from .results import Cell, Results
 

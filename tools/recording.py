@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from detectron2.engine import HookBase, hooks
 
-from ..adaptation.mean_teacher_training import MeanTeacherTraining
-from ..adaptation.pseudo_instances import target_instances
-from ..data.samplers import Draw
-from ..structures.samples import DomainBatch, LabelledTarget, Sample
-from .trainer import DomainAdaptationTrainer
+from gbw_panoptic.adaptation.mean_teacher_training import MeanTeacherTraining
+from gbw_panoptic.adaptation.pseudo_instances import target_instances
+from gbw_panoptic.data.samplers import Draw
+from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
+from gbw_panoptic.structures.samples import DomainBatch, LabelledTarget, Sample
 
 
 @dataclass

@@ -1,11 +1,11 @@
-"""Sums over the ranks of data-parallel training.
+"""Collectives: sums and means over the ranks of data-parallel training.
 
 Shape legend: C classes, G groups (C classes, then groups outside the program), D entries of a class gradient.
 """
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def world_size() -> int:
@@ -45,6 +45,24 @@ def mean_over_ranks(total: Tensor, count: Tensor) -> Tensor:
         count = count.clone()
         dist.all_reduce(count)
     return total * ranks / count.clamp(min=1)
+
+
+def add_over_ranks(counts: Tensor) -> None:
+    """Sum over all ranks, in place."""
+    if world_size() > 1:
+        dist.all_reduce(counts)
+
+
+def average_gradients(module: nn.Module) -> None:
+    """What a data-parallel wrapper would do; one collective."""
+    if world_size() == 1:
+        return
+    gradients = [p.grad for p in module.parameters()]
+    packed = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(packed)
+    packed /= world_size()
+    for gradient, mean in zip(gradients, packed.split([g.numel() for g in gradients])):
+        gradient.copy_(mean.view_as(gradient))
 
 
 class BackwardGroup:

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-from ..errors import UserError
+from .errors import UserError
 
 
 def import_optional(package: str, *, wanted_by: str, otherwise: str = "choose a Detectron2 backbone") -> ModuleType:

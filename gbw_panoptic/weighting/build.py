@@ -8,7 +8,7 @@ from detectron2.data import MetadataCatalog
 from ..data.statistics import ClassStatistics
 from ..errors import UserError
 from ..losses import LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw
-from ..weighting import (
+from . import (
     STATIC_WEIGHTS,
     WEIGHTINGS,
     ClassWeighting,
