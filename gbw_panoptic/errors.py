@@ -2,6 +2,8 @@
 
 import errno
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 EXIT_CODE = 2
 #: What a system call answers when a disk, a folder or a device refuses: nothing that a change of our code would mend.
@@ -30,6 +32,18 @@ class Stopped(Exception):
     def __init__(self, sentence: str, status: int) -> None:
         super().__init__(sentence)
         self.status = status
+
+
+@contextmanager
+def about(name: str) -> Iterator[None]:
+    """Say which configuration key or option a UserError that is raised inside is about; without a name, nothing is added."""
+    try:
+        yield
+    except UserError as error:
+        if not name:
+            raise
+        sentence = str(error)
+        raise UserError(f"{name}: {sentence[:1].lower()}{sentence[1:]}") from error
 
 
 def explained(error: BaseException) -> UserError | None:

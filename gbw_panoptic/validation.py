@@ -12,7 +12,7 @@ from .adaptation.validation import adaptation_problems
 from .config import key_problems
 from .errors import UserError
 from .files import sha256
-from .modeling.backbones.packaged import local_file
+from .modeling.published.packaged import local_file
 from .modeling.validation import architecture_problems, weights_problems
 from .taxonomy import PROTOCOLS
 from .weighting import STATIC_WEIGHTS, WEIGHTED_KEYS

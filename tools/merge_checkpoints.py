@@ -48,12 +48,12 @@ from gbw_panoptic import cli
 from gbw_panoptic.data import check_datasets
 from gbw_panoptic.data.loader import build_train_loader
 from gbw_panoptic.engine.checkpoint import write_synced
-from gbw_panoptic.engine.fitting import finite, load_whole, unwrapped_names
 from gbw_panoptic.engine.merging import merge_layer_wise, merge_uniformly, reestimate_batch_norm
 from gbw_panoptic.engine.reading import read_checkpoint
 from gbw_panoptic.engine.settings import check_meaning, checked
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.modeling.published.fitting import finite, load_whole, unwrapped_names
 from gbw_panoptic.validation import validate
 
 

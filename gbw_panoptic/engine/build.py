@@ -15,18 +15,18 @@ from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 
 from .. import modeling  # noqa: F401  (registers the meta-architectures)
+from ..active.label_store import BoughtLabels
 from ..adaptation import AdversarialAlignment, MeanTeacher, SourceOnly, Strategy
 from ..adaptation.style import FourierStyle
 from ..adaptation.validation import has_teacher
-from ..active.label_store import BoughtLabels
 from ..data.loader import DomainLoader, build_train_loader
 from ..errors import UserError
+from ..modeling.published.fitting import whole
 from .acquisition import AcquisitionHook, build_acquisition, build_label_store, build_predict
 from .acquisition_pictures import build_round_pictures
-from .checkpoint import YOUNG_PARTS, SafeCheckpointer
+from .checkpoint import YOUNG_PARTS, SafeCheckpointer, load_weights
 from .evaluation import evaluate
 from .execution import build_description, build_execution, build_precision, build_precision_warning, data_parallel
-from .fitting import load_whole, whole
 from .hooks import METRICS, ClassWeightLogger, DiscriminatorMonitor, Evaluation, LearningRate, ProgressLine
 from .reading import or_an_earlier
 from .saving import CheckpointSaver, StopSignals, StopTraining, remove_halves
@@ -184,7 +184,7 @@ def load_for_evaluation(
     check_meaning(settings or {}, contents, weights)
     for name in set(models) - {"student"}:
         if name in contents:
-            load_whole(models[name], contents[name], f"{weights} ({name})")
+            load_weights(models[name], contents, f"{weights} ({name})", part=name)
         else:
             logging.getLogger("gbw_panoptic").warning("%s holds no %s: it is not evaluated.", weights, name)
             del models[name]

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from detectron2.checkpoint import DetectionCheckpointer
 
-from ..errors import UserError
-from ..modeling.backbones.packaged import local_file
-from .fitting import Fit, exact, finite, load_whole, not_finite, starting
+from ..errors import UserError, about
+from ..modeling.published.fitting import Fit, exact, finite, load_whole, not_finite, starting
+from ..modeling.published.packaged import local_file
 from .reading import last_checkpoint, read_checkpoint
 from .settings import check_meaning
 
@@ -109,7 +109,8 @@ class SafeCheckpointer(DetectionCheckpointer):
         for part in set(self.checkpointables) & data.keys():
             if _is_state(data[part]):
                 finite(data[part], filename)
-        data["model"] = self._fit(data["model"], self.model, filename)
+        with about("MODEL.WEIGHTS" if self._fit is starting else ""):
+            data["model"] = self._fit(data["model"], self.model, filename)
         self.contents = frozenset(data)
         return data
 
@@ -203,20 +204,28 @@ def _tensors(value: object) -> Iterator[Tensor]:
             yield from _tensors(part)
 
 
-def load_weights(model: nn.Module, path: str, *, key: str, settings: Mapping[str, object] | None = None) -> None:
-    """Load another run's student, or published weights of the whole model, into ``model``; buffers that it lacks (of class
-    weightings) stay as they are.
+def load_weights(
+    model: nn.Module,
+    contents: Mapping[str, object],
+    origin: str,
+    *,
+    part: str = "model",
+    key: str = "",
+    settings: Mapping[str, object] | None = None,
+) -> None:
+    """Load a whole model of a checkpoint, or published weights of one; buffers that they lack (of class weightings) stay as
+    they are.
 
     Args:
-        key: of the configuration, which names ``path``.
-        settings: with which the model is used.
+        contents: of :func:`read_checkpoint`.
+        origin: where they are from, for messages.
+        part: of the contents, ``model`` (the student) or ``teacher``.
+        key: of the configuration or the command line, which names the file, for messages.
+        settings: with which the model is used; those with which it was trained must mean the same.
 
     Raises:
-        UserError: the file cannot be read, or lacks a tensor of the model or has it in another shape.
+        UserError: the file lacks a tensor of the model or has it in another shape, or other settings.
     """
-    contents = read_checkpoint(path)
-    try:
-        check_meaning(settings or {}, contents, path)
-        load_whole(model, contents["model"], path)
-    except UserError as error:
-        raise UserError(f"{key}: {str(error).removeprefix('MODEL.WEIGHTS: ')}") from error
+    with about(key):
+        check_meaning(settings or {}, contents, origin)
+        load_whole(model, contents[part], origin)

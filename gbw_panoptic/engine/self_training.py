@@ -14,6 +14,7 @@ from ..adaptation.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.segment_labels import MaskScaling, SegmentLabeller
 from ..modeling.validation import MASK2FORMER
 from .checkpoint import load_weights
+from .reading import read_checkpoint
 from .settings import build_settings
 
 #: The study's numbers: docs/study.md, panoptic quality of Mask2Former.
@@ -60,7 +61,8 @@ def _build_teacher(cfg, model: nn.Module) -> MeanTeacher:
     teacher = MeanTeacher(model, decay=cfg.SELF_TRAINING.EMA_DECAY, burn_in_iters=options.BURN_IN_ITERS)
     if options.BURN_IN_ITERS:
         key = "SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS"
-        load_weights(teacher.model, options.TEACHER_WEIGHTS, key=key, settings=build_settings(cfg).values)
+        path = options.TEACHER_WEIGHTS
+        load_weights(teacher.model, read_checkpoint(path), path, key=key, settings=build_settings(cfg).values)
     return teacher
 
 

@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..evaluation.maps import predicted_labels, predicted_panoptic_map, predicted_scores
 from ..taxonomy import Taxonomy
 from ..weighting import WEIGHTED_KEYS
-from .weights import load_weights
+from .weights import load_for_prediction
 
 #: Logits exist for so many pixels at most (4096 x 2048: 0.6 GiB for 19 classes); maps of larger images are enlarged.
 MAX_PIXELS = 1 << 23
@@ -136,7 +136,7 @@ def build_predictor(
     cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"
     cfg.TEST.INSTANCE_AP = scores and cfg.MODEL.TASK == "panoptic"
     model = build_model(cfg)
-    name = load_weights(model, weights, model_name, default=cfg.TEST.MODEL, settings=build_settings(cfg).values)
+    name = load_for_prediction(model, weights, model_name, default=cfg.TEST.MODEL, settings=build_settings(cfg).values)
     predictor = Predictor(
         model,
         taxonomy=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy,

@@ -6,10 +6,9 @@ from typing import Mapping
 
 from torch import nn
 
-from ..engine.fitting import load_whole
+from ..engine.checkpoint import load_weights
 from ..engine.reading import last_checkpoint, read_checkpoint
-from ..engine.settings import check_meaning
-from ..errors import UserError
+from ..errors import UserError, about
 
 
 def find_run(folder: str) -> tuple[str, str]:
@@ -22,10 +21,8 @@ def find_run(folder: str) -> tuple[str, str]:
         config = run / "config.yaml"
         if not config.is_file():
             continue
-        try:
+        with about("--run"):
             weights = Path(last_checkpoint(run) or run / "model_final.pth")
-        except UserError as error:
-            raise UserError(f"--run: {str(error)[0].lower()}{str(error)[1:]}") from None
         if not weights.is_file():
             raise UserError(f"--run: expected a checkpoint at {weights}, found none; train until the first is saved.")
         return str(config), str(weights)
@@ -35,7 +32,7 @@ def find_run(folder: str) -> tuple[str, str]:
     )
 
 
-def load_weights(
+def load_for_prediction(
     model: nn.Module, filename: str, name: str | None, *, default: str, settings: Mapping[str, object] | None = None
 ) -> str:
     """Load the student or the teacher of a checkpoint into ``model``, every tensor of it.
@@ -50,13 +47,12 @@ def load_weights(
     Raises:
         UserError: the checkpoint lacks this model, or does not fit: with some weights random, predictions mean nothing.
     """
-    data = read_checkpoint(filename)
+    contents = read_checkpoint(filename)
     keys = {"student": "model", "teacher": "teacher"}
-    if name is None and keys[default] not in data:
+    if name is None and keys[default] not in contents:
         logging.getLogger("gbw_panoptic").warning("%s holds no %s: the student predicts.", filename, default)
-    name = name or (default if keys[default] in data else "student")
-    if keys[name] not in data:
+    name = name or (default if keys[default] in contents else "student")
+    if keys[name] not in contents:
         raise UserError(f"--model {name}: expected a {name} in {filename}, found none; take --model student.")
-    check_meaning(settings or {}, data, filename)
-    load_whole(model, data[keys[name]], filename)
+    load_weights(model, contents, filename, part=keys[name], settings=settings)
     return name

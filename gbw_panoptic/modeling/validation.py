@@ -4,8 +4,8 @@ from typing import Iterator
 
 from detectron2.modeling import BACKBONE_REGISTRY
 
-from .backbones.packaged import PACKAGED
 from .host_validation import head_problems, resnet_problems
+from .published.packaged import PACKAGED
 
 PANOPTIC_DEEPLAB, MASK2FORMER = "DomainAdaptivePanopticDeepLab", "DomainAdaptiveMask2Former"
 ARCHITECTURES = (PANOPTIC_DEEPLAB, MASK2FORMER)

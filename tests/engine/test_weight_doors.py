@@ -10,9 +10,10 @@ from tiny_runs import TINY
 
 from gbw_panoptic.engine.build import build_models, load_for_evaluation
 from gbw_panoptic.engine.checkpoint import SafeCheckpointer, load_weights
-from gbw_panoptic.engine.fitting import describe_misfit, starting, unwrapped_names, whole
+from gbw_panoptic.engine.reading import read_checkpoint
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.inference.weights import load_weights as load_for_prediction
+from gbw_panoptic.inference.weights import load_for_prediction
+from gbw_panoptic.modeling.published.fitting import describe_misfit, starting, unwrapped_names, whole
 
 HEADS = ("sem_seg_head.", "ins_embed_head.")
 
@@ -80,7 +81,7 @@ def test_wrappers_are_taken_off_whole_or_not_at_all():
 DOORS = {
     "evaluation": lambda model, path: load_for_evaluation({"student": model}, path, "", resume=False),
     "prediction": lambda model, path: load_for_prediction(model, path, "student", default="student"),
-    "teacher": lambda model, path: load_weights(model, path, key="SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS"),
+    "teacher": lambda model, path: load_weights(model, read_checkpoint(path), path, key="SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS"),
     "start": lambda model, path: SafeCheckpointer(model).resume_or_load(path, resume=False),
 }
 

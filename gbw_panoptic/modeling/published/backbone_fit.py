@@ -6,9 +6,9 @@ from typing import Collection, Mapping
 
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..modeling.backbones import PyramidBackbone
-from ..modeling.backbones.public_names import detectron2_resnet_state
+from ...errors import UserError
+from ..backbones import PyramidBackbone
+from .backbone_names import detectron2_resnet_state
 
 _PREFIX = "backbone."
 #: Wrappers around a backbone in files of other projects; the first that occurs is taken off.
@@ -34,7 +34,7 @@ def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, origin: str) -> 
         name = lacking[0]
         what = f"of shape {tuple(found[name].shape)} instead of {tuple(own[name].shape)}" if name in found else "absent"
         raise UserError(
-            f"MODEL.WEIGHTS: expected every tensor of the configured backbone in {origin}, found {len(lacking)} of "
+            f"expected every tensor of the configured backbone in {origin}, found {len(lacking)} of "
             f"{len(own)} absent or of another shape, first {name} ({what}); give the weights of this backbone, in a "
             "layout that docs/backbones.md lists."
         )
@@ -42,7 +42,7 @@ def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, origin: str) -> 
     deeper = [name for name in left if _continues(name, own)]
     if deeper:
         raise UserError(
-            f"MODEL.WEIGHTS: expected the configured backbone in {origin}, found a deeper one, with {deeper[0]} ({len(deeper)} tensors "
+            f"expected the configured backbone in {origin}, found a deeper one, with {deeper[0]} ({len(deeper)} tensors "
             "more); configure the backbone that the weights are of, or give the weights of this one."
         )
     logging.getLogger("gbw_panoptic").info(

@@ -5,9 +5,9 @@ from typing import Mapping
 
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..modeling.mask_head_names import split_head
-from .public_weights import fit_to_model
+from ...errors import UserError
+from .backbone_fit import fit_to_model
+from .mask_head_names import split_head
 
 HEAD, CLASSES = "mask_head.", "mask_head.class_predictor."
 
@@ -42,7 +42,7 @@ def _check(fitted: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str)
         if name in fitted:
             found = f"of shape {tuple(fitted[name].shape)} instead of {tuple(own[name].shape)}"
         raise UserError(
-            f"MODEL.WEIGHTS: expected every tensor of the configured mask head in {origin}, found {len(wrong)} of "
+            f"expected every tensor of the configured mask head in {origin}, found {len(wrong)} of "
             f"{len(needed)} absent or of another shape, first {name} ({found}); set MODEL.MASK2FORMER to what the weights "
             "were trained with."
         )

@@ -8,8 +8,8 @@ from typing import Callable, Collection, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
-from .public_masks import CLASSES, HEAD, fit_published
+from ...errors import UserError
+from .mask2former_fit import CLASSES, HEAD, fit_published
 
 State = Mapping[str, Tensor]
 #: (state, model, origin for messages) -> state that is loaded.
@@ -43,7 +43,7 @@ def starting(state: State, model: nn.Module, origin: str) -> State:
     found = describe_misfit(fitted, needed)
     if found:
         raise UserError(
-            f"MODEL.WEIGHTS: expected a whole model of this configuration or its backbone alone in {origin}, found {found}; give "
+            f"expected a whole model of this configuration or its backbone alone in {origin}, found {found}; give "
             "the MODEL configuration that it was trained with, or weights of the backbone alone."
         )
     return finite(fitted, origin)
