@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
 COMMON = {"taxonomy", "errors", "files", "names", "searching", "coco_format", "cli", "locks", "structures", "optional"}
 ALLOWED = {
     "taxonomy": set(),
-    "structures": set(),
+    "structures": {"taxonomy"},
     "distributed": set(),
     "machine": set(),
     "optional": {"errors"},

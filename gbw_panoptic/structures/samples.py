@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple, NotRequired, TypedDict
 
 from torch import Tensor
 
+from ..taxonomy import Taxonomy
 from .instances import PseudoInstances
 from .segments import SegmentMap, SegmentTargets
 
@@ -19,6 +20,19 @@ class Record(TypedDict):
     pan_seg_file_name: NotRequired[Annotated[str, "panoptic labels: a PNG whose colours are segment ids"]]
     segments_info: NotRequired[Annotated[list, "segments of that PNG: `id`, `category_id` (contiguous), `iscrowd`"]]
     sem_seg_file_name: NotRequired[Annotated[str, "semantic labels (GTA5): a PNG of contiguous ids, 255 = ignored"]]
+
+
+class Metadata(TypedDict, total=False):
+    """What Detectron2's catalog holds of a data set beside its records."""
+
+    taxonomy: Annotated[Taxonomy, "classes, ids and protocols"]
+    labelled_classes: Annotated[tuple, "contiguous ids that its labels may hold"]
+    image_root: Annotated[str, "folder of the images"]
+    panoptic_root: Annotated[str, "folder of panoptic labels"]
+    panoptic_json: Annotated[str, "their list of segments"]
+    class_statistics: Annotated[str, "of a labelled source: the JSON of `ClassStatistics`"]
+    thing_classes: Annotated[list, "names, and so on: `stuff_classes`, `thing_colors`, `stuff_colors`, `label_divisor`, as in Detectron2"]
+    prepare_command: Annotated[str, "for messages, as `label_command` and `expected_images` are"]
 
 
 class FileFacts(TypedDict):
