@@ -26,7 +26,7 @@ from .acquisition import AcquisitionHook, build_acquisition, build_label_store, 
 from .acquisition_pictures import build_round_pictures
 from .checkpoint import YOUNG_PARTS, SafeCheckpointer, load_weights
 from .evaluation import evaluate
-from .execution import build_description, build_execution, build_precision, build_precision_warning, data_parallel
+from .execution import update_description, build_execution, build_precision, precision_warning, data_parallel
 from .hooks import METRICS, ClassWeightLogger, DiscriminatorMonitor, Evaluation, LearningRate, ProgressLine
 from .reading import or_an_earlier
 from .saving import CheckpointSaver, StopSignals, StopTraining, remove_halves
@@ -133,8 +133,8 @@ def _build(
     optimizer = build_optimizer(cfg, model)
     autocast, scaler = build_precision(cfg)
     logger = logging.getLogger("gbw_panoptic")
-    logger.info(build_description(cfg))
-    if slow := build_precision_warning(cfg):
+    logger.info(update_description(cfg))
+    if slow := precision_warning(cfg):
         logger.warning(slow)
     trainer = cls(
         model=data_parallel(model, every_parameter=cls is SourceOnlyTrainer),

@@ -7,7 +7,7 @@ from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
 
 from ..machine import computes_bfloat16
-from .solver import build_learning_rate
+from .solver import configured_learning_rate
 
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -46,7 +46,7 @@ class LossScaler:
         self.scale, self.good_steps = state["scale"], state["good_steps"]
 
 
-def build_automatic_execution(cfg) -> dict[str, bool]:
+def automatic_execution(cfg) -> dict[str, bool]:
     """Values of the keys that say auto: mixed precision where MODEL.DEVICE computes it, channels last where it is mixed.
 
     In float32, channels last gains nothing on a CPU; in bfloat16 on one with AMX, a third of a step.
@@ -67,7 +67,7 @@ def build_precision(cfg) -> tuple[torch.dtype | None, LossScaler | None]:
     return dtype, LossScaler() if dtype == torch.float16 else None
 
 
-def build_precision_warning(cfg) -> str | None:
+def precision_warning(cfg) -> str | None:
     """A warning where autocast costs time instead of saving it."""
     if not cfg.SOLVER.AMP.ENABLED or cfg.SOLVER.AMP.PRECISION != "bfloat16" or computes_bfloat16(cfg.MODEL.DEVICE):
         return None
@@ -102,10 +102,10 @@ def data_parallel(model: nn.Module, *, every_parameter: bool) -> nn.Module:
     return create_ddp_model(model, broadcast_buffers=False, find_unused_parameters=not every_parameter, **options)
 
 
-def build_description(cfg) -> str:
+def update_description(cfg) -> str:
     """One line on how an update is made."""
     images, steps, ranks = cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.ACCUMULATION_STEPS, comm.get_world_size()
-    rate, reference = build_learning_rate(cfg), cfg.SOLVER.REFERENCE_BATCH
+    rate, reference = configured_learning_rate(cfg), cfg.SOLVER.REFERENCE_BATCH
     scaled = f" ({cfg.SOLVER.BASE_LR:g} x {images} / {reference})" if reference else ""
     precision = f"autocast to {cfg.SOLVER.AMP.PRECISION}" if cfg.SOLVER.AMP.ENABLED else "float32"
     return (

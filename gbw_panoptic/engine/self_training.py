@@ -31,12 +31,12 @@ def build_self_training(cfg, model: nn.Module) -> MeanTeacherTraining:
         if not cfg.SELF_TRAINING.SEGMENTS.BURN_IN_ITERS:
             logging.getLogger("gbw_panoptic").warning(_NO_BURN_IN)
         scaling = _build_mask_scaling(cfg)
-        return SegmentSelfTraining(scaling=scaling, labeller=SegmentLabeller(scaling), **_build_parts(cfg, model))
+        return SegmentSelfTraining(scaling=scaling, labeller=SegmentLabeller(scaling), **_parts(cfg, model))
     sigma = cfg.INPUT.GAUSSIAN_SIGMA
-    return SelfTraining(center_sigma=sigma, labeller=_build_labeller(cfg), **_build_parts(cfg, model))
+    return SelfTraining(center_sigma=sigma, labeller=_build_labeller(cfg), **_parts(cfg, model))
 
 
-def _build_parts(cfg, model: nn.Module) -> dict:
+def _parts(cfg, model: nn.Module) -> dict:
     """Arguments of :class:`MeanTeacherTraining` but for the labeller."""
     options = cfg.SELF_TRAINING
     return {

@@ -17,7 +17,7 @@ from ..config import add_gbw_panoptic_config, merge_file, merge_list
 from ..config_files import check_config_file
 from ..data import register_all
 from ..errors import UserError
-from .execution import build_automatic_execution
+from .execution import automatic_execution
 from .hooks import METRICS
 from .logs import RunLog
 from .output_dir import Purpose, clear, has_checkpoint
@@ -50,7 +50,7 @@ def adapt_to_machine(cfg: CfgNode) -> None:
             if node.NORM == "SyncBN":
                 log.warning("One process or no GPU: NORM SyncBN -> BN.")
                 node.NORM = "BN"
-    for name, value in build_automatic_execution(cfg).items():
+    for name, value in automatic_execution(cfg).items():
         log.info("%s auto -> %s, for what %s has instructions for.", name, value, cfg.MODEL.DEVICE)
         section, _, last = name.rpartition(".")
         setattr(attrgetter(section)(cfg), last, value)

@@ -48,7 +48,7 @@ def parameter_groups(
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
 
 
-def build_learning_rate(cfg) -> float:
+def configured_learning_rate(cfg) -> float:
     """SOLVER.BASE_LR; with SOLVER.REFERENCE_BATCH in proportion to the images of an update (linear scaling, arXiv 1706.02677)."""
     reference = cfg.SOLVER.REFERENCE_BATCH
     return cfg.SOLVER.BASE_LR * (cfg.SOLVER.IMS_PER_BATCH / reference if reference else 1)
@@ -59,7 +59,7 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
 
     The update of a parameter is one kernel (``fused``), not ten. A checkpoint keeps the kind it was made with.
     """
-    rate = build_learning_rate(cfg)
+    rate = configured_learning_rate(cfg)
     groups = parameter_groups(
         model,
         base_lr=rate,

@@ -27,7 +27,7 @@ def build_adversarial_alignment(cfg, model: nn.Module) -> AdversarialAlignment:
         discriminators=discriminators,
         optimizer=torch.optim.Adam(discriminators.parameters(), rate, betas=tuple(options.BETAS), fused=True),
         learning_rate=lambda iteration: rate * (1 - iteration / last) ** power,
-        loss_weights=_build_loss_weights(cfg, options),
+        loss_weights=_loss_weights(cfg, options),
         align=options.ALIGN,
         gan=options.GAN,
         align_instances=options.ALIGN_INSTANCES,
@@ -39,7 +39,7 @@ def build_entropy_minimization(cfg, model: nn.Module) -> EntropyMinimization:
     """Entropy or maximum squares of the semantic output and, with MODEL.AUXILIARY_HEAD, of the auxiliary output."""
     options = cfg.ENTROPY
     device = next(model.parameters()).device
-    weights = _build_loss_weights(cfg, options)
+    weights = _loss_weights(cfg, options)
     gradients = {"sem_seg": cfg.GBW.GRADIENT, "auxiliary": "logits"}
     weightings: dict[str, ClassWeighting] = {
         level: build_target_weighting(cfg, gradient=gradients[level]).to(device) for level in weights
@@ -67,7 +67,7 @@ def build_active_training(cfg, model: nn.Module) -> ActiveTraining:
     )
 
 
-def _build_loss_weights(cfg, options) -> dict[str, float]:
+def _loss_weights(cfg, options) -> dict[str, float]:
     weights = {"sem_seg": options.LOSS_WEIGHT}
     if cfg.MODEL.AUXILIARY_HEAD.ENABLED:
         weights["auxiliary"] = options.AUXILIARY_LOSS_WEIGHT

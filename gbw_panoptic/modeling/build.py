@@ -17,7 +17,7 @@ def panoptic_deeplab_parts(cfg) -> dict:
     backbone = build_backbone(cfg)
     shapes = backbone.output_shape()
     panoptic = cfg.MODEL.TASK == "panoptic"
-    _check_features(_build_features_read(cfg), backbone)
+    _check_features(_features_read(cfg), backbone)
     options = cfg.MODEL.PANOPTIC_DEEPLAB
     divisibility = options.SIZE_DIVISIBILITY if options.SIZE_DIVISIBILITY > 0 else backbone.size_divisibility
     auxiliary_head = _build_auxiliary_head(cfg, shapes, taxonomy)
@@ -51,7 +51,7 @@ def panoptic_deeplab_parts(cfg) -> dict:
     }
 
 
-def _build_features_read(cfg) -> dict[str, tuple[str, ...]]:
+def _features_read(cfg) -> dict[str, tuple[str, ...]]:
     """Key of the configuration -> names of the feature maps that its head reads."""
     nodes = ("SEM_SEG_HEAD", *(("INS_EMBED_HEAD",) if cfg.MODEL.TASK == "panoptic" else ()))
     read = {f"MODEL.{node}.IN_FEATURES": tuple(cfg.MODEL[node].IN_FEATURES) for node in nodes}

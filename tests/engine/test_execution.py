@@ -12,10 +12,10 @@ from torch import nn
 
 from gbw_panoptic.adaptation.strategy import Strategy
 from gbw_panoptic.engine.execution import (
-    LossScaler, build_description, build_execution, build_precision, build_precision_warning,
+    LossScaler, update_description, build_execution, build_precision, precision_warning,
     compile_backbone,
 )  # fmt: skip
-from gbw_panoptic.engine.solver import build_learning_rate
+from gbw_panoptic.engine.solver import configured_learning_rate
 from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.machine import computes_bfloat16, keep_freed_memory
@@ -156,13 +156,13 @@ def test_the_scale_follows_the_rule_of_torch():
 
 def test_learning_rate_from_a_reference_batch_is_said_in_one_line(make_cfg):
     options = ("SOLVER.BASE_LR", 0.01, "SOLVER.IMS_PER_BATCH", 8, "SOLVER.ACCUMULATION_STEPS", 4)
-    assert build_learning_rate(make_cfg("quick/source_only.yaml", *options)) == 0.01
+    assert configured_learning_rate(make_cfg("quick/source_only.yaml", *options)) == 0.01
     cfg = make_cfg("quick/source_only.yaml", *options, "SOLVER.REFERENCE_BATCH", 2)
-    assert build_learning_rate(cfg) == 0.04
-    line = build_description(cfg)
+    assert configured_learning_rate(cfg) == 0.04
+    line = update_description(cfg)
     for part in ("8 source images: 1 process(es) x 4 micro-batch(es) x 2;", "learning rate 0.04 (0.01 x 8 / 2)", "float32"):
         assert part in line
-    assert "autocast to bfloat16" in build_description(make_cfg("quick/source_only.yaml", "SOLVER.AMP.ENABLED", True))
+    assert "autocast to bfloat16" in update_description(make_cfg("quick/source_only.yaml", "SOLVER.AMP.ENABLED", True))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_bfloat16_that_is_emulated_does_not_count(flags, supported, expected, pr
 ])  # fmt: skip
 def test_bfloat16_without_instructions_is_warned_of(flags, options, slow, make_cfg, processor):
     processor(flags)
-    warning = build_precision_warning(make_cfg("quick/source_only.yaml", "MODEL.DEVICE", "cpu", *options))
+    warning = precision_warning(make_cfg("quick/source_only.yaml", "MODEL.DEVICE", "cpu", *options))
     assert bool(warning) == slow and (not slow or "set SOLVER.AMP.ENABLED False" in warning)
 
 
