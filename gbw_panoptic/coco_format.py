@@ -1,12 +1,22 @@
 """What COCO's panoptic format reserves and allows: checks of what stands in a JSON, whoever reads it."""
 
 from collections import Counter
-from typing import Iterable, Mapping
+from typing import Iterable, Mapping, NotRequired, TypedDict
 
 MAX_SEGMENT_ID = (1 << 24) - 1  # R + 256 G + 65536 B; 0 is void
 
 
-def checked_segment(segment: Mapping) -> dict:
+class SegmentInfo(TypedDict):
+    """One of an image's ``segments_info``; ``category_id`` is contiguous in this project's records, a data set id in files."""
+
+    id: int
+    category_id: int
+    iscrowd: NotRequired[int]
+    area: NotRequired[int]
+    bbox: NotRequired[list[int]]
+
+
+def checked_segment(segment: Mapping) -> SegmentInfo:
     """A copy of one of ``segments_info``, if its ids are some that the format has; without ``iscrowd``, it is no crowd.
 
     Raises:
@@ -24,7 +34,7 @@ def checked_segment(segment: Mapping) -> dict:
     return {**segment, "iscrowd": int(crowd)}
 
 
-def checked_segments(segments: Iterable[Mapping]) -> list[dict]:
+def checked_segments(segments: Iterable[Mapping]) -> list[SegmentInfo]:
     """All of an image's ``segments_info``, as :func:`checked_segment` gives them, none of them twice.
 
     Raises:

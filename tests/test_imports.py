@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
 COMMON = {"taxonomy", "errors", "files", "names", "searching", "coco_format", "cli", "locks", "structures", "optional"}
 ALLOWED = {
     "taxonomy": set(),
-    "structures": {"taxonomy"},
+    "structures": {"coco_format", "taxonomy"},
     "distributed": set(),
     "machine": set(),
     "optional": {"errors"},

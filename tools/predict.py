@@ -58,7 +58,7 @@ from gbw_panoptic.inference.inputs import Input, find_inputs
 from gbw_panoptic.inference.job import Pictures, PredictionJob
 from gbw_panoptic.inference.journal import begin
 from gbw_panoptic.inference.predictor import build_predictor
-from gbw_panoptic.inference.results import ResultFolder
+from gbw_panoptic.inference.result_folder import ResultFolder
 from gbw_panoptic.inference.weights import find_run
 from gbw_panoptic.locks import exclusive
 from gbw_panoptic.searching import Skipped

@@ -11,7 +11,7 @@ from typing import Iterator, Mapping
 import numpy as np
 from scipy.ndimage import find_objects
 
-from ..coco_format import checked_segments, is_thing
+from ..coco_format import SegmentInfo, checked_segments, is_thing
 from ..errors import UserError
 from ..taxonomy import Taxonomy
 from .. import files
@@ -24,7 +24,7 @@ class PanopticAnnotation:
     image_id: str | int
     image_file: str
     label_file: str
-    segments_info: list[dict]
+    segments_info: list[SegmentInfo]
 
 
 def load_panoptic_json(
@@ -86,7 +86,7 @@ def save_panoptic_json(
     files.write_json(path, content if info is None else {"info": info, **content})
 
 
-def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[dict]:
+def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[SegmentInfo]:
     """``segments_info`` of a map of panoptic ids: data set id, or data set id * ``label_divisor`` + instance number.
 
     The rule is cityscapesScripts': a thing segment without instance number is a crowd.
@@ -171,7 +171,7 @@ def _check_categories(categories: list[dict], taxonomy: Taxonomy) -> None:
             raise ValueError(f"the category {category['id']} as {category['name']} instead of {expected[0]}")
 
 
-def _check_segments(segments: list[dict], taxonomy: Taxonomy) -> None:
+def _check_segments(segments: list[SegmentInfo], taxonomy: Taxonomy) -> None:
     for segment in checked_segments(segments):
         if segment["category_id"] not in taxonomy.contiguous_id:
             raise ValueError(f"a segment of category {segment['category_id']}, which {taxonomy.name} lacks,")

@@ -3,6 +3,8 @@
 Shapes: C classes, M pixels, K instances, H x W image.
 """
 
+from typing import Collection
+
 import torch
 from torch import Tensor
 
@@ -35,3 +37,26 @@ def scores_of_instances(probability: Tensor, instance: Tensor, pixels: Tensor, c
     centroids = zeros[:, None].repeat(1, 2).index_add_(0, instance, pixels).div_(areas[:, None], rounding_mode="floor")
     row, column = centroids.unbind(1)
     return (mean * center[row, column]).float()
+
+
+def scores_of_map(
+    panoptic: Tensor, sem_seg: Tensor, center: Tensor, *, thing_ids: Collection[int], label_divisor: int
+) -> tuple[Tensor, Tensor]:
+    """Score of every instance of a panoptic map (:func:`scores_of_instances`).
+
+    Args:
+        panoptic: H x W int64, class * label_divisor + number, -1 = void.
+        sem_seg: C x H x W logits.
+        center: H x W or 1 x H x W, centre heatmap.
+        thing_ids: classes with instances.
+
+    Returns:
+        The K values of things in ``panoptic`` (int64, ascending) and their confidence (float32 [K]), about 0..1.
+    """
+    classes = panoptic.div(label_divisor, rounding_mode="floor")
+    mask = torch.isin(classes, torch.tensor(sorted(thing_ids), dtype=torch.int64, device=panoptic.device))
+    pixels = mask.nonzero()
+    y, x = pixels.unbind(1)
+    values, instance = panoptic[y, x].unique(return_inverse=True)
+    probability = pixel_scores(sem_seg[:, y, x], classes[y, x])  # C x M: things are a small part of a street
+    return values, scores_of_instances(probability, instance, pixels, center.reshape(center.shape[-2:]), len(values))

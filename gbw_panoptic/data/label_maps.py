@@ -8,6 +8,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from ..coco_format import SegmentInfo
 from ..errors import UserError
 from ..taxonomy import Taxonomy
 from .. import files
@@ -29,7 +30,7 @@ class LabelMap:
     rows: np.ndarray
     categories: np.ndarray
     fill: int
-    segments: list[dict] | None
+    segments: list[SegmentInfo] | None
 
     @property
     def semantic(self) -> np.ndarray:

@@ -6,7 +6,6 @@ Shape legend: C classes, H x W pixels of the image, N segments of it.
 from typing import Collection
 
 import torch
-from torch import Tensor
 
 from ..structures.samples import SemanticLabels
 from ..structures.segments import SegmentTargets

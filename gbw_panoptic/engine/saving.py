@@ -1,7 +1,6 @@
 """When checkpoints are written, how many are kept, and what happens when a run is asked to stop."""
 
 import logging
-import re
 import signal
 import sys
 import threading

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..taxonomy import Protocol, Taxonomy
-from . import results
 from .instances import InstanceAveragePrecision
 from .maps import GroundTruth
 from .matching import SegmentOverlaps, count_overlaps
 from .panoptic_quality import PanopticQuality
+from .scores import instance_scores, panoptic_scores, semantic_scores
 from .semantic import SemanticConfusion
 
 
@@ -84,20 +84,20 @@ class ScoreAccumulator:
         self._panoptic_images += state["panoptic_images"]
 
     def scores(self, *, source_pixels: Sequence[float] | None = None, num_rare: int = 0) -> OrderedDict:
-        """Task -> protocol -> scores, as :mod:`gbw_panoptic.evaluation.results` describes them; ``panoptic`` and
+        """Task -> protocol -> scores, as :mod:`gbw_panoptic.evaluation.scores` describes them; ``panoptic`` and
         ``instance`` where there were segments."""
         scores = OrderedDict()
         if self._panoptic_images:
             scores["panoptic"] = {
-                p.name: results.panoptic_scores(self._qualities[p.void_ids], p, self._taxonomy)
+                p.name: panoptic_scores(self._qualities[p.void_ids], p, self._taxonomy)
                 for p in self._panoptic_protocols()
             }
         if self._panoptic_images and self._instances is not None:
             scores["instance"] = {
-                p.name: results.instance_scores(self._instances, p, self._taxonomy) for p in self._panoptic_protocols()
+                p.name: instance_scores(self._instances, p, self._taxonomy) for p in self._panoptic_protocols()
             }
         scores["semantic"] = {
-            p.name: results.semantic_scores(
+            p.name: semantic_scores(
                 self.confusion, p, self._taxonomy, source_pixels=source_pixels, num_rare=num_rare
             )
             for p in self._protocols

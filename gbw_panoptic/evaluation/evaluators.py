@@ -18,10 +18,11 @@ from ..data.statistics import ClassStatistics
 from ..errors import UserError
 from ..names import unique_names
 from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
-from . import maps, results
+from . import maps
 from .accumulator import ScoreAccumulator
 from .layers import write_layers
 from .panel import panel_of
+from .scores import averaged_classes, flatten, summary_line
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         records: the data set's records; looked up by ``file_name``, so a mapper may drop label keys.
         protocols: what to average over; those that are not defined for ``panoptic`` are reported for ``semantic`` only.
         task: ``panoptic`` or ``semantic`` (then outputs need no ``panoptic_seg``).
-        source_pixels, num_rare: see :func:`gbw_panoptic.evaluation.results.semantic_scores`.
+        source_pixels, num_rare: see :func:`gbw_panoptic.evaluation.scores.semantic_scores`.
         output_dir: where ``<model_name>.json``, ``panels/<model_name>/*.png`` and the layers of the report's
             pictures go; None writes nothing.
         num_panels: pictures of the first images.
@@ -177,7 +178,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
                 "confusion": {"classes": self._taxonomy.names, "pixels": self._accumulator.confusion.matrix.tolist()},
             }  # fmt: skip
             files.write_json(self._output_dir / f"{self._identity['model']}.json", complete)
-        return results.flatten(scores)
+        return flatten(scores)
 
     def _gather(self) -> None:
         """Adds the other ranks' sums to the main rank's."""
@@ -198,8 +199,8 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         model, dataset = self._identity["model"], self._identity["dataset"]
         for name in scores["semantic"]:
             of_protocol = {task: values[name] for task, values in scores.items() if name in values}
-            line = results.summary_line(of_protocol.get("panoptic"), of_protocol["semantic"], of_protocol.get("instance"))
-            averaged, _ = results.averaged_classes(of_protocol.get("panoptic") or of_protocol["semantic"])
+            line = summary_line(of_protocol.get("panoptic"), of_protocol["semantic"], of_protocol.get("instance"))
+            averaged, _ = averaged_classes(of_protocol.get("panoptic") or of_protocol["semantic"])
             logger.info(
                 "The %s on %d images of %s, protocol %s, N = %d classes: %s",
                 model, len(self._images), dataset, name, len(averaged), line,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import files
+from ..coco_format import SegmentInfo
 from ..errors import UserError
 from ..taxonomy import Taxonomy
 from .counting import distinct_values, positions
@@ -47,7 +48,7 @@ def read_ground_truth(record: Mapping, taxonomy: Taxonomy) -> GroundTruth:
     )
 
 
-def segments_of(panoptic: np.ndarray, taxonomy: Taxonomy) -> tuple[np.ndarray, list[dict]]:
+def segments_of(panoptic: np.ndarray, taxonomy: Taxonomy) -> tuple[np.ndarray, list[SegmentInfo]]:
     """Segment ids (value + 1, so that void is 0) and segments (contiguous ``category_id``) of a panoptic map."""
     values = distinct_values(panoptic).tolist()
     segments = [{"id": v + 1, "category_id": v // taxonomy.label_divisor} for v in values if v >= 0]

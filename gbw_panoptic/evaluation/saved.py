@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
-from ..coco_format import checked_segments, is_thing
+from ..coco_format import SegmentInfo, checked_segments, is_thing
 from ..errors import UserError
 from ..taxonomy import CITYSCAPES, IGNORE_LABEL, PROTOCOLS, Protocol, Taxonomy
 from . import maps
@@ -58,7 +58,7 @@ def read_annotations(path: str | os.PathLike, folder: str | os.PathLike) -> dict
     return records
 
 
-def _segments(annotation: Mapping) -> list[dict]:
+def _segments(annotation: Mapping) -> list[SegmentInfo]:
     try:
         return checked_segments(annotation["segments_info"])
     except ValueError as error:

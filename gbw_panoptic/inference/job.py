@@ -16,7 +16,7 @@ from ..visualization.confidence import make_confidence
 from .inputs import Input
 from .journal import Journal
 from .predictor import Prediction, Predictor
-from .results import ResultFolder
+from .result_folder import ResultFolder
 from .video import VideoReader, video_writer
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .instance_scores import instance_scores
+from ..data.instance_scores import scores_of_map
 from .post_processing import panoptic_segmentation
 
 
@@ -43,4 +43,4 @@ class PostProcessing:
 
     def scores(self, panoptic: Tensor, sem_seg: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:
         """Values [K] of the instances in the map that ``__call__`` made of these predictions, and confidence [K]."""
-        return instance_scores(panoptic, sem_seg, center, thing_ids=self.thing_ids, label_divisor=self.label_divisor)
+        return scores_of_map(panoptic, sem_seg, center, thing_ids=self.thing_ids, label_divisor=self.label_divisor)

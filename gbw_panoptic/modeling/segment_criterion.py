@@ -16,7 +16,7 @@ from ..losses import PerClassLoss, cross_entropy_per_class, group_sums
 from ..losses.masks import dice, dice_slopes, mask_cross_entropy, mask_cross_entropy_slopes
 from ..structures.segments import SegmentTargets
 from .mask_head import MaskHeadOutput
-from .segment_matching import CostWeights, Matches, match
+from .segment_matching import CostWeights, QueryMatches, match
 from .segment_points import TargetMaps, at_points, masks_at_points, uncertain_points
 
 #: What is weighted by class: a class weighting each.
@@ -80,7 +80,7 @@ class SegmentCriterion:
         self,
         output: MaskHeadOutput,
         segments: "_AllSegments",
-        matches: Sequence[Matches],
+        matches: Sequence[QueryMatches],
         gradient: str | None,
         parameters: tuple[Tensor, ...],
     ) -> PerClassLoss:
@@ -110,7 +110,7 @@ class SegmentCriterion:
         mask_logits: Sequence[Tensor],
         maps: TargetMaps,
         segments: "_AllSegments",
-        matches: Sequence[Matches],
+        matches: Sequence[QueryMatches],
         gradients: dict[str, str | None],
     ) -> dict[str, PerClassLoss]:
         """Cross entropy and dice of the matched masks. All segments count, matched or not, as released."""
@@ -130,7 +130,7 @@ class SegmentCriterion:
             losses[name] = PerClassLoss(totals[name], count, count.sum(), gradient, min_count=1.0)
         return losses
 
-    def _sample(self, logits: Tensor, maps: TargetMaps, matches: Matches) -> tuple[Tensor, Tensor, Tensor]:
+    def _sample(self, logits: Tensor, maps: TargetMaps, matches: QueryMatches) -> tuple[Tensor, Tensor, Tensor]:
         """Logits, targets and whether they count, [M, P] each, at points of each matched mask [M, h, w]."""
         points, counts = uncertain_points(
             logits.detach(),
@@ -157,6 +157,6 @@ class _AllSegments:
         starts = torch.tensor([sum(lengths[:image]) for image in range(len(lengths))])
         self._starts = starts.to(self.classes.device, non_blocking=True)
 
-    def index(self, matches: Matches) -> Tensor:
+    def index(self, matches: QueryMatches) -> Tensor:
         """[M] int64, the entry of each match."""
         return self._starts[matches.images] + matches.segments

@@ -18,7 +18,7 @@ _NO_PAIR = 1e6
 
 
 @dataclass(frozen=True)
-class Matches:
+class QueryMatches:
     """Pairs of one prediction set, of all images; M = sum over the images of min(Q, N).
 
     Attributes:
@@ -48,7 +48,7 @@ def match(
     *,
     num_points: int,
     weights: CostWeights,
-) -> list[Matches]:
+) -> list[QueryMatches]:
     """Matches of every prediction set. One copy of all costs to the host; each image's points serve all sets (ours).
 
     Args:
@@ -76,7 +76,7 @@ def match(
         of_set = pairs[index::num_sets]
         rows = [(image, q, s) for image, matched in zip(images, of_set) for q, s in zip(*matched)]
         table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3).to(device, non_blocking=True)
-        result.append(Matches(*table.unbind(1)))
+        result.append(QueryMatches(*table.unbind(1)))
     return result
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ..evaluation.results import headline_task
+from ..evaluation.scores import headline_task
 from .gains import spread
 from .page import table
 from .run_folder import RunFolder
@@ -13,7 +13,7 @@ METRICS = {"panoptic": "PQ", "semantic": "mIoU"}
 
 
 @dataclass(frozen=True)
-class OracleBest:
+class BestEvaluation:
     """``value`` (percent) at the best ``iteration``, and at the ``last`` one."""
 
     iteration: int
@@ -21,18 +21,18 @@ class OracleBest:
     last: float
 
 
-def oracle_best(run: RunFolder, evaluation: Mapping, protocol: str) -> OracleBest | None:
+def best_evaluation(run: RunFolder, evaluation: Mapping, protocol: str) -> BestEvaluation | None:
     """The choice among the logged evaluations of a result file's model and data set; None where there is no choice."""
     task = headline_task(evaluation, protocol)
     iterations, values = run.score_series(evaluation, task, protocol, METRICS[task])
     if len(iterations) < 2:
         return None
     best = max(range(len(values)), key=values.__getitem__)
-    return OracleBest(iterations[best], values[best], values[-1])
+    return BestEvaluation(iterations[best], values[best], values[-1])
 
 
-def oracle_section(
-    rows: Mapping[tuple[str, ...], Mapping[int, OracleBest]], header: list[str], *, metric: str
+def best_evaluation_section(
+    rows: Mapping[tuple[str, ...], Mapping[int, BestEvaluation]], header: list[str], *, metric: str
 ) -> Iterator[str]:
     """Markdown blocks.
 

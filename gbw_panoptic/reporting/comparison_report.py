@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..evaluation.results import averaged_classes, headline_task, split_counts
+from ..evaluation.scores import averaged_classes, headline_task, split_counts
 from ..visualization import plots
-from .best_evaluation import METRICS, oracle_best, oracle_section
+from .best_evaluation import METRICS, best_evaluation, best_evaluation_section
 from .comparison_pictures import ClassValues, class_bars, loss_curves, score_curves, side_by_side
 from .gains import Scores, mean_with_gain, run_scores, score_table
 from .page import Page, plain, table
@@ -54,7 +54,7 @@ def write_gathered(comparison: Comparison, destination: str | Path) -> str:
         report.confusion,
         report.curves,
         report.weights,
-        report.oracle,
+        report.best_evaluation,
     )
     return report.page.write(block for section in sections for block in section())
 
@@ -257,12 +257,12 @@ class ComparisonReport:
                 name = f"weights_{index}_{place.replace('/', '_')}.png"
                 yield self.page.picture(name, picture, f"class weights of {place} in {group.name}")
 
-    def oracle(self) -> Iterator[str]:
+    def best_evaluation(self) -> Iterator[str]:
         rows: dict[tuple[str, ...], dict] = {}
         for group in self.groups:
             for seed, run in sorted(group.runs.items()):
                 for evaluation in run.evaluations:
                     if evaluation["dataset"] == self.comparison.dataset and self.protocol in evaluation["protocols"]:
-                        choice = oracle_best(run, evaluation, self.protocol)
+                        choice = best_evaluation(run, evaluation, self.protocol)
                         rows.setdefault((group.name, evaluation["model"]), {}).update({seed: choice} if choice else {})
-        yield from oracle_section(rows, list(_HEADER), metric=METRICS[self.task])
+        yield from best_evaluation_section(rows, list(_HEADER), metric=METRICS[self.task])

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..evaluation.results import averaged_classes, headline_task
+from ..evaluation.scores import averaged_classes, headline_task
 from ..visualization import plots
 from ..visualization.curves import curves
-from .best_evaluation import METRICS, oracle_best, oracle_section
+from .best_evaluation import METRICS, best_evaluation, best_evaluation_section
 from .bought_labels import bought_labels_section
 from .page import Page, class_colors, plain, table, title
 from .run_folder import RunFolder
@@ -61,7 +61,7 @@ def write_report(output_dir: str | Path, *, destination: str | Path | None = Non
         report.curves,
         report.weights,
         report.bought,
-        report.oracle,
+        report.best_evaluation,
         report.panels,
     )
     return report.page.write(block for section in sections for block in section())
@@ -206,15 +206,15 @@ class _Report:
     def bought(self) -> Iterator[str]:
         yield from bought_labels_section(self.run, self.page)
 
-    def oracle(self) -> Iterator[str]:
+    def best_evaluation(self) -> Iterator[str]:
         if self.evaluation is None:
             return
         rows = {}
         for evaluation in self.run.evaluations:
             if evaluation["dataset"] == self.evaluation["dataset"] and self.protocol in evaluation["protocols"]:
-                choice = oracle_best(self.run, evaluation, self.protocol)
+                choice = best_evaluation(self.run, evaluation, self.protocol)
                 rows[(evaluation["model"],)] = {0: choice} if choice else {}
-        yield from oracle_section(rows, ["model"], metric=METRICS[self.task])
+        yield from best_evaluation_section(rows, ["model"], metric=METRICS[self.task])
 
     def panels(self) -> Iterator[str]:
         yield "## Pictures"

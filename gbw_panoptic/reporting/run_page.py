@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ..errors import UserError
-from ..evaluation.results import averaged_classes, headline_task
+from ..evaluation.scores import averaged_classes, headline_task
 from . import report
 from .blocks import Bar, Bars, Card, Cards, Cell, Charts, HtmlPage, Section, Table, Tabs, Text
 from .charts import chart

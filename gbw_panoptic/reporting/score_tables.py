@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from ..evaluation.results import averaged_classes
+from ..evaluation.scores import averaged_classes
 from .page import table
 
 _PANOPTIC_COLUMNS = ("PQ", "SQ", "RQ", "tp", "fp", "fn", "recall")

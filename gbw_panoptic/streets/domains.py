@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 from ..taxonomy import CITYSCAPES, SYNTHIA_ABSENT
-from .layout import Layout
 from .look import CAMERA_LOOK, GTA5_LOOK, SYNTHIA_LOOK, Look
+from .street import Layout
 
 
 @dataclass(frozen=True)

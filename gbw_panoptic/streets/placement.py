@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .canvas import Place
-from .layout import PARKING_WIDTH, Layout, Occupancy, Street
+from .street import PARKING_WIDTH, Layout, Occupancy, Street
 
 _NEAR = 5.5  # metres; nothing but a featured object and parked cars stands nearer
 #: Metres up to which objects are placed, by default.

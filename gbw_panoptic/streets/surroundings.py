@@ -7,8 +7,8 @@ import numpy as np
 
 from .canvas import Brush, Canvas, Place
 from .furniture import draw_tree, foliage_cloud
-from .layout import PARKING_WIDTH, Layout, Street
 from .shapes import flat, rectangle, side_tone
+from .street import PARKING_WIDTH, Layout, Street
 
 _END = 130.0  # metres to the end of the street
 _BEHIND = 0.3  # lots begin this close to the camera

@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple, NotRequired, TypedDict
 
 from torch import Tensor
 
+from ..coco_format import SegmentInfo
 from ..taxonomy import Taxonomy
 from .instances import PseudoInstances
 from .segments import SegmentMap, SegmentTargets
@@ -18,7 +19,7 @@ class Record(TypedDict):
     file_name: Annotated[str, "path of the image"]
     image_id: Annotated[str, "path below the image folder, without suffix and with `_` for `/`: unique, and a file name"]
     pan_seg_file_name: NotRequired[Annotated[str, "panoptic labels: a PNG whose colours are segment ids"]]
-    segments_info: NotRequired[Annotated[list, "segments of that PNG: `id`, `category_id` (contiguous), `iscrowd`"]]
+    segments_info: NotRequired[Annotated[list[SegmentInfo], "segments of that PNG: `id`, `category_id` (contiguous), `iscrowd`"]]
     sem_seg_file_name: NotRequired[Annotated[str, "semantic labels (GTA5): a PNG of contiguous ids, 255 = ignored"]]
 
 

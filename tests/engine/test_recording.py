@@ -5,7 +5,6 @@ from recording import record_steps
 from tiny_runs import TINY
 
 from gbw_panoptic.engine import build_trainer
-from gbw_panoptic.engine.build import resume_or_load
 
 OPTIONS = (*TINY, "TEST.EVAL_PERIOD", 0, "SOLVER.IMS_PER_BATCH", 2,
            "SOLVER.CHECKPOINT_PERIOD", 2)  # fmt: skip

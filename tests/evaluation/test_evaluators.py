@@ -24,7 +24,6 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation import evaluators
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.evaluation.evaluators import DomainAdaptationEvaluator, build_evaluator
-from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.taxonomy import CITYSCAPES, PROTOCOLS
 
 ALL_PROTOCOLS = [PROTOCOLS[name] for name in ("16", "16-ignore", "13", "19")]

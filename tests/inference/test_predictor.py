@@ -9,7 +9,7 @@ from torch import nn
 
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.inference.predictor import Predictor, build_predictor
-from gbw_panoptic.inference.results import panoptic_ids
+from gbw_panoptic.inference.result_folder import panoptic_ids
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 CAR, SKY = CITYSCAPES.ids("car", "sky")

@@ -10,8 +10,8 @@ from detectron2.modeling.postprocessing import sem_seg_postprocess
 from detectron2.projects.panoptic_deeplab import PanopticDeepLab
 
 import gbw_panoptic.modeling  # noqa: F401
+from gbw_panoptic.data.instance_scores import scores_of_map
 from gbw_panoptic.data.loader import build_train_loader
-from gbw_panoptic.modeling.instance_scores import instance_scores
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_instance_scores_equal_detectron2(pair, seed):
         expected, found = theirs.eval()([record])[0], ours.eval()([record])[0]
         center = sem_seg_postprocess(ours.predict([record]).center[0], (96, 160), 128, 200)
     panoptic, instances = expected["panoptic_seg"][0], expected["instances"]
-    values, scores = instance_scores(panoptic, expected["sem_seg"], center, thing_ids=thing_ids, label_divisor=1000)
+    values, scores = scores_of_map(panoptic, expected["sem_seg"], center, thing_ids=thing_ids, label_divisor=1000)
     assert len(values) > 3 and torch.equal(values // 1000, instances.pred_classes)
     for value, mask in zip(values, instances.pred_masks, strict=True):
         assert torch.equal(panoptic == value, mask)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from gbw_panoptic.evaluation import results
 from gbw_panoptic.evaluation.panoptic_quality import PanopticQuality
+from gbw_panoptic.evaluation.scores import panoptic_scores, semantic_scores
 from gbw_panoptic.evaluation.semantic import SemanticConfusion
 from gbw_panoptic.taxonomy import CITYSCAPES, PROTOCOLS
 
@@ -30,9 +30,9 @@ def scores_of(seed: int, protocols: tuple[str, ...]) -> dict:
     confusion.matrix += rng.integers(1, 50, (19, 20)) + 200 * np.eye(19, 20, dtype=int)
     panoptic = [PROTOCOLS[name] for name in protocols if "panoptic" in PROTOCOLS[name].tasks]
     return {
-        "panoptic": {p.name: results.panoptic_scores(quality, p, CITYSCAPES) for p in panoptic},
+        "panoptic": {p.name: panoptic_scores(quality, p, CITYSCAPES) for p in panoptic},
         "semantic": {
-            name: results.semantic_scores(
+            name: semantic_scores(
                 confusion, PROTOCOLS[name], CITYSCAPES, source_pixels=range(1, 20), num_rare=3
             )
             for name in protocols

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricated_run import CONFIG, fabricate_run, scores_of
+from fabricated_run import fabricate_run, scores_of
 
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting import comparison_pictures, comparison_report, report, write_comparison, write_report

@@ -16,8 +16,8 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.streets import class_table, generate
 from gbw_panoptic.streets.domains import DOMAINS
 from gbw_panoptic.streets.generate import Job, make_image
-from gbw_panoptic.streets.layout import sample_street
 from gbw_panoptic.streets.placement import Placer
+from gbw_panoptic.streets.street import sample_street
 from gbw_panoptic.streets.write import FORMATS, cityscapes_instance_ids
 from gbw_panoptic.taxonomy import CITYSCAPES, SYNTHIA_ABSENT, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
 

@@ -2,7 +2,6 @@
 
 import argparse
 import resource
-import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 

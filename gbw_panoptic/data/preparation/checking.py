@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...coco_format import SegmentInfo
 from ...errors import UserError
 from ...taxonomy import CITYSCAPES
 from ... import files as disk
@@ -25,7 +26,7 @@ from .sources import RawImage, RawSplit, list_raw
 class _CheckTask:
     raw: RawImage
     has_index: bool  # whether there is a panoptic JSON that can be read
-    segments_info: list[dict] | None  # in it; None = not listed there
+    segments_info: list[SegmentInfo] | None  # in it; None = not listed there
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def _compare(stored: np.ndarray, derived: np.ndarray, path: Path, raw: RawImage)
     return []
 
 
-def _compare_segments(description: Description, listed: list[dict] | None, raw: RawImage) -> list[Fault]:
+def _compare_segments(description: Description, listed: list[SegmentInfo] | None, raw: RawImage) -> list[Fault]:
     path, index = raw.files.prepared_labels[-1], raw.root / raw.split.panoptic_json
     keys = ("id", "category_id", "area", "bbox", "iscrowd")
     if listed is not None:
@@ -164,7 +165,7 @@ def _compare_segments(description: Description, listed: list[dict] | None, raw: 
     return [Fault(FaultKind.DISAGREE, message)]
 
 
-def _read_index(root: Path, split: Split, faults: list[Fault]) -> dict[str, list[dict]] | None:
+def _read_index(root: Path, split: Split, faults: list[Fault]) -> dict[str, list[SegmentInfo]] | None:
     """Image id -> segments of the panoptic JSON; None without a readable one. Faults are appended."""
     if split.panoptic_json is None:
         return None

@@ -10,6 +10,7 @@ from typing import Callable, Mapping
 
 import numpy as np
 
+from ...coco_format import SegmentInfo
 from ...taxonomy import CITYSCAPES, GTA5_IDS, IGNORE_LABEL, lookup_table
 from ... import files as disk
 from ..coco_panoptic import compact_ids, describe_segments
@@ -30,7 +31,7 @@ class Description:
         by_times: whether an earlier version made the label, whose age alone says that it is up to date.
     """
 
-    segments_info: list[dict] | None
+    segments_info: list[SegmentInfo] | None
     pixels: dict[int, int]
     size: tuple[int, int]
     by_times: bool = False

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gbw_panoptic.documents import Each
-from gbw_panoptic.evaluation.results import averaged_classes
+from gbw_panoptic.evaluation.scores import averaged_classes
 from gbw_panoptic.reporting.bought_labels import read_rounds
 from gbw_panoptic.reporting.gains import Gain, gain, mean_and_deviation, spread
 from gbw_panoptic.reporting.page import table

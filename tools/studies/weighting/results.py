@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import false_discovery_control, ttest_1samp
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.evaluation.results import averaged_classes
+from gbw_panoptic.evaluation.scores import averaged_classes
 from gbw_panoptic.reporting.gains import COLUMNS, Gain, gain
 from gbw_panoptic.reporting.run_folder import RunFolder, class_scalars
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from gbw_panoptic.modeling.instance_scores import instance_scores
+from gbw_panoptic.data.instance_scores import scores_of_map
 
 OPTIONS = dict(thing_ids=(1,), label_divisor=1000)
 
@@ -17,11 +17,11 @@ def test_by_hand():
     center = torch.zeros(2, 4)
     center[0, 0] = 0.5  # the centroid of 1001 is (0.5, 0.5), rounded down
     center[0, 2] = 0.25
-    values, scores = instance_scores(panoptic, probability.log() + 3, center[None], **OPTIONS)
+    values, scores = scores_of_map(panoptic, probability.log() + 3, center[None], **OPTIONS)
     assert values.tolist() == [1001, 1002]
     torch.testing.assert_close(scores, torch.tensor([0.75 * 0.5, 0.4 * 0.25]))
 
 
 def test_no_instance():
-    values, scores = instance_scores(torch.full((3, 5), -1), torch.zeros(2, 3, 5), torch.zeros(3, 5), **OPTIONS)
+    values, scores = scores_of_map(torch.full((3, 5), -1), torch.zeros(2, 3, 5), torch.zeros(3, 5), **OPTIONS)
     assert values.numel() == scores.numel() == 0 and scores.dtype == torch.float32
