@@ -87,7 +87,7 @@ class MeanTeacherTraining(Strategy, ABC):
     def target_terms(
         self, model: nn.Module, batch: DomainBatch, iteration: int, source: dict[str, Tensor]
     ) -> Iterator[dict[str, Tensor]]:
-        """The terms behind the source's, whose losses are ``source``; the teacher is up to date."""
+        """The losses on target images. The source losses of this batch, ``source``, are what they are compared with in the log."""
         self.first_place = batch.first_place
         targets, self.health = self.labeller(
             self.teacher.model, batch.target, with_instances="instance_ids" in batch.source[0]

@@ -106,7 +106,7 @@ class SegmentLabeller:
         Args:
             teacher: its ``post_processing`` makes :class:`Segments` of each image of what it predicts.
             samples: without strong augmentation.
-            with_instances: is the model's own matter: its panoptic inference knows what a thing is.
+            with_instances: has no effect here: panoptic inference knows what a thing is.
 
         Returns:
             One dictionary per sample with ``image`` (as it came) and ``segment_map`` (:class:`SegmentMap`), on the

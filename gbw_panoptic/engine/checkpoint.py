@@ -24,7 +24,7 @@ class SafeCheckpointer(DetectionCheckpointer):
 
     Attributes:
         contents: top-level keys of the file that was loaded last.
-        misfits: names of the model's tensors that it lacked, had beside them, or had in another shape.
+        misfits: names of tensors that only the model or only the file has, or that have another shape in the file.
     """
 
     contents: frozenset[str] = frozenset()

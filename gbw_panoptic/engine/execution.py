@@ -27,7 +27,7 @@ class LossScaler:
 
     @property
     def may_shrink(self) -> bool:
-        """Whether a gradient that is not finite may be for the scale; else it is for the training."""
+        """Whether a smaller scale may mend a gradient that is not finite; otherwise training has failed."""
         return self.scale > self.smallest
 
     def update(self, overflow: bool) -> None:

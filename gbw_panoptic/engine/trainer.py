@@ -67,6 +67,14 @@ class DomainAdaptationTrainer(TrainerBase):
         self._batches = None
 
     def run_step(self) -> None:
+        """One update of the model: gradients are means over the micro-batches, and are checked before they are applied.
+
+        1. The strategy prepares the step (a teacher follows the student).
+        2. Each micro-batch gives its losses; every one is back-propagated before the next is made.
+        3. Losses and gradients of all ranks are checked and logged; one that is not finite ends the run, or skips the
+           update where a smaller loss scale may help.
+        4. The optimizer and the strategy update what they train.
+        """
         self.optimizer.zero_grad()
         self.strategy.before_step(self.model, self.iter)
         batches, means, losses, data_time = [], {}, [], 0.0

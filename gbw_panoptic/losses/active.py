@@ -23,7 +23,7 @@ def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:
 def negative_learning(
     logits: Tensor, valid: Tensor, threshold: float = 0.05, *, mean: Mean = mean_or_zero
 ) -> Tensor:
-    """Scalar: mean of -ln(1 - p + 1e-6) over all probabilities p < ``threshold``, which classes does a pixel not have.
+    """Pushes improbable classes of a pixel to 0: the mean of -ln(1 - p + 1e-6) over all probabilities p < ``threshold``.
 
     Args:
         logits: [B, C, H, W] float.
@@ -32,7 +32,7 @@ def negative_learning(
         mean: another one runs over more than this rank.
 
     Returns:
-        0 where no probability is that small.
+        A scalar; 0 where no probability is that small.
     """
     probabilities = logits.float().softmax(dim=1)
     unlikely = (probabilities.detach() < threshold) & valid.unsqueeze(1)

@@ -1,4 +1,4 @@
-"""The one place where a Panoptic-DeepLab is put together from its configuration."""
+"""The parts of a Panoptic-DeepLab from its configuration."""
 
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import Backbone, build_backbone, build_sem_seg_head

@@ -1,4 +1,4 @@
-"""The one place where a Mask2Former is put together from its configuration."""
+"""The parts of a Mask2Former from its configuration."""
 
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_backbone
