@@ -1,15 +1,38 @@
-"""Panoptic domain adaptation with gradient-based class weighting, on Detectron2."""
+"""Panoptic domain adaptation with gradient-based class weighting, on Detectron2.
 
-from typing import Any
+    from gbw_panoptic import load
+    model = load("output/demo")          # a run, a folder of tools/export.py, or a checkpoint
+    result = model.predict("image.jpg")  # result.panoptic, .segments, .semantic, .plot(), .save("out")
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import add_gbw_panoptic_config
+    from .inference.hub import from_pretrained
+    from .inference.model import PanopticModel, load
+    from .inference.result import Result, Segment
 
 __version__ = "0.1.0"
-__all__ = ["add_gbw_panoptic_config"]
+__all__ = ["PanopticModel", "Result", "Segment", "add_gbw_panoptic_config", "from_pretrained", "load"]
+
+#: Name -> module that has it. Imported on first use: `import gbw_panoptic` loads neither torch nor Detectron2.
+_HOMES = {
+    "add_gbw_panoptic_config": "config",
+    "from_pretrained": "inference.hub",
+    "load": "inference.model",
+    "PanopticModel": "inference.model",
+    "Result": "inference.result",
+    "Segment": "inference.result",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: the data tools start without loading Detectron2."""
-    if name == "add_gbw_panoptic_config":
-        from .config import add_gbw_panoptic_config
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
 
-        return add_gbw_panoptic_config
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

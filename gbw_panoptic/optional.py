@@ -6,12 +6,19 @@ from types import ModuleType
 from .errors import UserError
 
 
-def import_optional(package: str, *, wanted_by: str, otherwise: str = "choose a Detectron2 backbone") -> ModuleType:
+def import_optional(
+    package: str,
+    *,
+    wanted_by: str,
+    otherwise: str = "choose a Detectron2 backbone",
+    install: str = "'gbw-panoptic[transformers]'",
+) -> ModuleType:
     """Import ``package`` where it is needed, so that everything else runs without it.
 
     Args:
         wanted_by: the configuration key and value that need it, for the message.
         otherwise: what to do without the package.
+        install: what pip takes to install it.
 
     Raises:
         UserError: it is not installed.
@@ -21,5 +28,5 @@ def import_optional(package: str, *, wanted_by: str, otherwise: str = "choose a 
     except ImportError as error:
         raise UserError(
             f"{wanted_by}: expected the package {package}, found none ({error}); "
-            f"`pip install 'gbw-panoptic[transformers]'`, or {otherwise}."
+            f"`pip install {install}`, or {otherwise}."
         ) from error

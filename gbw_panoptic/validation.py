@@ -19,6 +19,17 @@ from .weighting import STATIC_WEIGHTS, WEIGHTED_KEYS
 from .weighting.validation import weighting_problems
 
 
+def validate_model(cfg) -> None:
+    """Check what a trained model is built from, and how it predicts; nothing of the data sets of its training.
+
+    Raises:
+        UserError: as :func:`validate`.
+    """
+    for check in (key_problems, _images, architecture_problems, _files):
+        for problem in check(cfg):
+            raise UserError(problem)
+
+
 def validate(cfg) -> None:
     """Check a configuration whose data sets are registered.
 

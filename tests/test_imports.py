@@ -37,10 +37,13 @@ ALLOWED = {
     "active": COMMON | {"data", "losses"},
     "validation": COMMON | {"config", "active", "adaptation", "losses", "modeling", "weighting"},
     "engine": COMMON | {
-        "config", "config_files", "data", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "machine", "validation",
+        "config", "config_files", "data", "documents", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "machine", "validation",
         "visualization",
     },
-    "inference": COMMON | {"data", "weighting", "modeling", "evaluation", "visualization", "engine"},
+    "inference": COMMON | {
+        "__version__", "config", "data", "documents", "engine", "evaluation", "modeling", "validation", "visualization", "weighting",
+    },
+    "export": COMMON | {"inference", "modeling"},
 }
 #: Modules that build from a configuration, under whatever names are good.
 BUILDERS = {

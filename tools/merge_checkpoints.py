@@ -73,7 +73,7 @@ def main() -> None:
     state = merged([model.state for model in (anchor, *others)], arguments.schedule)
     if arguments.batch_norm_batches:
         state = with_target_statistics(state, arguments)
-    contents = {"model": state, **({"settings": anchor.settings} if anchor.settings else {})}
+    contents = {"model": state, **({"settings": anchor.settings} if anchor.settings else {}), **anchor.described}
     remedy = "then run the command again"
     write_synced(arguments.output, lambda file: torch.save(contents, file), remedy=remedy)
     print(f"Written to {arguments.output}: {Path(arguments.output).stat().st_size / 2**20:.1f} MB")
@@ -89,11 +89,13 @@ def merged(states: list[dict], schedule: str) -> dict:
 
 @dataclass(frozen=True)
 class Model:
-    """A model of a checkpoint, and the settings with which it was trained (none in files of older versions)."""
+    """A model of a checkpoint, the settings with which it was trained and the description of its classes (none in files of
+    older versions)."""
 
     path: str
     state: dict
     settings: dict
+    described: dict
 
 
 def load(path: str, model: str) -> Model:
@@ -102,7 +104,8 @@ def load(path: str, model: str) -> Model:
     key = "model" if model == "student" else model
     if key not in contents:
         raise UserError(f"Expected a {model} in {path}, found {', '.join(sorted(contents))}; choose another --model.")
-    return Model(path, dict(finite(unwrapped_names(contents[key]), path)), checked(contents.get("settings", {})))
+    described = {part: contents[part] for part in ("description",) if part in contents}
+    return Model(path, dict(finite(unwrapped_names(contents[key]), path)), checked(contents.get("settings", {})), described)
 
 
 def with_target_statistics(state: dict, arguments: argparse.Namespace) -> dict:

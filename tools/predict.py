@@ -4,6 +4,7 @@
     python tools/predict.py --config-file FILE --weights model_final.pth --input folder --output output/predictions
     python tools/predict.py --run output/demo --dataset cityscapes_uda_panoptic_val --num 20 --output output/predictions
 
+A run brings its classes along: the data sets of its training need not be there.
 OUTPUT holds overlay/, labelIds/ (Cityscapes' format), panoptic/ and panoptic.json (COCO's format) and, for images of
 --dataset, panels/ with image, truth, prediction and errors. What cannot be read is named and skipped; the exit code is
 then 2.
@@ -21,9 +22,9 @@ from pathlib import Path
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--config-file", help="of the training")
+    parser.add_argument("--config-file", help="of the training; a checkpoint brings its own along")
     parser.add_argument("--weights", help="checkpoint, a local .pth file")
-    parser.add_argument("--run", help="OUTPUT_DIR of a run, for its configuration and its last checkpoint")
+    parser.add_argument("--run", help="OUTPUT_DIR of a run, for its last checkpoint; or a folder of tools/export.py")
     parser.add_argument("--input", nargs="+", help="images, videos, folders (with all below them), globs")
     parser.add_argument("--dataset", help="registered data set: the input if there is no other, and its images' truth")
     parser.add_argument("--num", type=int, help="only the first so many inputs")
@@ -52,26 +53,27 @@ from detectron2.utils.logger import setup_logger
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.data import check_datasets, register_all
-from gbw_panoptic.engine.setup import adapt_to_machine, load_config
+from gbw_panoptic.engine.setup import adapt_to_machine
 from gbw_panoptic.errors import EXIT_CODE, UserError
 from gbw_panoptic.inference.inputs import Input, find_inputs
 from gbw_panoptic.inference.job import Pictures, PredictionJob
 from gbw_panoptic.inference.journal import begin
+from gbw_panoptic.inference.model import set_edges
 from gbw_panoptic.inference.predictor import build_predictor
 from gbw_panoptic.inference.result_folder import ResultFolder
-from gbw_panoptic.inference.weights import find_run
+from gbw_panoptic.inference.weights import ModelFile, build_model_config
 from gbw_panoptic.locks import exclusive
 from gbw_panoptic.searching import Skipped
-from gbw_panoptic.validation import validate
+from gbw_panoptic.validation import validate_model
 
 
 def main() -> int:
     arguments = parse()
     setup_logger(name="gbw_panoptic")
     root = Path(arguments.output)
-    config_file, weights = files_of_model(arguments)
-    cfg = prepare(arguments, config_file)
-    records = records_of(arguments.dataset)
+    file = model_file(arguments)
+    cfg = prepare(arguments, file)
+    records = records_of(arguments.dataset, cfg.DATASETS.CUSTOM)
     truths = {real_path(record["file_name"]): record for record in records}
     skipped = Skipped()
     inputs, problems = find_inputs(arguments.input or [record["file_name"] for record in records], root, skipped)
@@ -86,8 +88,8 @@ def main() -> int:
         print(f"error: {problem}", file=sys.stderr)
     pictures = Pictures(arguments.beside, arguments.scores, arguments.confidence)
     options = {"scores": pictures.scores, "confidence": pictures.confidence}
-    predictor, name = build_predictor(cfg, weights, arguments.model, **options)
-    settings = {"weights": files.sha256(weights), "model": name, "configuration": configuration_digest(cfg)}
+    predictor, name = build_predictor(cfg, file, arguments.model, **options)
+    settings = {"weights": files.sha256(file.path), "model": name, "configuration": configuration_digest(cfg)}
     settings["pictures"] = str(pictures)
     try:
         with exclusive(root / ".lock", what="prediction", remedy="give another --output"):
@@ -100,7 +102,7 @@ def main() -> int:
         raise UserError(
             f"expected to write below {root}, found: {error}; mend that and run this command again with --resume."
         ) from error
-    print(f"The {name} of {weights} predicted {len(inputs) - failed} of {len(inputs)} inputs: {root}")
+    print(f"The {name} of {file.path} predicted {len(inputs) - failed} of {len(inputs)} inputs: {root}")
     return EXIT_CODE if failed or problems else 0
 
 
@@ -132,41 +134,33 @@ def predict(job: PredictionJob, inputs: list[Input]) -> int:
     return failed
 
 
-def files_of_model(arguments: argparse.Namespace) -> tuple[str, str]:
-    """Configuration and weights, given one by one or by --run."""
-    config, weights = arguments.config_file, arguments.weights
-    if arguments.run:
-        run_config, run_weights = find_run(arguments.run)
-        config, weights = config or run_config, weights or run_weights
-    if not config or not weights:
-        missing = "--weights" if config else "--config-file"
-        raise UserError(f"expected a model, found no {missing}; give both files, or --run with a run's OUTPUT_DIR.")
-    if not Path(weights).is_file():
-        raise UserError(f"--weights: expected a local .pth file, found nothing at {weights}; correct the path.")
-    return config, weights
+def model_file(arguments: argparse.Namespace) -> ModelFile:
+    """Weights and perhaps their configuration, given one by one or by --run."""
+    found = ModelFile.find(arguments.run) if arguments.run else ModelFile("")
+    path = arguments.weights or found.path
+    if not path:
+        raise UserError("expected a model, found no --weights; give --run with a run's OUTPUT_DIR, or --weights (and --config-file).")
+    if not Path(path).is_file():
+        raise UserError(f"--weights: expected a local .pth file, found nothing at {path}; correct the path.")
+    config_file = arguments.config_file or found.config_file
+    return ModelFile(path, config_file) if config_file else ModelFile.find(path)
 
 
-def prepare(arguments: argparse.Namespace, config_file: str):
+def prepare(arguments: argparse.Namespace, file: ModelFile):
     """The checked configuration, with the sizes that --resize asks for."""
-    cfg = load_config(config_file, arguments.opts)
-    register_all(custom=cfg.DATASETS.CUSTOM)
+    cfg = build_model_config(file, arguments.opts)
     adapt_to_machine(cfg)
-    cfg.MODEL.WEIGHTS = ""  # of the beginning of training
     cfg.OUTPUT_DIR = arguments.output
-    if arguments.resize is not None:
-        if arguments.resize < 0:
-            raise UserError(f"--resize: expected the short edge in pixels, or 0, found {arguments.resize}; change it.")
-        # the long edge stays as far from the short one as in evaluation
-        cfg.INPUT.MAX_SIZE_TEST = round(cfg.INPUT.MAX_SIZE_TEST * arguments.resize / max(cfg.INPUT.MIN_SIZE_TEST, 1))
-        cfg.INPUT.MIN_SIZE_TEST = arguments.resize
-    validate(cfg)
+    set_edges(cfg.INPUT, arguments.resize)
+    validate_model(cfg)
     return cfg
 
 
-def records_of(dataset: str | None) -> list[dict]:
+def records_of(dataset: str | None, custom: str) -> list[dict]:
     """Records with labels of a registered data set."""
     if dataset is None:
         return []
+    register_all(custom=custom)
     known = sorted(name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("labelled_classes"))
     if dataset not in known:
         raise UserError(f"--dataset: expected one of {', '.join(known)}, found '{dataset}'; correct the name.")

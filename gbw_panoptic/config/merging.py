@@ -42,6 +42,22 @@ def merge_list(cfg: CfgNode, words: Sequence[str]) -> None:
         _set(cfg, str(name), word, _LINE)
 
 
+def merge_settings(cfg: CfgNode, settings: Mapping[str, Any], where: str) -> None:
+    """Take over plain values by dotted key, as checkpoints hold them, in place; keys that are no more do not count.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+    for name, value in settings.items():
+        if name not in KEYS:
+            continue
+        problem = KEYS[name].problem(value, where)
+        if problem:
+            raise UserError(problem)
+        node, last = _parent(cfg, name, where)
+        node[last] = type(node[last])(value) if isinstance(node[last], (list, tuple, float)) else value
+
+
 def _set(cfg: CfgNode, name: str, raw: Any, where: str) -> None:
     node, last = _parent(cfg, name, where)
     old, value = node[last], _decoded(raw, where, name)

@@ -25,6 +25,7 @@ from ..modeling.published.fitting import whole
 from .acquisition import AcquisitionHook, build_acquisition, build_label_store, build_predict
 from .acquisition_pictures import build_round_pictures
 from .checkpoint import YOUNG_PARTS, SafeCheckpointer, load_weights
+from .description import build_model_description
 from .evaluation import evaluate
 from .execution import update_description, build_execution, build_precision, precision_warning, data_parallel
 from .hooks import METRICS, ClassWeightLogger, DiscriminatorMonitor, Evaluation, LearningRate, ProgressLine
@@ -151,7 +152,8 @@ def _build(
     models = {"student": model}
     if "teacher" in strategy.modules:
         models["teacher"] = strategy.modules["teacher"]
-    parts = {"settings": build_settings(cfg), **strategy.modules, "trainer": trainer}
+    parts = {"settings": build_settings(cfg), "description": build_model_description(cfg)}
+    parts |= {**strategy.modules, "trainer": trainer}
     trainer.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, **parts)
     trainer.register_hooks([*first_hooks, *_build_hooks(cfg, trainer, optimizer, models)])
     return trainer

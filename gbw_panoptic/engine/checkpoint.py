@@ -16,7 +16,7 @@ from .reading import last_checkpoint, read_checkpoint
 from .settings import check_meaning
 
 #: Parts that checkpoints of older versions have not.
-YOUNG_PARTS = ("settings",)
+YOUNG_PARTS = ("settings", "description")
 
 
 class SafeCheckpointer(DetectionCheckpointer):

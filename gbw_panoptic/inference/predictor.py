@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..evaluation.maps import predicted_labels, predicted_panoptic_map, predicted_scores
 from ..taxonomy import Taxonomy
 from ..weighting import WEIGHTED_KEYS
-from .weights import load_for_prediction
+from .weights import ModelFile, load_for_prediction
 
 #: Logits exist for so many pixels at most (4096 x 2048: 0.6 GiB for 19 classes); maps of larger images are enlarged.
 MAX_PIXELS = 1 << 23
@@ -120,7 +120,7 @@ class Predictor:
 
 
 def build_predictor(
-    cfg, weights: str, model_name: str | None = None, *, scores: bool = False, confidence: bool = False
+    cfg, weights: ModelFile | str, model_name: str | None = None, *, scores: bool = False, confidence: bool = False
 ) -> tuple[Predictor, str]:
     """The configured model with a checkpoint's weights, and whose they are.
 
@@ -134,6 +134,8 @@ def build_predictor(
     for key in WEIGHTED_KEYS:
         cfg.WEIGHTING[key] = "none"
     cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"
+    auxiliary = cfg.MODEL.AUXILIARY_HEAD  # of training; but a map that it alone reads must have a reader
+    auxiliary.ENABLED = auxiliary.ENABLED and auxiliary.IN_FEATURE not in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES
     cfg.TEST.INSTANCE_AP = scores and cfg.MODEL.TASK == "panoptic"
     model = build_model(cfg)
     name = load_for_prediction(model, weights, model_name, default=cfg.TEST.MODEL, settings=build_settings(cfg).values)

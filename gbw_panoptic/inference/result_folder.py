@@ -32,6 +32,18 @@ def panoptic_ids(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     return np.where(panoptic >= 0, ids, 0).astype(np.int32)
 
 
+def write_labels(path: Path, labels: np.ndarray, taxonomy: Taxonomy) -> None:
+    """A PNG of data set ids, of contiguous ids uint8 [H, W]; its folder is made."""
+    files.write_png(_with_folder(path), np.array(taxonomy.dataset_ids, dtype=np.uint8)[labels])
+
+
+def write_panoptic(path: Path, panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """COCO's PNG of a panoptic map with contiguous ids; the :func:`panoptic_ids` that it holds."""
+    ids = panoptic_ids(panoptic, taxonomy)
+    files.write_panoptic(_with_folder(path), ids)
+    return ids
+
+
 class ResultFolder:
     """Writes every file whole or not at all; the JSON appears when :meth:`close` is called.
 
@@ -69,12 +81,9 @@ class ResultFolder:
         Args:
             source: file name of the image, for the JSON.
         """
-        table = np.array(self.taxonomy.dataset_ids, dtype=np.uint8)
-        files.write_png(_with_folder(self.labels_file(name)), table[prediction.labels])
+        write_labels(self.labels_file(name), prediction.labels, self.taxonomy)
         if self.panoptic:
-            ids = panoptic_ids(prediction.panoptic, self.taxonomy)
-            files.write_panoptic(_with_folder(self.panoptic_file(name)), ids)
-            self._annotate(name, source, ids)
+            self._annotate(name, source, write_panoptic(self.panoptic_file(name), prediction.panoptic, self.taxonomy))
 
     def keep_maps(self, name: str, source: str) -> None:
         """The JSON's entry of maps that an earlier run wrote."""
