@@ -1,5 +1,6 @@
-"""The shipped configurations are composed: a decision stands in one file, and what can be run is a list of such files."""
+"""The shipped configurations are composed: a decision stands in one file, and what can be run a list of them."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from gbw_panoptic.config_files import PARTS, listing
 from gbw_panoptic.engine.setup import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-LEAVES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("*/[!B]*.yaml") if path.parent.name not in PARTS)
+RUN = (path for path in CONFIGS.glob("*/[!B]*.yaml") if path.parent.name not in PARTS)
+LEAVES = sorted(path.relative_to(CONFIGS).as_posix() for path in RUN)
 PARTED = sorted(path.relative_to(CONFIGS).as_posix() for part in PARTS for path in (CONFIGS / part).iterdir())
 #: Leaf -> another one of the same effect, where two names are wanted.
 ALIASES: dict[str, str] = {}
 
 
+@functools.cache
 def content(name: str) -> dict:
     return yaml.safe_load((CONFIGS / name).read_text())
 
@@ -27,6 +30,7 @@ def bases(name: str) -> list[str]:
     return [os.path.normpath(os.path.join(os.path.dirname(name), base)) for base in listed]
 
 
+@functools.cache
 def closure(name: str) -> set[str]:
     return {name}.union(*map(closure, bases(name)))
 
@@ -64,10 +68,11 @@ def test_no_two_leaves_are_equal_in_effect():
 
 
 def test_a_decision_stands_in_one_kind_of_file():
-    """Data sets in domains/, the trainer in strategies/, class weights in weighting/; models say what divides a loss."""
+    """Data sets in domains/, the trainer in strategies/, class weights in weighting/."""
+    divisor = {"WEIGHTING.LOSS_DENOMINATOR"}  # of a model's published losses
     for path in CONFIGS.rglob("*.yaml"):
         kind, own = path.parent.name, keys(yaml.safe_load(path.read_text()))
-        sections = {key.split(".")[0] for key in own - {"WEIGHTING.LOSS_DENOMINATOR"}}
+        sections = {key.split(".")[0] for key in own - divisor}
         assert kind == "domains" or "DATASETS" not in sections, path
         assert kind == "strategies" or "TRAINER" not in sections, path
         assert kind == "weighting" or not sections & {"WEIGHTING", "GBW"}, path
