@@ -127,7 +127,8 @@ def _task(cfg) -> Iterator[str]:
 
 def _class_statistics(cfg) -> Iterator[str]:
     names = [cfg.WEIGHTING[head] for head in WEIGHTED_KEYS] + [cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE]
-    needing = [name for name in names if name in (*STATIC_WEIGHTS, "logit_adjustment")]
+    names.append(cfg.WEIGHTING.PRIOR)
+    needing = [name for name in names if name in (*STATIC_WEIGHTS, "logit_adjustment", "frequencies")]
     for source in cfg.DATASETS.TRAIN:
         if needing and MetadataCatalog.get(source).get("class_statistics") is None:
             yield (

@@ -3,7 +3,7 @@
 Shape legend: B images, C classes, H x W pixels, N = B * H * W.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -149,12 +149,14 @@ class PseudoLabeller:
             (EDAPS).
         instance_quality: one of :data:`INSTANCE_QUALITIES`.
         ignore_label: label of pixels that are not learnt from.
+        tau: of the teacher's decision: its ``decision_bias`` is added to its logits; 0 leaves them.
     """
 
     selection: Selection
     instance_losses: bool
     instance_quality: str
     ignore_label: int
+    tau: float = 0.0
 
     @torch.no_grad()
     def __call__(
@@ -171,6 +173,8 @@ class PseudoLabeller:
             ``instances`` (:class:`PseudoInstances`), on the teacher's device; and scalars for the log.
         """
         dense = teacher.predict(samples, instances=self.instance_losses)
+        if self.tau:
+            dense = replace(dense, sem_seg=dense.sem_seg + teacher.decision_bias(self.tau))
         device = dense.sem_seg.device
         valid = torch.stack([sample["valid_mask"].to(device, non_blocking=True) for sample in samples])
         pseudo = self.selection(dense.sem_seg, valid)

@@ -90,6 +90,8 @@ def _self_training_switches(cfg) -> Iterator[str]:
             "SELF_TRAINING.FEATURE_DISTANCE.ENABLED: expected False with ActiveTrainer, whose source losses have no such term, "
             "found True; set it to False."
         )
+    if options.TAU and unused:
+        yield f"SELF_TRAINING.TAU: expected 0 with {unused}, found {options.TAU}; set it to 0."
     for key, on in switches.items():
         semantic = "MODEL.TASK semantic, which has no instances"
         why = unused or (semantic if key == "INSTANCE_LOSSES" and cfg.MODEL.TASK == "semantic" else "")

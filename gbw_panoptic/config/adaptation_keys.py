@@ -36,6 +36,8 @@ SELF_TRAINING = (
         "Of a class's confidences (FDA) in the rank's batch (ours).", 66.0),
     Key("SELF_TRAINING.CLASS_PERCENTILE.MAX_THRESHOLD", _threshold,
         "Pixels of this confidence are kept in any case (FDA).", 0.9),
+    Key("SELF_TRAINING.TAU", share(),
+        "The same as TEST.TAU, of the teacher before it labels pixels (ours): pseudo labels of a balanced teacher.", 0.0),
     Key("SELF_TRAINING.CLASS_MIX", switch(),
         "Paste half of the source image's classes on the target image (ClassMix, DACS).", True),
     Key("SELF_TRAINING.TARGET_LOSS_WEIGHT", _factor, "Factor of the losses of mixed images.", 1.0),

@@ -2,7 +2,7 @@
 
 from ..taxonomy import PROTOCOLS
 from .key import Key
-from .kinds import Kind, choice, integer, listing, number, switch, text
+from .kinds import Kind, choice, integer, listing, number, share, switch, text
 
 _data_sets = listing(text("the name of a data set", empty=False))
 _edge = integer(low=1, high=65536, unit=" pixels")
@@ -76,6 +76,9 @@ TEST = (
         "Classes that are averaged; the first one is the headline.", ("19",)),
     Key("TEST.MODEL", choice("student", "teacher"),
         "Whose last iteration is the headline; both are evaluated.", "student"),
+    Key("TEST.TAU", share(),
+        "Of Panoptic-DeepLab's decision in evaluation and prediction (ours): logits lose TAU times the log of WEIGHTING.PRIOR. At 1, "
+        "classes are decided as if none had been weighted; 0: as learnt.", 0.0),
     Key("TEST.RARE_CLASSES", integer(low=1, high=254), "The k source-rarest classes whose mean recall is reported.", 5),
     Key("TEST.INSTANCE_AP", switch(), "Cityscapes AP of the panoptic maps' things, too.", False),
     Key("TEST.NUM_PANELS", integer(low=0, high=100000), "Pictures (image, truth, prediction, error) in the report.", 8),

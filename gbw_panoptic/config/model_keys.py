@@ -53,8 +53,8 @@ SEMANTIC_HEAD = (
         "Pixel loss. The cross_entropy is -log p_y. The loss of hard_pixel_mining is that of the LOSS_TOP_K pixels of "
         "largest loss (arXiv 1902.05093). The focal one is -(1 - p_y)^gamma log p_y (arXiv 1708.02002). With "
         "logit_adjustment it is the cross entropy of z + tau log f (arXiv 2007.07314). With seesaw it is that of z_j + "
-        "log(M_yj C_yj) (arXiv 2008.10032). It combines with any "
-        "class weighting.", "cross_entropy"),
+        "log(M_yj C_yj) (arXiv 2008.10032). With blda it is that of logits whose distributions are aligned (arXiv "
+        "2512.06886). It combines with any class weighting.", "cross_entropy"),
     Key("MODEL.SEM_SEG_HEAD.LOSS_WEIGHT", _factor, "Factor of the semantic loss."),
     Key("MODEL.SEM_SEG_HEAD.LOSS_TOP_K", number("a share", above=0, high=1),
         "Of hard_pixel_mining: the share of pixels that counts."),
@@ -64,6 +64,7 @@ SEMANTIC_HEAD = (
         "Of seesaw: exponent of the ratio of class counts (the paper's).", 0.8),
     Key("MODEL.SEM_SEG_HEAD.SEESAW_Q", number(low=0),
         "Of seesaw: exponent of the ratio of probabilities (the paper's).", 2.0),
+    Key("MODEL.SEM_SEG_HEAD.BLDA_STRENGTH", number(low=0), "Of blda: share of the shift (the published code's t).", 0.1),
     Key("MODEL.SEM_SEG_HEAD.NORM", _norm, "Normalisation of the head; SyncBN becomes BN in one process."),
     Key("MODEL.SEM_SEG_HEAD.COMMON_STRIDE", integer(low=1),
         "Stride of the head's output: that of its finest feature map."),
@@ -102,6 +103,8 @@ PANOPTIC_DEEPLAB = (
     Key("MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", integer(low=1, high=999),
         "Instances of an image; ids number 999 of a class at most."),
     Key("MODEL.PANOPTIC_DEEPLAB.STUFF_AREA", integer(low=0, unit=" pixels"), "Stuff of fewer pixels becomes void."),
+    Key("MODEL.PANOPTIC_DEEPLAB.INSTANCE_AREA", integer(low=0, unit=" pixels"),
+        "Things of fewer pixels become void (ours; Detectron2 keeps every instance).", 0),
     Key("MODEL.PANOPTIC_DEEPLAB.SIZE_DIVISIBILITY", integer(low=-1, high=4096),
         "Images are padded to multiples of it; -1 and 0: the backbone's."),
 )  # fmt: skip

@@ -18,7 +18,7 @@ from ..adaptation.teacher import unwrapped
 from ..cli import Progress
 from ..structures import metric_names
 from ..structures.metric_names import ClassScalar
-from ..weighting import BRANCHES, ClassWeighting, GradientBasedWeighting, ReleasedGradientWeighting
+from ..weighting import BRANCHES, ClassWeighting, DynamicWeighting
 
 METRICS = "metrics.json"  # in OUTPUT_DIR
 
@@ -89,7 +89,7 @@ class ClassWeightLogger(HookBase):
 
 def _skipped_steps(weighting: ClassWeighting) -> dict[str, int]:
     """Branch -> steps whose gradients were not finite, so far; one host synchronisation."""
-    if not isinstance(weighting, (GradientBasedWeighting, ReleasedGradientWeighting)):
+    if not isinstance(weighting, DynamicWeighting):
         return {}
     return dict(zip(BRANCHES, weighting.skipped.tolist()))
 

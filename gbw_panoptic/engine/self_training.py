@@ -78,6 +78,7 @@ def _build_labeller(cfg) -> PseudoLabeller:
         ),
         instance_losses=options.INSTANCE_LOSSES,
         instance_quality=options.INSTANCE_QUALITY,
+        tau=options.TAU,
         ignore_label=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
     )
 

@@ -4,9 +4,10 @@ from ..structures.per_class_loss import PerClassLoss
 from .class_gradients import GRADIENTS, SQUARES, sum_gradients
 from .cross_entropy import cross_entropy_per_class, hardest_pixels
 from .entropy import IMAGE_WISE_RATIO, entropy_per_class, image_wise_factors, maximum_squares_per_class
+from .logit_alignment import LogitAlignment
 from .per_class import group_counts, group_sums
 from .regression import center_loss_per_class, offset_loss_per_class
-from .shaping import LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw
+from .shaping import LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw, log_frequencies
 
 __all__ = [
     "GRADIENTS",
@@ -14,6 +15,7 @@ __all__ = [
     "LOSS_TYPES",
     "Focal",
     "LogitAdjustment",
+    "LogitAlignment",
     "LossShaping",
     "PerClassLoss",
     "SQUARES",
@@ -25,6 +27,7 @@ __all__ = [
     "group_sums",
     "hardest_pixels",
     "image_wise_factors",
+    "log_frequencies",
     "maximum_squares_per_class",
     "offset_loss_per_class",
     "sum_gradients",

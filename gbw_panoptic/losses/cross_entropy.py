@@ -54,7 +54,7 @@ def cross_entropy_per_class(
     valid = (labels >= 0) & (labels < num_classes) & (labels != ignore_label)
     labels = torch.where(valid, labels, -1)
     shaping = LossShaping() if shaping is None else shaping
-    adjustment = shaping.adjustment(logits.detach(), labels)
+    adjustment = shaping.adjustment(logits.detach(), labels, pixel_weights)
     log_probabilities = F.log_softmax(logits if adjustment is None else logits + adjustment, dim=1)
     nll = -log_probabilities.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
     losses = torch.where(valid, shaping.phi(nll), 0)

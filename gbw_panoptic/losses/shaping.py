@@ -20,18 +20,19 @@ from ..distributed import add_over_ranks
 from .per_class import group_counts
 
 #: What MODEL.SEM_SEG_HEAD.LOSS_TYPE may name; hard pixel mining is ``top_k`` of :func:`cross_entropy_per_class`.
-LOSS_TYPES = ("cross_entropy", "hard_pixel_mining", "focal", "logit_adjustment", "seesaw")
+LOSS_TYPES = ("cross_entropy", "hard_pixel_mining", "focal", "logit_adjustment", "seesaw", "blda")
 
 
 class LossShaping(nn.Module):
     """The protocol. This class is cross entropy itself: no adjustment, phi the identity."""
 
-    def adjustment(self, logits: Tensor, labels: Tensor) -> Tensor | None:
+    def adjustment(self, logits: Tensor, labels: Tensor, pixel_weights: Tensor | None = None) -> Tensor | None:
         """What is added to the logits, [B, C, H, W] or broadcast to it, detached; None for nothing.
 
         Args:
             logits: [B, C, H, W] float32.
             labels: [B, H, W] int64 in 0..C-1; -1 takes no part.
+            pixel_weights: [B, H, W] float >= 0, confidences; 1 when absent.
         """
         return None
 
@@ -81,16 +82,24 @@ class LogitAdjustment(LossShaping):
         super().__init__()
         if not tau >= 0:
             raise ValueError(f"Expected LOGIT_ADJUSTMENT_TAU >= 0, but got {tau}.")
-        pixels = pixels.double()
-        if not pixels.sum() > 0:
-            raise ValueError("Expected a class with source pixels, but got none.")
-        frequencies = torch.where(pixels > 0, pixels, pixels.max()) / pixels.sum()
         # not in the checkpoint: it follows from the configuration, and a model may continue from another loss
-        values = tau * frequencies.log()
+        values = tau * log_frequencies(pixels)
         self.register_buffer("values", values.float().view(1, -1, 1, 1), persistent=False)
 
-    def adjustment(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def adjustment(self, logits: Tensor, labels: Tensor, pixel_weights: Tensor | None = None) -> Tensor:
         return self.values
+
+
+def log_frequencies(pixels: Tensor) -> Tensor:
+    """[C] float64 logs of the shares of the source's pixels [C]; a class without any has the largest one (:class:`LogitAdjustment`).
+
+    Raises:
+        ValueError: no class has a pixel.
+    """
+    pixels = pixels.double()
+    if not pixels.sum() > 0:
+        raise ValueError("Expected a class with source pixels, but got none.")
+    return (torch.where(pixels > 0, pixels, pixels.max()) / pixels.sum()).log()
 
 
 class Seesaw(LossShaping):
@@ -114,7 +123,7 @@ class Seesaw(LossShaping):
         self.register_buffer("counts", torch.zeros(num_classes, dtype=torch.int64))
 
     @torch.no_grad()
-    def adjustment(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def adjustment(self, logits: Tensor, labels: Tensor, pixel_weights: Tensor | None = None) -> Tensor:
         if self.training:
             self._count(labels)
         index = labels.clamp(min=0)

@@ -6,7 +6,7 @@ from detectron2.projects.panoptic_deeplab import build_ins_embed_branch
 
 from ..errors import UserError
 from ..taxonomy import Taxonomy
-from ..weighting.build import build_class_weighting
+from ..weighting.build import build_class_weighting, build_log_prior
 from .auxiliary import AuxiliaryHead
 from .outputs import PostProcessing
 
@@ -42,10 +42,13 @@ def panoptic_deeplab_parts(cfg) -> dict:
             nms_kernel=options.NMS_KERNEL,
             top_k=options.TOP_K_INSTANCE,
             score_instances=cfg.TEST.INSTANCE_AP,
+            instance_area=options.INSTANCE_AREA,
         ),
         "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
         "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
         "num_classes": taxonomy.num_classes,
+        "tau": cfg.TEST.TAU,
+        "log_prior": build_log_prior(cfg),
         # ASPP and the decoder need whole cells of the coarsest stride they read
         "size_divisibility": max(divisibility, max(shape.stride for shape in shapes.values())),
     }

@@ -25,6 +25,7 @@ class PostProcessing:
     nms_kernel: int
     top_k: int
     score_instances: bool = False
+    instance_area: int = 0
 
     def __call__(self, sem_seg: Tensor, center: Tensor, offset: Tensor) -> Tensor:
         """[H, W] int64 panoptic map (class * label_divisor + instance number, -1 = void) from [C | 1 | 2, H, W] maps."""
@@ -39,6 +40,7 @@ class PostProcessing:
             threshold=self.threshold,
             nms_kernel=self.nms_kernel,
             top_k=self.top_k,
+            instance_area=self.instance_area,
         )
 
     def scores(self, panoptic: Tensor, sem_seg: Tensor, center: Tensor) -> tuple[Tensor, Tensor]:

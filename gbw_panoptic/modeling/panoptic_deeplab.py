@@ -4,6 +4,8 @@ each with a class weighting of its own.
 Shape legend: B images, C classes, H x W pixels of the input.
 """
 
+from collections.abc import Iterable, Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,6 +23,9 @@ from .build import panoptic_deeplab_parts
 from .daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
 from .heads import PerClassInsEmbedHead, PerClassSemSegHead
 from .outputs import PostProcessing
+
+#: Of a mean class weight, so that its logarithm is finite.
+_LEAST_WEIGHT = 0.01
 
 
 @META_ARCH_REGISTRY.register()
@@ -42,6 +47,8 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         pixel_std: tuple[float, ...],
         num_classes: int,
         size_divisibility: int,
+        tau: float = 0.0,
+        log_prior: Tensor | None = None,
     ) -> None:
         """
         Args:
@@ -50,6 +57,8 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
             weightings: head name (``sem_seg``, ``center``, ``offset``, ``auxiliary``) -> class weighting.
             loss_weights: head name -> factor of its loss.
             size_divisibility: input height and width are padded to multiples of it.
+            tau: of :meth:`decision_bias` in evaluation.
+            log_prior: [C] what it takes back; None: the log of the mean class weights of the source branch.
         """
         super().__init__()
         self.backbone = backbone
@@ -61,6 +70,8 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
         self.post_processing = post_processing
         self.num_classes = num_classes
         self.size_divisibility = size_divisibility
+        self.tau = tau
+        self.register_buffer("log_prior", log_prior, persistent=False)
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
@@ -134,24 +145,35 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
             logits[..., :height, :width], center, offset, hidden, self.sem_seg_head.common_stride, auxiliary
         )
 
+    def decision_bias(self, tau: float) -> Tensor:
+        """[C, 1, 1] what is added to semantic logits so that they decide as if no class had been weighted (methods: GBW, section 12;
+        ours): -tau log w, with w the mean class weights of the source branch; tau 0 changes nothing."""
+        prior = self.log_prior
+        if prior is None:
+            prior = self.weightings["sem_seg"].mean_class_weights("source").clamp(min=_LEAST_WEIGHT).log()
+        return -tau * prior.to(self.device).view(-1, 1, 1)
+
     def inference(self, batched_inputs: list[Sample]) -> list[ModelOutput]:
         """Panoptic maps, one image at a time: images of a batch may differ in size."""
-        results = []
-        for record in batched_inputs:
-            dense = self.predict([record])
-            size = (record.get("height", dense.sem_seg.shape[-2]), record.get("width", dense.sem_seg.shape[-1]))
-            sem_seg = _resize(dense.sem_seg, size)[0]
+        return [next(self.decide(self.predict([record]), record, (self.tau,))) for record in batched_inputs]
+
+    def decide(self, dense: DensePrediction, record: Sample, taus: Iterable[float]) -> Iterator[ModelOutput]:
+        """The output for one image, once for each tau, from what was predicted for it."""
+        size = (record.get("height", dense.sem_seg.shape[-2]), record.get("width", dense.sem_seg.shape[-1]))
+        logits = _resize(dense.sem_seg, size)[0]
+        if dense.center is not None:
+            scale = dense.offset.new_tensor(size) / dense.offset.new_tensor(dense.offset.shape[-2:])
+            offset = _resize(dense.offset, size)[0] * scale.view(2, 1, 1)  # offsets are in pixels
+            center = _resize(dense.center, size)[0]
+        for tau in taus:
+            sem_seg = logits + self.decision_bias(tau) if tau else logits
             result = {"sem_seg": sem_seg}
             if dense.center is not None:
-                scale = dense.offset.new_tensor(size) / dense.offset.new_tensor(dense.offset.shape[-2:])
-                offset = _resize(dense.offset, size)[0] * scale.view(2, 1, 1)  # offsets are in pixels
-                center = _resize(dense.center, size)[0]
                 panoptic = self.post_processing(sem_seg, center, offset)
                 result["panoptic_seg"] = (panoptic, None)
                 if self.post_processing.score_instances:
                     result["instance_scores"] = self.post_processing.scores(panoptic, sem_seg, center)
-            results.append(result)
-        return results
+            yield result
 
     def _images(self, batched_inputs: list[Sample]) -> ImageList:
         images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]

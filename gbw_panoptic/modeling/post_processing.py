@@ -27,6 +27,7 @@ def panoptic_segmentation(
     threshold: float = 0.1,
     nms_kernel: int = 7,
     top_k: int | None = 200,
+    instance_area: int = 0,
 ) -> Tensor:
     """The map that Detectron2's ``get_panoptic_segmentation`` gives, from the predictions for one image.
 
@@ -37,7 +38,7 @@ def panoptic_segmentation(
         center: H x W or 1 x H x W float, centre heatmap.
         offset: 2 x H x W float, (dy, dx) to the centre.
         thing_ids: classes with instances.
-        label_divisor, stuff_area, void_label: see :func:`merge_semantic_and_instance`.
+        label_divisor, stuff_area, void_label, instance_area: see :func:`merge_semantic_and_instance`.
         threshold, nms_kernel, top_k: see :func:`find_centers`.
 
     Returns:
@@ -55,6 +56,7 @@ def panoptic_segmentation(
         label_divisor=label_divisor,
         stuff_area=stuff_area,
         void_label=void_label,
+        instance_area=instance_area,
     )
 
 
@@ -130,6 +132,7 @@ def merge_semantic_and_instance(
     label_divisor: int,
     stuff_area: int,
     void_label: int,
+    instance_area: int = 0,
 ) -> Tensor:
     """Give each instance the class of most of its thing pixels (the lowest one among equals), and stuff the rest.
 
@@ -144,6 +147,7 @@ def merge_semantic_and_instance(
             for stuff.
         stuff_area: stuff classes of fewer pixels become void.
         void_label: also the label of thing pixels without an instance.
+        instance_area: instances of fewer thing pixels become void (ours; Detectron2 keeps every instance).
 
     Returns:
         H x W int64 panoptic ids.
@@ -162,11 +166,13 @@ def merge_semantic_and_instance(
     classes = torch.arange(num_classes, device=device)
     is_thing = torch.isin(classes, torch.tensor(sorted(thing_ids), dtype=torch.int64, device=device))
     votes = counts[1:] * is_thing
+    area = votes.sum(dim=1, keepdim=True)
+    kept = (area > 0) & (area >= instance_area)
     instance_class = votes.argmax(dim=1)
-    of_class = F.one_hot(instance_class, num_classes) * (votes > 0).any(dim=1, keepdim=True)
+    of_class = F.one_hot(instance_class, num_classes) * kept
     number = of_class.cumsum(dim=0).gather(1, instance_class[:, None])
 
     stuff = torch.where(~is_thing & (counts[0] >= stuff_area), classes * label_divisor, void_label)
-    things = torch.where(is_thing, instance_class[:, None] * label_divisor + number, void_label)
+    things = torch.where(is_thing & kept, instance_class[:, None] * label_divisor + number, void_label)
     labels = torch.cat([stuff[None], things])
     return labels.flatten().index_select(0, keys).view(sem_seg.shape)

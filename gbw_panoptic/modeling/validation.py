@@ -68,6 +68,9 @@ def _without_dense_heads(cfg) -> Iterator[str]:
                 f"WEIGHTING.{key}: expected none with {MASK2FORMER}, which has no such head, found '{cfg.WEIGHTING[key]}'; "
                 "weight its losses by WEIGHTING.CLASSIFICATION and MASK."
             )
+    for key, tau in (("TEST.TAU", cfg.TEST.TAU), ("SELF_TRAINING.TAU", cfg.SELF_TRAINING.TAU)):
+        if tau:
+            yield f"{key}: expected 0 with {MASK2FORMER}, which decides on segments, not on logits of pixels, found {tau}; set it to 0."
     if cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE != "cross_entropy":
         yield (
             f"MODEL.SEM_SEG_HEAD.LOSS_TYPE: expected cross_entropy with {MASK2FORMER}, which has no loss of pixels to be "

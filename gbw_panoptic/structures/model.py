@@ -36,5 +36,8 @@ class PanopticModel(Protocol):
             predictions. Evaluation: an output for each image.
         """
 
+    def decision_bias(self, tau: float) -> Tensor:
+        """[C, 1, 1] what the prior of its class weights, times tau, adds to semantic logits; of models that predict them."""
+
     def predict(self, batched_inputs: Sequence[Sample], *, instances: bool = True) -> DensePrediction | SegmentPrediction:
         """Predictions for images of one size, at that size, without a graph."""

@@ -2,7 +2,9 @@
 
 from .backward import reweighted
 from .base import BRANCHES, ClassWeighting
+from .dynamic import DynamicWeighting
 from .gbw import GradientBasedWeighting
+from .magnitudes import ERRORS
 from .reduction import DENOMINATORS, weighted_mean
 from .released import ReleasedGradientWeighting
 from .simplex import gbw_weights
@@ -11,17 +13,22 @@ from .static import STATIC_WEIGHTS, StaticWeighting, static_weights
 #: Keys of WEIGHTING that name a class weighting, and what they may name.
 WEIGHTED_KEYS = ("SEMANTIC", "CENTER", "OFFSET", "CLASSIFICATION", "MASK", "TARGET")
 WEIGHTINGS = ("none", "manual", *STATIC_WEIGHTS, "gbw")
+#: What WEIGHTING.PRIOR may name.
+PRIORS = ("weights", "frequencies")
 #: What GBW.READING may name.
-READINGS = ("ours", "released")
+READINGS = ("ours", "scale_free", "released")
 
 __all__ = [
     "BRANCHES",
     "DENOMINATORS",
+    "ERRORS",
+    "PRIORS",
     "READINGS",
     "STATIC_WEIGHTS",
     "WEIGHTED_KEYS",
     "WEIGHTINGS",
     "ClassWeighting",
+    "DynamicWeighting",
     "GradientBasedWeighting",
     "ReleasedGradientWeighting",
     "StaticWeighting",

@@ -66,3 +66,7 @@ class ClassWeighting(nn.Module):
     def class_weights(self, count: Tensor, gradient: Tensor | None, branch: str) -> Tensor:
         """[C] weights from the pixel counts [C] and class gradient sums [C, D] of all ranks."""
         return torch.ones_like(count)
+
+    def mean_class_weights(self, branch: str) -> Tensor:
+        """[C] moving average of the branch's weights over the steps so far; 1 for a class that it has not seen."""
+        return torch.ones(self.num_classes)

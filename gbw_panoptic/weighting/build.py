@@ -7,7 +7,7 @@ from detectron2.data import MetadataCatalog
 
 from ..data.statistics import ClassStatistics
 from ..errors import UserError
-from ..losses import LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw
+from ..losses import LOSS_TYPES, Focal, LogitAdjustment, LogitAlignment, LossShaping, Seesaw, log_frequencies
 from . import (
     STATIC_WEIGHTS,
     WEIGHTINGS,
@@ -22,10 +22,10 @@ from . import (
 def build_class_weighting(cfg, head: str) -> ClassWeighting:
     """The class weighting of one head (``sem_seg``, ``auxiliary``, ``center``, ``offset``) or, of Mask2Former, of one loss
     (``classification``, ``mask``, ``dice``)."""
-    if head == "sem_seg":
-        return _build(cfg, "SEMANTIC", gradient=cfg.GBW.GRADIENT, normalize=cfg.GBW.NORMALIZE)
-    if head == "auxiliary":  # its last layer is no 1x1 convolution
-        return _build(cfg, "SEMANTIC", gradient="logits", normalize=cfg.GBW.NORMALIZE)
+    if head in ("sem_seg", "auxiliary"):  # the last layer of the latter is no 1x1 convolution
+        gradient = cfg.GBW.GRADIENT if head == "sem_seg" else "logits"
+        seen = {"errors": cfg.GBW.ERRORS, "guard": cfg.GBW.GUARD}
+        return _build(cfg, "SEMANTIC", gradient=gradient, normalize=cfg.GBW.NORMALIZE, **seen)
     if head == "classification":
         return _build(cfg, "CLASSIFICATION", gradient=cfg.GBW.GRADIENT, normalize=cfg.GBW.NORMALIZE)
     if head in ("mask", "dice"):  # a mask's gradients have either sign, too, and other units
@@ -39,8 +39,8 @@ def build_target_weighting(cfg, *, gradient: str) -> ClassWeighting:
     return _build(cfg, "TARGET", gradient=gradient, normalize=True)
 
 
-def _build(cfg, key: str, *, gradient: str, normalize: bool, things: bool = False) -> ClassWeighting:
-    """The class weighting that WEIGHTING.<key> names; ``things``: of a head that sees things only."""
+def _build(cfg, key: str, *, gradient: str, normalize: bool, things: bool = False, **seen) -> ClassWeighting:
+    """The class weighting that WEIGHTING.<key> names; ``things``: of a head that sees things only; ``seen``: what GBW sees of errors."""
     taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
     name = cfg.WEIGHTING[key]
     common = {"num_classes": taxonomy.num_classes, "denominator": cfg.WEIGHTING.LOSS_DENOMINATOR}
@@ -62,15 +62,27 @@ def _build(cfg, key: str, *, gradient: str, normalize: bool, things: bool = Fals
     if name == "gbw" and key == "SEMANTIC" and cfg.GBW.READING == "released":  # validation refuses it for other losses
         return ReleasedGradientWeighting(lam=cfg.GBW.LAMBDA, **common)
     if name == "gbw":
+        scale_free, micro = cfg.GBW.READING == "scale_free", cfg.SOLVER.ACCUMULATION_STEPS
         return GradientBasedWeighting(
             lam=cfg.GBW.LAMBDA,
             gradient=gradient,
-            normalize=normalize,
+            normalize=normalize and not scale_free,
             momentum=cfg.GBW.MOMENTUM,
-            warmup_iters=cfg.GBW.WARMUP_ITERS * cfg.SOLVER.ACCUMULATION_STEPS,
+            warmup_iters=cfg.GBW.WARMUP_ITERS * micro,
+            scale_free=scale_free,
+            cooldown=(cfg.GBW.COOLDOWN_ITERS * micro, cfg.SOLVER.MAX_ITER * micro),
+            **seen,
             **common,
         )
     raise UserError(f"WEIGHTING.{key}: expected one of {', '.join(WEIGHTINGS)}, found '{name}'; set it to one of them.")
+
+
+def build_log_prior(cfg) -> torch.Tensor | None:
+    """[C] log of the class frequencies of the sources, where WEIGHTING.PRIOR names them."""
+    if cfg.WEIGHTING.PRIOR == "weights":
+        return None
+    pixels, _ = _source_counts(cfg.DATASETS.TRAIN, range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
+    return log_frequencies(pixels).float()
 
 
 def build_loss_shaping(cfg) -> LossShaping:
@@ -86,6 +98,8 @@ def build_loss_shaping(cfg) -> LossShaping:
         return LogitAdjustment(pixels=pixels, tau=options.LOGIT_ADJUSTMENT_TAU)
     if name == "seesaw":
         return Seesaw(num_classes=options.NUM_CLASSES, p=options.SEESAW_P, q=options.SEESAW_Q)
+    if name == "blda":
+        return LogitAlignment(num_classes=options.NUM_CLASSES, strength=options.BLDA_STRENGTH)
     raise UserError(
         f"MODEL.SEM_SEG_HEAD.LOSS_TYPE: expected one of {', '.join(LOSS_TYPES)}, found '{name}'; set it to one of them."
     )

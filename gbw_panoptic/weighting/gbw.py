@@ -1,6 +1,7 @@
 """Gradient-based class weighting (GBW): Alcover-Couso et al., arXiv 2407.01327.
 
-This is a reading of the paper. The authors' released code is another one (:mod:`.released`); docs/methods.md compares them.
+This is a reading of the paper, with a form of it that is free of scale (ours). The authors' released code is another
+reading (:mod:`.released`); docs/methods.md compares them.
 
 Shape legend: C classes, D entries of a class gradient.
 """
@@ -8,11 +9,16 @@ Shape legend: C classes, D entries of a class gradient.
 import torch
 from torch import Tensor
 
-from .base import BRANCHES, ClassWeighting
-from .simplex import gbw_weights
+from .base import BRANCHES
+from .dynamic import DynamicWeighting
+from .magnitudes import ERRORS, excess_of_predictions, magnitudes
+from .simplex import gbw_weights, score_weights
+
+#: Share of the mean excess of predictions that a step keeps.
+_EXCESS_DECAY = 0.9
 
 
-class GradientBasedWeighting(ClassWeighting):
+class GradientBasedWeighting(DynamicWeighting):
     """Weights of every step from the gradient magnitudes g_c of the per-class mean losses.
 
     Order of a step (methods: GBW, section 4): sums over all ranks, mean over the class's pixels, norm, moving average of
@@ -21,7 +27,6 @@ class GradientBasedWeighting(ClassWeighting):
     synchronisation. A non-finite g leaves the branch's state and its previous weights in force and is counted.
     """
 
-    #: For a warning: what weighted the classes in steps that were skipped.
     in_skipped_steps = "the class weights before them stayed in force"
 
     def __init__(
@@ -33,6 +38,10 @@ class GradientBasedWeighting(ClassWeighting):
         normalize: bool = False,
         momentum: float = 0.0,
         warmup_iters: int = 0,
+        scale_free: bool = False,
+        errors: str = "misses",
+        guard: float = 0.0,
+        cooldown: tuple[int, int] = (0, 0),
         **common,
     ) -> None:
         """
@@ -42,24 +51,38 @@ class GradientBasedWeighting(ClassWeighting):
             normalize: divide g by its mean over the members, which frees ``lam`` of the loss's units.
             momentum: in [0, 1); 0 is the paper's per-iteration update.
             warmup_iters: weights are 1 for so many steps of the branch.
+            scale_free: ``lam`` is in units of the spread of g^2 (:func:`~.simplex.score_weights`; ours).
+            errors: which errors g sees, one of :data:`~.magnitudes.ERRORS` (ours).
+            guard: x > 0: g^2 of a class counts less the more it is predicted beyond its labels, and not at all from an
+                excess of x times their number on (:func:`~.magnitudes.excess_of_predictions`, mean over steps); 0: no guard (ours).
+            cooldown: in the last k of n steps of the branch the weights go back to 1, in a straight line: (k, n) (ours).
             common: ``denominator``, ``branches`` of :class:`ClassWeighting`.
+
+        Raises:
+            ValueError: an argument is outside of its range, or ``errors`` and ``guard`` want a gradient that has one entry a class.
         """
-        super().__init__(num_classes=num_classes, **common)
-        if not lam > 0:
-            raise ValueError(f"Expected GBW.LAMBDA > 0, but got {lam}.")
+        super().__init__(num_classes=num_classes, lam=lam, **common)
         if not 0 <= momentum < 1:
             raise ValueError(f"Expected GBW.MOMENTUM in [0, 1), but got {momentum}.")
-        self.lam = lam
+        if errors not in ERRORS:
+            raise ValueError(f"Expected GBW.ERRORS to be one of {ERRORS}, but got {errors!r}.")
+        if gradient != "logits" and (errors != "misses" or guard):
+            raise ValueError(f"Expected gradient 'logits' with GBW.ERRORS {errors} or GBW.GUARD {guard}, but got {gradient!r}.")
         self.gradient = gradient
         self.normalize = normalize
         self.momentum = momentum
         self.warmup_iters = warmup_iters
+        self.scale_free = scale_free
+        self.errors = errors
+        self.guard = guard
+        self.cooldown = cooldown
         shape = (len(BRANCHES), num_classes)
         self.register_buffer("gradient_norms", torch.zeros(shape))
         self.register_buffer("seen", torch.zeros(shape, dtype=torch.bool))
         self.register_buffer("previous_weights", torch.ones(shape))
         self.register_buffer("steps", torch.zeros(len(BRANCHES), dtype=torch.int64))
-        self.register_buffer("skipped", torch.zeros(len(BRANCHES), dtype=torch.int64))
+        if guard:
+            self.register_buffer("excess", torch.zeros(shape))
 
     @torch.no_grad()
     def class_weights(self, count: Tensor, gradient: Tensor | None, branch: str) -> Tensor:
@@ -67,28 +90,52 @@ class GradientBasedWeighting(ClassWeighting):
             raise ValueError("Expected class gradients (PerClassLoss.gradient) for GBW, but the head supplied none.")
         row = BRANCHES.index(branch)
         present = count > 0
-        g = gradient.double().norm(dim=1) / count.clamp(min=1)
+        g = magnitudes(gradient.double(), count, self.errors)
         finite = torch.isfinite(torch.where(present, g, 0)).all()
         update = present & finite
         seen = self.seen[row]
         average = torch.where(seen, self.momentum * self.gradient_norms[row] + (1 - self.momentum) * g, g)
         norms = torch.where(update, average.float(), self.gradient_norms[row])
+        if self.guard:
+            self._update_excess(row, gradient, count, update)
         seen = seen | update
         members = seen if self.momentum > 0 else present
-        weights = gbw_weights(self._normalized(norms, members), self.lam, members)
-        weights = torch.where(finite, weights, self.previous_weights[row])
-        weights = torch.where(self.steps[row] < self.warmup_iters, 1, weights)
+        weights = torch.where(finite, self._program(norms, members, row), self.previous_weights[row])
+        weights = self._at_the_ends(weights, row)
         self.gradient_norms[row] = norms
         self.seen[row] = seen
         self.previous_weights[row] = weights
         self.steps[row] += 1
-        self.skipped[row] += (~finite).long()
+        self.remember(row, weights, members, finite)
         share = count / count.sum().clamp(min=1)
         self.statistics[branch] = {"weight": weights, "gradient": torch.where(present, norms, 0), "share": share}
         return weights.to(count.dtype)
 
+    def _program(self, norms: Tensor, members: Tensor, row: int) -> Tensor:
+        """[C] float32 weights of the magnitudes [C]."""
+        norms = self._normalized(norms, members)
+        if not (self.scale_free or self.guard or self.errors == "signed"):
+            return gbw_weights(norms, self.lam, members)
+        scores = norms.double() * norms.abs()
+        if self.guard:
+            scores = torch.where(scores > 0, scores * (1 - self.excess[row] / self.guard).clamp(0, 1), scores)
+        return score_weights(scores, self.lam, members, scale_free=self.scale_free).float()
+
+    def _update_excess(self, row: int, gradient: Tensor, count: Tensor, update: Tensor) -> None:
+        excess = excess_of_predictions(gradient.double(), count).to(self.excess.dtype)
+        average = _EXCESS_DECAY * self.excess[row] + (1 - _EXCESS_DECAY) * excess
+        self.excess[row] = torch.where(update, average, self.excess[row])
+
+    def _at_the_ends(self, weights: Tensor, row: int) -> Tensor:
+        """1 in the warm-up; from there to 1 in the cool-down, which a convex combination of the two keeps in the program."""
+        weights = torch.where(self.steps[row] < self.warmup_iters, 1, weights)
+        length, end = self.cooldown
+        if not length:
+            return weights
+        return 1 + (weights - 1) * ((end - 1 - self.steps[row]) / length).clamp(0, 1)
+
     def _normalized(self, norms: Tensor, members: Tensor) -> Tensor:
         if not self.normalize:
             return norms
-        mean = torch.where(members, norms, 0).sum() / members.sum().clamp(min=1)
+        mean = torch.where(members, norms.abs(), 0).sum() / members.sum().clamp(min=1)
         return norms / torch.where(mean > 0, mean, 1)

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ..losses import SQUARES
-from .base import BRANCHES, ClassWeighting
+from .base import BRANCHES
+from .dynamic import DynamicWeighting
 from .simplex import gbw_weights
 
 
-class ReleasedGradientWeighting(ClassWeighting):
+class ReleasedGradientWeighting(DynamicWeighting):
     """Weights from the gradient of all class losses together, at the logit channel of each class.
 
     With p = softmax(z), e the one-hot label, n_y the pixels of class y over all ranks, i the pixels of the batch:
@@ -29,20 +30,7 @@ class ReleasedGradientWeighting(ClassWeighting):
     """
 
     gradient = SQUARES
-    #: For a warning: what weighted the classes in steps that were skipped.
     in_skipped_steps = "the class weights were 1 there"
-
-    def __init__(self, *, num_classes: int, lam: float, **common) -> None:
-        """
-        Args:
-            lam: > 0, the pull towards weight 1; 1 in the released code.
-            common: ``denominator`` (``all`` in the released code), ``branches`` of :class:`ClassWeighting`.
-        """
-        super().__init__(num_classes=num_classes, **common)
-        if not lam > 0:
-            raise ValueError(f"Expected GBW.LAMBDA > 0, but got {lam}.")
-        self.lam = lam
-        self.register_buffer("skipped", torch.zeros(len(BRANCHES), dtype=torch.int64))
 
     @torch.no_grad()
     def class_weights(self, count: Tensor, gradient: Tensor | None, branch: str) -> Tensor:
@@ -53,7 +41,7 @@ class ReleasedGradientWeighting(ClassWeighting):
         finite = torch.isfinite(g).all()
         # the + lam of the linear term adds a constant where sum w is fixed: it moves no weight
         weights = torch.where(finite, gbw_weights(g, self.lam), 1)
-        self.skipped[BRANCHES.index(branch)] += (~finite).long()
+        self.remember(BRANCHES.index(branch), weights, torch.ones_like(count, dtype=torch.bool), finite)
         share = count / count.sum().clamp(min=1)
         self.statistics[branch] = {"weight": weights.float(), "gradient": torch.where(finite, g, 0).float(), "share": share}
         return weights.to(count.dtype)

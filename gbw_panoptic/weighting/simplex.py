@@ -8,6 +8,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
+#: Scores that spread by less than this share of their root mean square are nearly equal: their weights come near to 1.
+NOISE = 0.25
+
 
 def gbw_weights(gradient_norms: Tensor, lam: float, present: Tensor | None = None) -> Tensor:
     """Class weights from the gradient magnitudes of the class losses.
@@ -41,11 +44,48 @@ def gbw_weights(gradient_norms: Tensor, lam: float, present: Tensor | None = Non
         return torch.tensor(_weights_on_host(gradient_norms.tolist(), lam, members), dtype=dtype)
     g = gradient_norms.detach().double()  # 19 numbers: double costs nothing and keeps 1e-6 over any scale
     if present is None:
-        weights = _project(_shifted(g, lam), len(g))
-    else:
-        v = _shifted(torch.where(present, g, 0), lam).masked_fill_(~present, -torch.inf)
-        weights = _project(v, present.sum()).masked_fill_(~present, 1)
-    return weights.to(dtype)
+        return _project(_shifted(g, lam), len(g)).to(dtype)
+    return _project_present(_shifted(torch.where(present, g, 0), lam), present).to(dtype)
+
+
+def score_weights(scores: Tensor, lam: float, present: Tensor, *, scale_free: bool = False) -> Tensor:
+    """The same program for scores s_c of either sign in the place of g_c^2 (ours): argmin_w  lam ||w||^2 - sum_c s_c w_c.
+
+    With ``scale_free``, lam is in units of the spread of the scores: their standard deviation over the present classes, or
+    :data:`NOISE` of their root mean square, if that is more. So no factor of all scores moves a
+    weight, the weights' standard deviation is 1 / (2 lam) (less, where classes have weight 0 or scores hardly differ), and no
+    weight is above 1 + sqrt(K - 1) / (2 lam).
+
+    Args:
+        scores: [C] float.
+        lam, present: see :func:`gbw_weights`.
+
+    Returns:
+        [C] float64, as :func:`gbw_weights`.
+    """
+    s = torch.where(present, scores.detach().double(), 0)
+    if scale_free:
+        s = _in_spreads(s, present)
+    largest = s.masked_fill(~present, -torch.inf).max()
+    return _project_present((s - largest).div_(2 * lam), present)
+
+
+def _in_spreads(scores: Tensor, present: Tensor) -> Tensor:
+    """Deviations of the present scores from their mean, in units of their spread; 0 for absent classes."""
+    count = present.sum().clamp(min=1)
+    scores = scores / _or_one(scores.abs().max())  # squares of what is tiny would be 0
+    deviations = torch.where(present, scores - scores.sum() / count, 0)
+    deviation, size = ((x.square().sum() / count).sqrt() for x in (deviations, scores))
+    return deviations / _or_one(torch.maximum(deviation, NOISE * size))
+
+
+def _or_one(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, 1)
+
+
+def _project_present(v: Tensor, present: Tensor) -> Tensor:
+    """:func:`_project` of the present classes; the others get 1."""
+    return _project(v.masked_fill_(~present, -torch.inf), present.sum()).masked_fill_(~present, 1)
 
 
 def _shifted(g: Tensor, lam: float) -> Tensor:

@@ -96,3 +96,6 @@ class StaticWeighting(ClassWeighting):
 
     def class_weights(self, count: Tensor, gradient: Tensor | None, branch: str) -> Tensor:
         return self.weights.to(count.dtype)
+
+    def mean_class_weights(self, branch: str) -> Tensor:
+        return self.weights if branch in self.branches else torch.ones_like(self.weights)

@@ -9,12 +9,16 @@ from .base import BRANCHES
 _TRAINED = {"SelfTrainingTrainer": ("source", "mixed", "masked"), "ActiveTrainer": BRANCHES}
 
 #: Keys of GBW that the released reading has no use for -> their defaults.
-_RELEASED = {"GRADIENT": "logits", "NORMALIZE": False, "MOMENTUM": 0, "WARMUP_ITERS": 0}
+_RELEASED = {
+    "GRADIENT": "logits", "NORMALIZE": False, "ERRORS": "misses", "GUARD": 0, "COOLDOWN_ITERS": 0, "MOMENTUM": 0, "WARMUP_ITERS": 0,
+}  # fmt: skip
+#: Keys of GBW that see a semantic head's channels alone -> what turns them off.
+_OF_CHANNELS = {"ERRORS": "misses", "GUARD": 0}
 
 
 def weighting_problems(cfg) -> Iterator[str]:
     """One sentence for each setting of WEIGHTING that says nothing, or something else than it seems to."""
-    for check in (_branches, _manual_weights, _released):
+    for check in (_branches, _manual_weights, _released, _scale_free, _of_channels):
         yield from check(cfg)
 
 
@@ -51,6 +55,24 @@ def _released(cfg) -> Iterator[str]:
                 f"GBW.{key}: expected {only} with GBW.READING released, which has no such choice, found {cfg.GBW[key]}; set it "
                 "to that, or GBW.READING to ours."
             )
+
+
+def _scale_free(cfg) -> Iterator[str]:
+    if cfg.GBW.READING == "scale_free" and cfg.GBW.NORMALIZE:
+        yield "GBW.NORMALIZE: expected False with GBW.READING scale_free, which has a unit of its own, found True; set it to False."
+
+
+def _of_channels(cfg) -> Iterator[str]:
+    for key, off in _OF_CHANNELS.items():
+        if cfg.GBW.READING == "released" or cfg.GBW[key] == off:
+            continue
+        for place, needed in (("WEIGHTING.SEMANTIC", "gbw"), ("GBW.GRADIENT", "logits")):
+            section, name = place.split(".")
+            if cfg[section][name] != needed:
+                yield (
+                    f"GBW.{key}: expected {off} with {place} {cfg[section][name]}, since it is of the logits of semantic heads, found "
+                    f"{cfg.GBW[key]}; set it to that, or {place} {needed}."
+                )
 
 
 def _manual_weights(cfg) -> Iterator[str]:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from two_ranks import on_two_ranks
 
-from gbw_panoptic.losses import Focal, LogitAdjustment, Seesaw, cross_entropy_per_class
+from gbw_panoptic.losses import Focal, LogitAdjustment, LogitAlignment, Seesaw, cross_entropy_per_class
 from gbw_panoptic.weighting import ClassWeighting
 
 B, C, H, W, K = 2, 5, 8, 12, 6
@@ -18,6 +18,7 @@ SHAPINGS = {
     "focal_half": lambda: Focal(gamma=0.5),
     "logit_adjustment": lambda: LogitAdjustment(pixels=PIXELS),
     "seesaw": lambda: seesaw(),
+    "blda": lambda: blda(),
 }
 
 
@@ -25,6 +26,15 @@ def seesaw(counts=COUNTS, **options):
     """In evaluation mode, so that repeated calls see the same counts."""
     shaping = Seesaw(num_classes=C, **options).eval()
     shaping.counts.copy_(counts)
+    return shaping
+
+
+def blda():
+    """In evaluation mode, with mixtures that differ (its definition: test_logit_alignment.py)."""
+    shaping = LogitAlignment(num_classes=C, strength=0.5).eval()
+    shaping.mixtures[..., 1] += torch.randn(2, C, C, 1, generator=torch.Generator().manual_seed(0))
+    shaping.calls.fill_(1)
+    shaping.fitted_at.fill_(0)
     return shaping
 
 
