@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from detectron2.engine import HookBase, hooks
 
-from gbw_panoptic.adaptation.mean_teacher_training import MeanTeacherTraining
-from gbw_panoptic.adaptation.pseudo_instances import target_instances
+from gbw_panoptic.adaptation.mean_teacher.pseudo_instances import target_instances
+from gbw_panoptic.adaptation.mean_teacher.training import MeanTeacherTraining
 from gbw_panoptic.data.samplers import Draw
 from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.structures.samples import DomainBatch, LabelledTarget, Sample

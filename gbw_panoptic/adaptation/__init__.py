@@ -2,10 +2,10 @@
 
 from .adversarial import AdversarialAlignment
 from .entropy_minimization import EntropyMinimization
-from .segment_self_training import SegmentSelfTraining
-from .self_training import SelfTraining
+from .mean_teacher.segment_self_training import SegmentSelfTraining
+from .mean_teacher.self_training import SelfTraining
+from .mean_teacher.teacher import MeanTeacher
 from .strategy import SourceOnly, Strategy
-from .teacher import MeanTeacher
 
 __all__ = [
     "AdversarialAlignment",

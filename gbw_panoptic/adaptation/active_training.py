@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..distributed import mean_over_ranks
 from ..losses.active import boundary_consistency, negative_learning
 from ..structures.samples import DomainBatch, Sample, SourceSample
-from .mean_teacher_training import MeanTeacherTraining
+from .mean_teacher.training import MeanTeacherTraining
 from .strategy import Stateful, Strategy, prefixed
 
 

@@ -1,7 +1,7 @@
 """Keys of the trainers: self-training, alignment, entropy minimisation."""
 
 from ..adaptation.entropy_minimization import ENTROPY_LOSSES
-from ..adaptation.pseudo_labels import INSTANCE_QUALITIES, QUALITIES, SELECTIONS
+from ..adaptation.mean_teacher.pseudo_labels import INSTANCE_QUALITIES, QUALITIES, SELECTIONS
 from ..losses.adversarial import ALIGNED_MAPS, GANS
 from .key import Key
 from .kinds import choice, integer, listing, number, share, switch, text

@@ -14,7 +14,7 @@ from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 
 from ..adaptation import Strategy
-from ..adaptation.teacher import unwrapped
+from ..adaptation.mean_teacher.teacher import unwrapped
 from ..cli import Progress
 from ..structures import metric_names
 from ..structures.metric_names import ClassScalar

@@ -6,12 +6,12 @@ from detectron2.data import MetadataCatalog
 from torch import nn
 
 from ..adaptation import MeanTeacher, SegmentSelfTraining, SelfTraining
-from ..adaptation.augmentation import StrongAugmentation
-from ..adaptation.feature_distance import FeatureDistance
-from ..adaptation.masking import BlockMasking
-from ..adaptation.mean_teacher_training import LossWeights, MeanTeacherTraining
-from ..adaptation.pseudo_labels import PseudoLabeller, Selection
-from ..adaptation.segment_labels import MaskScaling, SegmentLabeller
+from ..adaptation.mean_teacher.augmentation import StrongAugmentation
+from ..adaptation.mean_teacher.feature_distance import FeatureDistance
+from ..adaptation.mean_teacher.masking import BlockMasking
+from ..adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection
+from ..adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
+from ..adaptation.mean_teacher.training import LossWeights, MeanTeacherTraining
 from ..modeling.validation import MASK2FORMER
 from .checkpoint import load_weights
 from .reading import read_checkpoint

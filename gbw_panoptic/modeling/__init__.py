@@ -2,8 +2,8 @@
 
 from ..structures.predictions import DensePrediction
 from . import backbones  # noqa: F401  (registers them)
-from .daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
-from .heads import PerClassInsEmbedHead, PerClassSemSegHead
+from .heads.daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
+from .heads.per_class import PerClassInsEmbedHead, PerClassSemSegHead
 from .mask2former import DomainAdaptiveMask2Former
 from .outputs import PostProcessing
 from .panoptic_deeplab import DomainAdaptivePanopticDeepLab

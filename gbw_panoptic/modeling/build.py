@@ -7,7 +7,7 @@ from detectron2.projects.panoptic_deeplab import build_ins_embed_branch
 from ..errors import UserError
 from ..taxonomy import Taxonomy
 from ..weighting.build import build_class_weighting, build_log_prior
-from .auxiliary import AuxiliaryHead
+from .heads.auxiliary import AuxiliaryHead
 from .outputs import PostProcessing
 
 

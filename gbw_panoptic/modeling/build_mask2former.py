@@ -4,10 +4,10 @@ from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_backbone
 
 from ..weighting.build import build_class_weighting
-from .mask_head import STRIDES, MaskHead
-from .segment_criterion import WEIGHTED, SegmentCriterion
-from .segment_matching import CostWeights
-from .segment_merging import SegmentPostProcessing
+from .masks.criterion import WEIGHTED, SegmentCriterion
+from .masks.head import STRIDES, MaskHead
+from .masks.matching import CostWeights
+from .masks.merging import SegmentPostProcessing
 
 
 def mask2former_parts(cfg) -> dict:

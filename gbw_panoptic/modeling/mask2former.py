@@ -17,10 +17,10 @@ from ..structures.samples import ModelOutput, Sample
 from ..structures.segments import SegmentTargets
 from ..weighting import ClassWeighting
 from .build_mask2former import mask2former_parts
-from .mask_head import STRIDES, MaskHead, MaskHeadOutput
-from .segment_criterion import SegmentCriterion
-from .segment_merging import SegmentPostProcessing
-from .semantic_masks import semantic_logits, semantic_probabilities
+from .masks.criterion import SegmentCriterion
+from .masks.head import STRIDES, MaskHead, MaskHeadOutput
+from .masks.merging import SegmentPostProcessing
+from .masks.semantic import semantic_logits, semantic_probabilities
 
 #: Pixels of the input per cell of the masks.
 _STRIDE = STRIDES[0]

@@ -18,10 +18,10 @@ from ..losses import cross_entropy_per_class
 from ..structures.predictions import DensePrediction
 from ..structures.samples import ModelOutput, Sample
 from ..weighting import ClassWeighting
-from .auxiliary import AuxiliaryHead
 from .build import panoptic_deeplab_parts
-from .daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
-from .heads import PerClassInsEmbedHead, PerClassSemSegHead
+from .heads.auxiliary import AuxiliaryHead
+from .heads.daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
+from .heads.per_class import PerClassInsEmbedHead, PerClassSemSegHead
 from .outputs import PostProcessing
 
 #: Of a mean class weight, so that its logarithm is finite.

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import correlate1d
 
-from gbw_panoptic.adaptation.augmentation import StrongAugmentation, gaussian_blur
+from gbw_panoptic.adaptation.mean_teacher.augmentation import StrongAugmentation, gaussian_blur
 
 
 def image(height=17, width=23):

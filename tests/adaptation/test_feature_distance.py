@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gbw_panoptic.adaptation.feature_distance import FeatureDistance, dominated_cells, mean_distance
+from gbw_panoptic.adaptation.mean_teacher.feature_distance import FeatureDistance, dominated_cells, mean_distance
 from detectron2.layers import ShapeSpec
 
 IGNORE = 255

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gbw_panoptic.adaptation.mixing import class_mix_mask, mix_instances, mix_semantic
+from gbw_panoptic.adaptation.mean_teacher.mixing import class_mix_mask, mix_instances, mix_semantic
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
 from gbw_panoptic.structures.instances import PseudoInstances
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from gbw_panoptic.adaptation.feature_distance import dominated_cells, mean_distance
-from gbw_panoptic.adaptation.pseudo_instances import (
+from gbw_panoptic.adaptation.mean_teacher.feature_distance import dominated_cells, mean_distance
+from gbw_panoptic.adaptation.mean_teacher.pseudo_instances import (
     PseudoInstances,
     instance_scores,
     instances_from_panoptic,
     target_instances,
 )
-from gbw_panoptic.adaptation.pseudo_labels import SELECTIONS, PseudoLabeller, Selection
+from gbw_panoptic.adaptation.mean_teacher.pseudo_labels import SELECTIONS, PseudoLabeller, Selection
 from gbw_panoptic.data.instance_scores import scores_of_map as ranked_scores
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
 from gbw_panoptic.modeling import PostProcessing

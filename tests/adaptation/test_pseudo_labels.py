@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gbw_panoptic.adaptation.pseudo_labels import PseudoLabeller, Selection, class_thresholds, image_quality
+from gbw_panoptic.adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection, class_thresholds, image_quality
 
 IGNORE = 255
 

@@ -16,7 +16,7 @@ from detectron2.modeling import build_backbone
 from gbw_panoptic.config import KEYS
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.setup import seed_run
-from gbw_panoptic.modeling.build_weighting import build_loss_shaping
+from gbw_panoptic.weighting.build import build_loss_shaping
 
 ROOT = Path(__file__).parents[2]
 TINY = ("MODEL.DEVICE", "cpu", "SOLVER.IMS_PER_BATCH", 1, "INPUT.CROP.SIZE", "(64, 128)", "DATASETS.TEST", "()")

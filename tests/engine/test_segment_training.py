@@ -9,7 +9,7 @@ from tiny_runs import NARROW
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.build import resume_or_load
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.modeling.mask_head import MaskHeadOutput
+from gbw_panoptic.modeling.masks.head import MaskHeadOutput
 from gbw_panoptic.structures.segments import SegmentTargets
 from gbw_panoptic.validation import validate
 

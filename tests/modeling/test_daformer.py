@@ -8,7 +8,7 @@ from detectron2.modeling import build_model
 
 import gbw_panoptic.modeling  # noqa: F401
 from gbw_panoptic.losses import LossShaping
-from gbw_panoptic.modeling.daformer import ContextFusion, DAFormerInsEmbedHead, DAFormerSemSegHead
+from gbw_panoptic.modeling.heads.daformer import ContextFusion, DAFormerInsEmbedHead, DAFormerSemSegHead
 from gbw_panoptic.structures.predictions import DensePrediction
 
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}

@@ -9,7 +9,7 @@ import torch
 from detectron2.layers import ShapeSpec
 
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.modeling.mask_head import MaskHead
+from gbw_panoptic.modeling.masks.head import MaskHead
 
 SHAPES = {f"res{i}": ShapeSpec(channels=8 * 2**i, stride=2**i) for i in (2, 3, 4, 5)}
 OPTIONS = dict(

@@ -10,7 +10,7 @@ from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation,
 from gbw_panoptic.engine.checkpoint import SafeCheckpointer, read_checkpoint
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.modeling.backbones import Swin
-from gbw_panoptic.modeling.mask_head import MaskHead
+from gbw_panoptic.modeling.masks.head import MaskHead
 from gbw_panoptic.modeling.published.mask_head_names import split_head
 
 OPTIONS = dict(

@@ -9,9 +9,10 @@ from test_segment_matching import SIZE, WEIGHTS, random_output, random_targets, 
 from two_ranks import on_two_ranks
 
 from gbw_panoptic.losses.masks import dice, dice_slopes, mask_cross_entropy, mask_cross_entropy_slopes
-from gbw_panoptic.modeling import segment_criterion, segment_matching
-from gbw_panoptic.modeling.mask_head import MaskHeadOutput
-from gbw_panoptic.modeling.segment_criterion import WEIGHTED, SegmentCriterion
+from gbw_panoptic.modeling.masks import criterion as segment_criterion
+from gbw_panoptic.modeling.masks import matching as segment_matching
+from gbw_panoptic.modeling.masks.criterion import WEIGHTED, SegmentCriterion
+from gbw_panoptic.modeling.masks.head import MaskHeadOutput
 from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting, StaticWeighting
 
 CRITERION = SegmentCriterion(
@@ -46,7 +47,7 @@ def fixed_points(monkeypatch):
     def draw(num_masks, num_points, device):
         return torch.rand(1, num_points, 2, generator=torch.Generator().manual_seed(num_points)).expand(num_masks, -1, -1)
 
-    monkeypatch.setattr("gbw_panoptic.modeling.segment_points.random_points", draw)
+    monkeypatch.setattr("gbw_panoptic.modeling.masks.points.random_points", draw)
     monkeypatch.setattr(segment_matching, "random_points", draw)
 
 
@@ -245,7 +246,7 @@ def _ranks_output(seed=6):
 
 def _fix_points():
     """:func:`fixed_points` in a process of its own."""
-    from gbw_panoptic.modeling import segment_points
+    from gbw_panoptic.modeling.masks import points as segment_points
 
     def draw(num_masks, num_points, device):
         return torch.rand(1, num_points, 2, generator=torch.Generator().manual_seed(num_points)).expand(num_masks, -1, -1)

@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gbw_panoptic.modeling import segment_matching
-from gbw_panoptic.modeling.segment_matching import CostWeights, match, pair_costs
-from gbw_panoptic.modeling.segment_points import TargetMaps, at_points, masks_at_points, nearest_at_points, uncertain_points
+from gbw_panoptic.modeling.masks import matching as segment_matching
+from gbw_panoptic.modeling.masks.matching import CostWeights, match, pair_costs
+from gbw_panoptic.modeling.masks.points import TargetMaps, at_points, masks_at_points, nearest_at_points, uncertain_points
 from gbw_panoptic.structures.segments import SegmentTargets
 
 WEIGHTS = CostWeights(classification=2.0, mask=5.0, dice=5.0)

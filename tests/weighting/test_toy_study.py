@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from gbw_panoptic.adaptation import MeanTeacher
-from gbw_panoptic.adaptation.mixing import class_mix_mask
-from gbw_panoptic.adaptation.pseudo_labels import image_quality
+from gbw_panoptic.adaptation.mean_teacher.mixing import class_mix_mask
+from gbw_panoptic.adaptation.mean_teacher.pseudo_labels import image_quality
 from gbw_panoptic.losses import cross_entropy_per_class
 from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting
 

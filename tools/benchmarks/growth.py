@@ -10,10 +10,10 @@ from torch import Tensor
 from gbw_panoptic.data.segment_targets import segment_targets
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
 from gbw_panoptic.losses import cross_entropy_per_class
-from gbw_panoptic.modeling.mask_head import MaskHeadOutput
+from gbw_panoptic.modeling.masks.criterion import SegmentCriterion
+from gbw_panoptic.modeling.masks.head import MaskHeadOutput
+from gbw_panoptic.modeling.masks.matching import CostWeights
 from gbw_panoptic.modeling.post_processing import panoptic_segmentation
-from gbw_panoptic.modeling.segment_criterion import SegmentCriterion
-from gbw_panoptic.modeling.segment_matching import CostWeights
 from gbw_panoptic.structures.segments import SegmentTargets
 from gbw_panoptic.taxonomy import CITYSCAPES
 

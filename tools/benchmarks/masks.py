@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from gbw_panoptic.data import register_all
 from gbw_panoptic.data.segment_targets import segment_targets
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
-from gbw_panoptic.modeling.mask_head import MaskHeadOutput
+from gbw_panoptic.modeling.masks.head import MaskHeadOutput
 from gbw_panoptic.structures.segments import SegmentTargets
 from gbw_panoptic.taxonomy import CITYSCAPES
 

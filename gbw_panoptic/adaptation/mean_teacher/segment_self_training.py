@@ -7,12 +7,12 @@ Shape legend: H x W pixels of the crop.
 import torch
 from torch import Tensor
 
-from ..data.segment_targets import segment_targets
-from ..structures.samples import LabelledTarget, MixedSample, SourceSample
-from ..structures.segments import SegmentMap
-from .mean_teacher_training import MASKED, MIXED, MeanTeacherTraining
+from ...data.segment_targets import segment_targets
+from ...structures.samples import LabelledTarget, MixedSample, SourceSample
+from ...structures.segments import SegmentMap
 from .segment_labels import MaskScaling
 from .segment_mixing import choose_segments, paste_segments, select_segments
+from .training import MASKED, MIXED, MeanTeacherTraining
 
 
 class SegmentSelfTraining(MeanTeacherTraining):

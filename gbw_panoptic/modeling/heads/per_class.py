@@ -15,9 +15,9 @@ from detectron2.projects.deeplab import DeepLabV3PlusHead
 from detectron2.projects.panoptic_deeplab import INS_EMBED_BRANCHES_REGISTRY
 from detectron2.projects.panoptic_deeplab.panoptic_seg import PanopticDeepLabInsEmbedHead, PanopticDeepLabSemSegHead
 
-from ..losses import LossShaping, PerClassLoss, center_loss_per_class, cross_entropy_per_class, offset_loss_per_class
-from ..structures.predictions import DensePrediction
-from ..weighting.build import build_loss_shaping
+from ...losses import LossShaping, PerClassLoss, center_loss_per_class, cross_entropy_per_class, offset_loss_per_class
+from ...structures.predictions import DensePrediction
+from ...weighting.build import build_loss_shaping
 
 
 class PerClassPixelLosses:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..structures.samples import DomainBatch, LabelledTarget, MixedSample, SourceSample
+from ...structures.samples import DomainBatch, LabelledTarget, MixedSample, SourceSample
+from ..strategy import Stateful, Strategy, prefixed
 from .augmentation import StrongAugmentation
 from .feature_distance import FeatureDistance
 from .masking import BlockMasking
-from .strategy import Stateful, Strategy, prefixed
 from .teacher import MeanTeacher
 
 #: Independent streams of random numbers: each student view of a target image has its own.

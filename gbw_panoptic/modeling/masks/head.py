@@ -14,8 +14,8 @@ from detectron2.layers import ShapeSpec
 from fvcore.nn import weight_init
 from torch import Tensor, nn
 
-from ..errors import UserError
-from ..optional import import_optional
+from ...errors import UserError
+from ...optional import import_optional
 
 #: Strides of the backbone's maps that the decoders read.
 STRIDES = (4, 8, 16, 32)

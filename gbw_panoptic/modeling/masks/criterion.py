@@ -12,12 +12,12 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
-from ..losses import PerClassLoss, cross_entropy_per_class, group_sums
-from ..losses.masks import dice, dice_slopes, mask_cross_entropy, mask_cross_entropy_slopes
-from ..structures.segments import SegmentTargets
-from .mask_head import MaskHeadOutput
-from .segment_matching import CostWeights, QueryMatches, match
-from .segment_points import TargetMaps, at_points, masks_at_points, uncertain_points
+from ...losses import PerClassLoss, cross_entropy_per_class, group_sums
+from ...losses.masks import dice, dice_slopes, mask_cross_entropy, mask_cross_entropy_slopes
+from ...structures.segments import SegmentTargets
+from .head import MaskHeadOutput
+from .matching import CostWeights, QueryMatches, match
+from .points import TargetMaps, at_points, masks_at_points, uncertain_points
 
 #: What is weighted by class: a class weighting each.
 WEIGHTED = ("classification", "mask", "dice")

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..structures.segments import SegmentTargets
+from ...structures.segments import SegmentTargets
 
 
 class TargetMaps:

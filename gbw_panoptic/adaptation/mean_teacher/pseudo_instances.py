@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.instance_scores import pixel_scores, scores_of_instances
-from ..data.targets import instance_targets
-from ..structures.instances import PseudoInstances
-from ..structures.samples import InstanceLabels
+from ...data.instance_scores import pixel_scores, scores_of_instances
+from ...data.targets import instance_targets
+from ...structures.instances import PseudoInstances
+from ...structures.samples import InstanceLabels
 
 
 def target_instances(target: PseudoInstances, *, sigma: int, ignore_label: int) -> InstanceLabels:

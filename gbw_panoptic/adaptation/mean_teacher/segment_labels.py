@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..structures.model import PanopticModel
-from ..structures.samples import LabelledTarget, TargetSample
-from ..structures.segments import SegmentMap, Segments, SegmentTargets
+from ...structures.model import PanopticModel
+from ...structures.samples import LabelledTarget, TargetSample
+from ...structures.segments import SegmentMap, Segments, SegmentTargets
 
 
 def segment_map(segments: Segments, valid: Tensor) -> SegmentMap:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..distributed import mean_over_ranks
-from ..structures.samples import SourceSample
+from ...distributed import mean_over_ranks
+from ...structures.samples import SourceSample
 from .teacher import unwrapped
 
 

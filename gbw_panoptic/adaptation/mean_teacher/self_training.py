@@ -7,10 +7,10 @@ Shape legend: H x W pixels of the crop.
 import torch
 from torch import Tensor
 
-from ..structures.samples import LabelledTarget, MixedSample, SourceSample
-from .mean_teacher_training import MASKED, MIXED, MeanTeacherTraining
+from ...structures.samples import LabelledTarget, MixedSample, SourceSample
 from .mixing import class_mix_mask, mix_instances, mix_semantic
 from .pseudo_instances import target_instances
+from .training import MASKED, MIXED, MeanTeacherTraining
 
 
 class SelfTraining(MeanTeacherTraining):

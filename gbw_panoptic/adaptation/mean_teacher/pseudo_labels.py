@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..structures.instances import PseudoInstances
-from ..structures.model import PanopticModel
-from ..structures.predictions import DensePrediction
-from ..structures.samples import LabelledTarget, TargetSample
+from ...structures.instances import PseudoInstances
+from ...structures.model import PanopticModel
+from ...structures.predictions import DensePrediction
+from ...structures.samples import LabelledTarget, TargetSample
 from .pseudo_instances import instance_scores, instances_from_panoptic
 
 #: Which pixels keep their label: all of them, weighted by quality (DACS, DAFormer); those of at least a fixed

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..structures.instances import PseudoInstances
-from ..structures.samples import InstanceLabels, LabelledTarget, SourceSample
+from ...structures.instances import PseudoInstances
+from ...structures.samples import InstanceLabels, LabelledTarget, SourceSample
 from .pseudo_instances import instance_keys, target_weights
 
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .segment_points import TargetMaps, masks_at_points, nearest_at_points, random_points
+from .points import TargetMaps, masks_at_points, nearest_at_points, random_points
 
 #: Cost of a pair whose cost is not finite: above every finite one, so that it is taken last.
 _NO_PAIR = 1e6

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..structures.segments import SegmentMap, SegmentTargets
+from ...structures.segments import SegmentMap, SegmentTargets
 
 
 def choose_segments(number: int, generator: np.random.Generator) -> Tensor:

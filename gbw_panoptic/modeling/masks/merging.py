@@ -11,9 +11,9 @@ from typing import Collection, Iterator
 import torch
 from torch import Tensor
 
-from ..structures.predictions import SegmentPrediction
-from ..structures.segments import Segments, counts_of, is_in
-from .semantic_masks import QUERIES_AT_A_TIME, upsampled_masks
+from ...structures.predictions import SegmentPrediction
+from ...structures.segments import Segments, counts_of, is_in
+from .semantic import QUERIES_AT_A_TIME, upsampled_masks
 
 
 def merge_segments(
@@ -37,7 +37,7 @@ def merge_segments(
     Args:
         class_logits: [Q, C + 1], the last for "no object"; mask_logits: [Q, h, w].
         size: (H, W) of the result.
-        stride, image_size: see :func:`~.semantic_masks.upsampled_masks`.
+        stride, image_size: see :func:`~.semantic.upsampled_masks`.
         thing_ids: classes with instances.
     """
     probability, labels = class_logits.float().softmax(dim=-1).max(dim=-1)

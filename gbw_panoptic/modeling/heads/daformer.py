@@ -17,9 +17,9 @@ from detectron2.layers import Conv2d, DepthwiseSeparableConv2d, ShapeSpec, get_n
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.projects.panoptic_deeplab import INS_EMBED_BRANCHES_REGISTRY
 
-from ..losses import LossShaping
-from ..weighting.build import build_loss_shaping
-from .heads import PerClassInstanceLosses, PerClassPixelLosses, share_of_pixels, upsample
+from ...losses import LossShaping
+from ...weighting.build import build_loss_shaping
+from .per_class import PerClassInstanceLosses, PerClassPixelLosses, share_of_pixels, upsample
 
 _PREDICTOR_DEVIATION = 0.01  # DAFormer
 

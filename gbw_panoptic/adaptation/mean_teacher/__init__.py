@@ -1,0 +1,1 @@
+"""Self-training with a mean teacher: of dense predictions and of segments."""

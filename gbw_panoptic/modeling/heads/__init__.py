@@ -1,0 +1,1 @@
+"""Heads of Panoptic-DeepLab: features in, predictions and losses as sums per class out."""
