@@ -85,7 +85,7 @@ def test_every_config_is_valid_and_validation_changes_nothing(make_cfg, config):
         ("source_only", ("GBW.MOMENTUM", 1.0), "GBW.MOMENTUM"),
         ("source_only", ("SEED", -1), "SEED: expected an integer of at least 0, found -1"),
         ("source_only", ("MODEL.META_ARCHITECTURE", "PanopticFPN"), "META_ARCHITECTURE: expected one of Domain.*'PanopticFPN'"),
-        ("source_only", ("WEIGHTING.MASK", "gbw"), "WEIGHTING.MASK: expected none with .*DeepLab, which predicts no masks"),
+        ("source_only", ("WEIGHTING.MASK", "gbw"), "WEIGHTING.MASK: expected none with .*DeepLab, which has no such loss"),
         ("mask2former_source_only", ("WEIGHTING.SEMANTIC", "gbw"), "WEIGHTING.SEMANTIC: expected none.*CLASSIFICATION and MASK"),
         ("mask2former_source_only", ("WEIGHTING.CLASSIFICATION", "manual", "WEIGHTING.CLASS_WEIGHTS", "(1.0, 2.0)"),
          "CLASS_WEIGHTS: expected 19 numbers.*found 2;"),

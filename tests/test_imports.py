@@ -1,9 +1,13 @@
 """The import rule of docs/architecture.md, and other rules of design that a reader cannot see at a glance."""
 
 import ast
+import inspect
+import pkgutil
 from pathlib import Path
 
 import pytest
+
+from gbw_panoptic.config.trainers import TRAINERS
 
 PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
 COMMON = {"taxonomy", "errors", "files", "names", "searching", "coco_format", "cli", "locks", "structures", "optional"}
@@ -35,7 +39,7 @@ ALLOWED = {
     "modeling": COMMON | {"losses", "weighting", "data"},
     "adaptation": COMMON | {"data", "distributed", "losses", "weighting"},
     "active": COMMON | {"data", "losses"},
-    "validation": COMMON | {"config", "active", "adaptation", "losses", "modeling", "weighting"},
+    "validation": COMMON | {"config"},
     "engine": COMMON | {
         "config", "config_files", "data", "documents", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "machine", "validation",
         "visualization",
@@ -96,3 +100,21 @@ def test_no_literal_class_ids_outside_the_taxonomy(path):
         if isinstance(node, ast.Compare):
             constants = [c.value for c in ast.walk(node) if isinstance(c, ast.Constant)]
             assert not {11, 16, 19} & {c for c in constants if type(c) is int}, f"{path.name}:{node.lineno}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_one_table_alone_names_trainers(path):
+    """Whatever else must know something of a trainer reads its row of config/trainers.py; the default of the key is a name, too."""
+    if path == PACKAGE / "config" / "trainers.py" or "reporting" in path.parts:  # reports call runs by it
+        return
+    tree = ast.parse(path.read_text())
+    named = [n.lineno for n in ast.walk(tree) if isinstance(n, ast.Constant) and n.value in TRAINERS]
+    names = {n.name for n in ast.walk(tree) if isinstance(n, ast.ClassDef)}
+    assert not names & set(TRAINERS) and len(named) <= (path.name == "adaptation_keys.py"), f"{path.name}: {named}"
+    compared = [n for n in ast.walk(tree) if isinstance(n, ast.Compare) and "TRAINER.NAME" in ast.unparse(n)]
+    assert not compared, ast.unparse(compared[0])
+
+
+def test_every_row_of_the_table_has_a_builder():
+    for name, facts in TRAINERS.items():
+        assert list(inspect.signature(pkgutil.resolve_name(facts.builder)).parameters) == ["cfg", "model"], name

@@ -40,7 +40,7 @@ from detectron2.utils.logger import setup_logger
 
 from gbw_panoptic import cli
 from gbw_panoptic.active.acquisition import Acquisition
-from gbw_panoptic.active.validation import acquisition_problems
+from gbw_panoptic.config.checks.strategies import acquisition_problems
 from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.acquisition import build_acquisition, build_label_store, build_predict
 from gbw_panoptic.engine.acquisition_pictures import draw_round, is_drawn

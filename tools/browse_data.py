@@ -52,7 +52,6 @@ from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.inference.weights import find_run
-from gbw_panoptic.modeling.validation import MASK2FORMER
 from gbw_panoptic.structures.segments import SegmentTargets
 from gbw_panoptic.taxonomy import Taxonomy
 from gbw_panoptic.validation import validate
@@ -86,7 +85,7 @@ def main() -> None:
             output,
             taxonomy_of(cfg.DATASETS.TRAIN),
             bgr=cfg.INPUT.FORMAT == "BGR",
-            as_segments=cfg.MODEL.META_ARCHITECTURE == MASK2FORMER,
+            as_segments=trainer.checkpointer.model.learns_segments,
             origin=origin,
         )
         with cli.progress(arguments.num, "Pages", unit="step") as bar:

@@ -83,7 +83,7 @@ def main(arguments: argparse.Namespace) -> None:
 def make_streets(root: Path) -> None:
     """The prepared Streets of the tests."""
     from gbw_panoptic.data.preparation import prepare
-    from gbw_panoptic.data.streets import generate
+    from gbw_panoptic.streets import generate
 
     generate(root, size=(128, 256), source=12, target_train=10, target_val=3, seed=7)
     for name in ("synthia", "gta5", "cityscapes"):

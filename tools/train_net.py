@@ -59,6 +59,7 @@ if __name__ == "__main__":  # --help, --list and a wrong command line need not w
 from detectron2.engine import hooks
 from detectron2.utils import comm
 
+from gbw_panoptic.config.trainers import trainer_of
 from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.acquisition import AcquisitionHook
 from gbw_panoptic.engine.build import (
@@ -103,7 +104,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def purpose_of(args: argparse.Namespace, cfg) -> Purpose:
-    buys = cfg.TRAINER.NAME == "ActiveTrainer" and bool(cfg.ACTIVE.ITERATIONS) and not cfg.ACTIVE.LABELS
+    buys = trainer_of(cfg).target_labels and bool(cfg.ACTIVE.ITERATIONS) and not cfg.ACTIVE.LABELS
     return Purpose(
         resume=args.resume,
         eval_only=args.eval_only,
@@ -139,7 +140,7 @@ def run(cfg, args: argparse.Namespace, purpose: Purpose, log: RunLog) -> None:
 
 def read_in_training(cfg) -> tuple[str, ...]:
     """The data sets whose files a training opens."""
-    active = cfg.TRAINER.NAME == "ActiveTrainer"
+    active = trainer_of(cfg).target_labels
     sources = () if active and cfg.ACTIVE.SOURCE_FREE else cfg.DATASETS.TRAIN
     annotators = (cfg.ACTIVE.ANNOTATOR,) if active and cfg.ACTIVE.ITERATIONS else ()
     return (*sources, *cfg.DATASETS.TARGET, *annotators)

@@ -4,11 +4,9 @@ from ..adaptation.entropy_minimization import ENTROPY_LOSSES
 from ..adaptation.mean_teacher.pseudo_labels import INSTANCE_QUALITIES, QUALITIES, SELECTIONS
 from ..losses.adversarial import ALIGNED_MAPS, GANS
 from .key import Key
-from .kinds import choice, integer, listing, number, share, switch, text
+from .kinds import choice, integer, listing, number, registered, share, switch, text
+from .trainers import TRAINERS
 
-TRAINER_NAMES = (
-    "SourceOnlyTrainer", "SelfTrainingTrainer", "AdversarialTrainer", "EntropyMinimizationTrainer", "ActiveTrainer",
-)  # fmt: skip
 _factor, _probability = number(low=0), share("a probability")
 _threshold = number("a probability", above=0, high=1)
 #: DAFormer; two stuff classes are among them.
@@ -18,7 +16,7 @@ _DISTANT = (
 )  # fmt: skip
 
 TRAINER = (
-    Key("TRAINER.NAME", choice(*TRAINER_NAMES), "How the model is adapted (docs/methods.md).", "SourceOnlyTrainer"),
+    Key("TRAINER.NAME", registered(TRAINERS.keys), "How the model is adapted (docs/methods.md).", "SourceOnlyTrainer"),
     Key("TRAINER.DETERMINISTIC", switch(), "Deterministic algorithms; needed for bit-exact resume on GPUs.", False),
 )  # fmt: skip
 

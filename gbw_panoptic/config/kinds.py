@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,18 +16,23 @@ class Kind:
     """A type with its range or list.
 
     Attributes:
-        expected: a noun phrase, e.g. "a number above 0".
+        wording: a noun phrase, e.g. "a number above 0"; a function where it changes with what is registered.
         accepts: whether a value is one; of a list: its container and length.
         element: what each entry of a list must be.
         remedy: what to do about another value.
         hints: what to do about values that belong elsewhere.
     """
 
-    expected: str
+    wording: str | Callable[[], str]
     accepts: Callable[[Any], bool]
     element: "Kind | None" = None
     remedy: str = "correct the value"
     hints: Mapping[Any, str] = field(default_factory=dict)
+
+    @property
+    def expected(self) -> str:
+        """The noun phrase as it is now."""
+        return self.wording() if callable(self.wording) else self.wording
 
     def advice(self, value: Any) -> str:
         """What to do about ``value``, which does not fit."""
@@ -104,6 +109,16 @@ def choice(*names: str | int, hints: Mapping[str, str] | None = None) -> Kind:
         f"one of {', '.join(str(name) or 'the empty string' for name in names)}",
         lambda value: type(value) in (str, int) and value in names,
         remedy="set it to one of them",
+        hints=hints or {},
+    )
+
+
+def registered(names: Callable[[], Collection[str]], hints: Mapping[str, str] | None = None) -> Kind:
+    """One of what is registered under a name at the moment, by this project or by its user."""
+    return Kind(
+        lambda: f"one of {', '.join(names())}",
+        lambda value: isinstance(value, str) and value in names(),
+        remedy="set it to one of them, or register it first",
         hints=hints or {},
     )
 

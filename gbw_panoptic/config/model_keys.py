@@ -1,12 +1,12 @@
 """Keys of the network: architecture, heads, backbones."""
 
-from ..losses import LOSS_TYPES
+from ..losses import loss_types
 from ..modeling.backbones.mit import VARIANTS as MIT_VARIANTS
 from ..modeling.backbones.swin import VARIANTS as SWIN_VARIANTS
-from ..modeling.validation import ARCHITECTURES, INS_EMBED_HEADS, SEM_SEG_HEADS
+from ..modeling.registries import architectures, backbones, instance_heads, semantic_heads
 from ..weighting import WEIGHTINGS
 from .key import Key
-from .kinds import choice, integer, listing, number, share, switch, switch_or_auto, text
+from .kinds import choice, integer, listing, number, registered, share, switch, switch_or_auto, text
 
 _FEATURES = ("res2", "res3", "res4", "res5")
 #: Of Detectron2, in every version of it; "" is none.
@@ -16,12 +16,12 @@ _channels = integer(low=1, high=65536)
 _features = listing(choice(*_FEATURES), least=1, distinct=True)
 _maps = listing(text("the name of a feature map", empty=False), least=1, distinct=True)
 _dilation = integer(low=1, high=1024)
-_pixel_loss = choice(
-    *LOSS_TYPES, hints={name: f"it is a class weighting: set WEIGHTING.SEMANTIC {name}" for name in WEIGHTINGS}
+_pixel_loss = registered(
+    loss_types, hints={name: f"it is a class weighting: set WEIGHTING.SEMANTIC {name}" for name in WEIGHTINGS}
 )  # fmt: skip
 
 MODEL = (
-    Key("MODEL.META_ARCHITECTURE", choice(*ARCHITECTURES), "What the network is.", ARCHITECTURES[0]),
+    Key("MODEL.META_ARCHITECTURE", registered(architectures), "What the network is.", "DomainAdaptivePanopticDeepLab"),
     Key("MODEL.TASK", choice("panoptic", "semantic"),
         "Semantic: no centre and offset heads, no instance targets.", "panoptic"),
     Key("MODEL.DEVICE", text("cpu, cuda or cuda:N", pattern=r"cpu|cuda(:\d{1,4})?"),
@@ -42,8 +42,7 @@ MODEL = (
 )  # fmt: skip
 
 SEMANTIC_HEAD = (
-    Key("MODEL.SEM_SEG_HEAD.NAME", text("the name of a semantic head", empty=False),
-        f"{' or '.join(SEM_SEG_HEADS)}.", "PerClassSemSegHead"),
+    Key("MODEL.SEM_SEG_HEAD.NAME", registered(semantic_heads), "Of the pixels' classes.", "PerClassSemSegHead"),
     Key("MODEL.SEM_SEG_HEAD.NUM_CLASSES", integer(low=1, high=254),
         "Of the taxonomy; labels keep 255 for what is ignored.", 19),
     Key("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", choice(255),
@@ -80,8 +79,7 @@ SEMANTIC_HEAD = (
 )  # fmt: skip
 
 INSTANCE_HEAD = (
-    Key("MODEL.INS_EMBED_HEAD.NAME", text("the name of an instance head", empty=False),
-        f"{' or '.join(INS_EMBED_HEADS)}.", "PerClassInsEmbedHead"),
+    Key("MODEL.INS_EMBED_HEAD.NAME", registered(instance_heads), "Of centres and offsets.", "PerClassInsEmbedHead"),
     Key("MODEL.INS_EMBED_HEAD.IN_FEATURES", _maps, "Feature maps that the head reads, finest first."),
     Key("MODEL.INS_EMBED_HEAD.CENTER_LOSS_WEIGHT", _factor, "Factor of the centre loss."),
     Key("MODEL.INS_EMBED_HEAD.OFFSET_LOSS_WEIGHT", _factor, "Factor of the offset loss."),
@@ -121,7 +119,7 @@ AUXILIARY_HEAD = (
 )  # fmt: skip
 
 BACKBONES = (
-    Key("MODEL.BACKBONE.NAME", text("the name of a backbone's builder", empty=False), "See docs/backbones.md."),
+    Key("MODEL.BACKBONE.NAME", registered(backbones), "See docs/backbones.md."),
     Key("MODEL.BACKBONE.FREEZE_AT", integer(low=0, high=5),
         "Of ResNets: the stem and so many stages less one get no gradient."),
     Key("MODEL.RESNETS.DEPTH", choice(18, 34, 50, 101, 152),

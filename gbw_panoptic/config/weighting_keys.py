@@ -4,12 +4,12 @@ Formulas are in weighting/static.py; n_c: labelled source pixels of a class, f_c
 """
 
 from ..losses import GRADIENTS, LOSS_TYPES
-from ..weighting import BRANCHES, DENOMINATORS, ERRORS, PRIORS, READINGS, WEIGHTINGS
+from ..weighting import BRANCHES, DENOMINATORS, ERRORS, PRIORS, READINGS, weightings
 from .key import Key
-from .kinds import choice, integer, listing, number, switch
+from .kinds import choice, integer, listing, number, registered, switch
 
-_weighting = choice(
-    *WEIGHTINGS, hints={name: f"it is a pixel loss: set MODEL.SEM_SEG_HEAD.LOSS_TYPE {name}" for name in LOSS_TYPES}
+_weighting = registered(
+    weightings, hints={name: f"it is a pixel loss: set MODEL.SEM_SEG_HEAD.LOSS_TYPE {name}" for name in LOSS_TYPES}
 )  # fmt: skip
 
 WEIGHTING = (

@@ -178,8 +178,6 @@ def build_train_loader(
         target_labels: those that were bought for the target.
         source: False: no file of DATASETS.TRAIN is opened.
     """
-    if cfg.SEED < 0:
-        raise UserError(f"expected SEED >= 0, from which every sample follows, found {cfg.SEED}; set it")
     target = [record for name in cfg.DATASETS.TARGET for record in _records(name)]
     max_bad_files = cfg.DATALOADER.MAX_BAD_FILES
     source_stream = target_stream = None

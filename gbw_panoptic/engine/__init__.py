@@ -1,23 +1,6 @@
 """Trainers, checkpoints, evaluation runs."""
 
-from .build import (
-    TRAINERS,
-    AdversarialTrainer,
-    EntropyMinimizationTrainer,
-    SelfTrainingTrainer,
-    SourceOnlyTrainer,
-    build_models,
-    build_trainer,
-)
+from .build import build_models, build_strategy, build_trainer
 from .trainer import DomainAdaptationTrainer
 
-__all__ = [
-    "TRAINERS",
-    "AdversarialTrainer",
-    "DomainAdaptationTrainer",
-    "EntropyMinimizationTrainer",
-    "SelfTrainingTrainer",
-    "SourceOnlyTrainer",
-    "build_models",
-    "build_trainer",
-]
+__all__ = ["DomainAdaptationTrainer", "build_models", "build_strategy", "build_trainer"]

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import pkgutil
 import sys
-from typing import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -15,10 +16,10 @@ from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
 
 from .. import modeling  # noqa: F401  (registers the meta-architectures)
-from ..active.label_store import BoughtLabels
-from ..adaptation import AdversarialAlignment, MeanTeacher, SourceOnly, Strategy
+from ..active.label_store import BoughtLabels, LabelStore
+from ..adaptation import MeanTeacher, Strategy
 from ..adaptation.style import FourierStyle
-from ..adaptation.validation import has_teacher
+from ..config.trainers import has_teacher, trainer_of
 from ..data.loader import DomainLoader, build_train_loader
 from ..errors import UserError
 from ..modeling.published.fitting import whole
@@ -31,10 +32,8 @@ from .execution import update_description, build_execution, build_precision, pre
 from .hooks import METRICS, ClassWeightLogger, DiscriminatorMonitor, Evaluation, LearningRate, ProgressLine
 from .reading import or_an_earlier
 from .saving import CheckpointSaver, StopSignals, StopTraining, remove_halves
-from .self_training import build_self_training
 from .settings import build_settings, check_meaning
 from .solver import build_optimizer
-from .strategies import build_active_training, build_adversarial_alignment, build_entropy_minimization
 from .trainer import DomainAdaptationTrainer
 from .writers import build_writers
 
@@ -44,103 +43,32 @@ _LOG_PERIOD = 20  # Detectron2's
 _MONITOR_WINDOW = 100  # iterations over which a discriminator is judged
 
 
-class SourceOnlyTrainer(DomainAdaptationTrainer):
-    """Supervised training on the source."""
-
-    @classmethod
-    def from_config(cls, cfg) -> "SourceOnlyTrainer":
-        return _build(cls, cfg, _build_model(cfg), SourceOnly())
-
-
-class SelfTrainingTrainer(DomainAdaptationTrainer):
-    """Mean-teacher self-training on source and unlabelled target."""
-
-    @classmethod
-    def from_config(cls, cfg) -> "SelfTrainingTrainer":
-        model = _build_model(cfg)
-        return _build(cls, cfg, model, build_self_training(cfg, model))
-
-
-class AdversarialTrainer(DomainAdaptationTrainer):
-    """Adversarial alignment of the predictions on both domains."""
-
-    @classmethod
-    def from_config(cls, cfg) -> "AdversarialTrainer":
-        model = _build_model(cfg)
-        return _build(cls, cfg, model, build_adversarial_alignment(cfg, model))
-
-
-class EntropyMinimizationTrainer(DomainAdaptationTrainer):
-    """Entropy minimisation on the unlabelled target."""
-
-    @classmethod
-    def from_config(cls, cfg) -> "EntropyMinimizationTrainer":
-        model = _build_model(cfg)
-        return _build(cls, cfg, model, build_entropy_minimization(cfg, model))
-
-
-class ActiveTrainer(DomainAdaptationTrainer):
-    """Training on the source and on target labels that are bought on the way."""
-
-    @classmethod
-    def from_config(cls, cfg) -> "ActiveTrainer":
-        model, store = _build_model(cfg), build_label_store(cfg)
-        strategy = build_active_training(cfg, model)
-        first_hooks = []  # acquisition comes before checkpoints: those of its iteration go with the labels it has bought
-        if cfg.ACTIVE.ITERATIONS:
-            acquisition = build_acquisition(cfg, store, len(cfg.ACTIVE.ITERATIONS))
-            draw = build_round_pictures(cfg)
-            first_hooks = [AcquisitionHook(acquisition, build_predict(cfg, model), cfg.ACTIVE.ITERATIONS, draw)]
-        labels = BoughtLabels(store, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label)
-        loader = build_train_loader(cfg, target_labels=labels, source=not cfg.ACTIVE.SOURCE_FREE)
-        return _build(cls, cfg, model, strategy, loader=loader, first_hooks=first_hooks)
-
-
-TRAINERS = {
-    trainer.__name__: trainer
-    for trainer in (
-        SourceOnlyTrainer, SelfTrainingTrainer, AdversarialTrainer, EntropyMinimizationTrainer, ActiveTrainer,
-    )
-}  # fmt: skip
-
-
-def build_trainer(cfg) -> DomainAdaptationTrainer:
-    """The trainer that TRAINER.NAME names."""
-    return TRAINERS[cfg.TRAINER.NAME].from_config(cfg)
-
-
-def build_models(cfg) -> dict[str, nn.Module]:
-    """Student, and teacher where the trainer has one: what --eval-only loads a checkpoint into."""
-    model = _build_model(cfg)
-    if has_teacher(cfg):
-        return {"student": model, "teacher": MeanTeacher(model, decay=cfg.SELF_TRAINING.EMA_DECAY).model}
-    return {"student": model}
-
-
-def _build_model(cfg) -> nn.Module:
-    torch.manual_seed(cfg.SEED)  # the same initial weights on every rank, whatever ran before
-    return build_execution(cfg, build_model(cfg))
-
-
-def _build(
-    cls,
+def build_trainer(
     cfg,
-    model: nn.Module,
-    strategy: Strategy,
     *,
-    loader: DomainLoader | None = None,
-    first_hooks: Sequence[HookBase] = (),
+    make_loader: Callable[..., DomainLoader] = build_train_loader,
+    make_optimizer: Callable[..., torch.optim.Optimizer] = build_optimizer,
 ) -> DomainAdaptationTrainer:
-    optimizer = build_optimizer(cfg, model)
+    """The trainer that TRAINER.NAME names.
+
+    Args:
+        make_loader: what is called in place of :func:`build_train_loader`, with its arguments.
+        make_optimizer: what is called in place of :func:`build_optimizer`, with its arguments.
+    """
+    facts, model = trainer_of(cfg), _build_model(cfg)
+    strategy = build_strategy(cfg, model)
+    store = build_label_store(cfg) if facts.target_labels else None
+    first_hooks = _build_acquisition_hooks(cfg, model, store) if store else []
+    optimizer = make_optimizer(cfg, model)
     autocast, scaler = build_precision(cfg)
     logger = logging.getLogger("gbw_panoptic")
     logger.info(update_description(cfg))
     if slow := precision_warning(cfg):
         logger.warning(slow)
-    trainer = cls(
-        model=data_parallel(model, every_parameter=cls is SourceOnlyTrainer),
+    trainer = DomainAdaptationTrainer(
+        model=data_parallel(model, every_parameter=facts.whole_passes),
         optimizer=optimizer,
-        loader=loader or build_train_loader(cfg),
+        loader=make_loader(cfg, **_build_loader_parts(cfg, store)),
         strategy=strategy,
         seed=cfg.SEED,
         accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
@@ -157,6 +85,41 @@ def _build(
     trainer.checkpointer = SafeCheckpointer(model, cfg.OUTPUT_DIR, **parts)
     trainer.register_hooks([*first_hooks, *_build_hooks(cfg, trainer, optimizer, models)])
     return trainer
+
+
+def build_strategy(cfg, model: nn.Module) -> Strategy:
+    """How the trainer adapts ``model``, by its row of the table."""
+    builder = trainer_of(cfg).builder
+    return (pkgutil.resolve_name(builder) if isinstance(builder, str) else builder)(cfg, model)
+
+
+def build_models(cfg) -> dict[str, nn.Module]:
+    """Student, and teacher where the trainer has one: what --eval-only loads a checkpoint into."""
+    model = _build_model(cfg)
+    if has_teacher(cfg):
+        return {"student": model, "teacher": MeanTeacher(model, decay=cfg.SELF_TRAINING.EMA_DECAY).model}
+    return {"student": model}
+
+
+def _build_model(cfg) -> nn.Module:
+    torch.manual_seed(cfg.SEED)  # the same initial weights on every rank, whatever ran before
+    return build_execution(cfg, build_model(cfg))
+
+
+def _build_loader_parts(cfg, store: LabelStore | None) -> dict:
+    """What the loader cannot know of the configuration alone."""
+    if store is None:
+        return {}
+    labels = BoughtLabels(store, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label)
+    return {"target_labels": labels, "source": not cfg.ACTIVE.SOURCE_FREE}
+
+
+def _build_acquisition_hooks(cfg, model: nn.Module, store: LabelStore) -> list[HookBase]:
+    """They come before checkpoints: those of an iteration go with the labels that it has bought."""
+    if not cfg.ACTIVE.ITERATIONS:
+        return []
+    acquisition = build_acquisition(cfg, store, len(cfg.ACTIVE.ITERATIONS))
+    return [AcquisitionHook(acquisition, build_predict(cfg, model), cfg.ACTIVE.ITERATIONS, build_round_pictures(cfg))]
 
 
 def _build_source_style(cfg, device: torch.device) -> FourierStyle | None:
@@ -199,9 +162,8 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
         hooks.IterationTimer(),
         LearningRate(optimizer, build_lr_scheduler(cfg, optimizer)),
         ClassWeightLogger(trainer.model, trainer.strategy, names, period=period),
+        DiscriminatorMonitor(period=_MONITOR_WINDOW, window=_MONITOR_WINDOW),
     ]
-    if isinstance(trainer.strategy, AdversarialAlignment):
-        result.append(DiscriminatorMonitor(period=_MONITOR_WINDOW, window=_MONITOR_WINDOW))
     saver = None
     if comm.is_main_process():
         # before evaluation: a crash there costs no training

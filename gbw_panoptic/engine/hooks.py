@@ -95,7 +95,10 @@ def _skipped_steps(weighting: ClassWeighting) -> dict[str, int]:
 
 
 class DiscriminatorMonitor(HookBase):
-    """Warns when a discriminator has won, or answers the same for both domains: either way alignment has stopped."""
+    """Warns when a discriminator has won, or answers the same for both domains: either way alignment has stopped.
+
+    Where the log has no accuracy of a discriminator, it says nothing.
+    """
 
     def __init__(self, *, period: int, window: int) -> None:
         """

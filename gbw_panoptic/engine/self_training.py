@@ -12,7 +12,6 @@ from ..adaptation.mean_teacher.masking import BlockMasking
 from ..adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
 from ..adaptation.mean_teacher.training import LossWeights, MeanTeacherTraining
-from ..modeling.validation import MASK2FORMER
 from .checkpoint import load_weights
 from .reading import read_checkpoint
 from .settings import build_settings
@@ -27,7 +26,7 @@ _NO_BURN_IN = (
 
 def build_self_training(cfg, model: nn.Module) -> MeanTeacherTraining:
     """Self-training of what the model predicts: segments or dense maps."""
-    if cfg.MODEL.META_ARCHITECTURE == MASK2FORMER:
+    if model.learns_segments:
         if not cfg.SELF_TRAINING.SEGMENTS.BURN_IN_ITERS:
             logging.getLogger("gbw_panoptic").warning(_NO_BURN_IN)
         scaling = _build_mask_scaling(cfg)

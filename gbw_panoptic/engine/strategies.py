@@ -1,15 +1,20 @@
-"""Adaptation strategies from a configuration: alignment and entropy minimisation (self-training has a file of its own, self_training.py)."""
+"""Adaptation strategies from a configuration; self-training has a file of its own, self_training.py."""
 
 import torch
 from detectron2.data import MetadataCatalog
 from torch import nn
 
-from ..adaptation import AdversarialAlignment, EntropyMinimization
+from ..adaptation import AdversarialAlignment, EntropyMinimization, SourceOnly
 from ..adaptation.active_training import ActiveLossWeights, ActiveTraining
 from ..adaptation.discriminator import discriminator
 from ..weighting import ClassWeighting
 from ..weighting.build import build_target_weighting
 from .self_training import build_self_training
+
+
+def build_source_only(cfg, model: nn.Module) -> SourceOnly:
+    """No adaptation: nothing is to be configured."""
+    return SourceOnly()
 
 
 def build_adversarial_alignment(cfg, model: nn.Module) -> AdversarialAlignment:

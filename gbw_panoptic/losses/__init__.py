@@ -7,11 +7,12 @@ from .entropy import IMAGE_WISE_RATIO, entropy_per_class, image_wise_factors, ma
 from .logit_alignment import LogitAlignment
 from .per_class import group_counts, group_sums
 from .regression import center_loss_per_class, offset_loss_per_class
-from .shaping import LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw, log_frequencies
+from .shaping import LOSS_REGISTRY, LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw, log_frequencies, loss_types
 
 __all__ = [
     "GRADIENTS",
     "IMAGE_WISE_RATIO",
+    "LOSS_REGISTRY",
     "LOSS_TYPES",
     "Focal",
     "LogitAdjustment",
@@ -26,6 +27,7 @@ __all__ = [
     "group_counts",
     "group_sums",
     "hardest_pixels",
+    "loss_types",
     "image_wise_factors",
     "log_frequencies",
     "maximum_squares_per_class",

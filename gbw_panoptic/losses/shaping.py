@@ -16,11 +16,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fvcore.common.registry import Registry
+
 from ..distributed import add_over_ranks
 from .per_class import group_counts
 
-#: What MODEL.SEM_SEG_HEAD.LOSS_TYPE may name; hard pixel mining is ``top_k`` of :func:`cross_entropy_per_class`.
+#: The project's own; hard pixel mining is ``top_k`` of :func:`cross_entropy_per_class`.
 LOSS_TYPES = ("cross_entropy", "hard_pixel_mining", "focal", "logit_adjustment", "seesaw", "blda")
+#: Those of a user: subclasses of :class:`LossShaping`, by the name of the class, each made without arguments.
+LOSS_REGISTRY = Registry("LOSS_SHAPING")
+
+
+def loss_types() -> tuple[str, ...]:
+    """Names of MODEL.SEM_SEG_HEAD.LOSS_TYPE, those of a user among them."""
+    return (*LOSS_TYPES, *(name for name, _ in LOSS_REGISTRY))
 
 
 class LossShaping(nn.Module):

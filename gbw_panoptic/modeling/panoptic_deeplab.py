@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
@@ -17,122 +17,58 @@ from detectron2.structures import ImageList
 from ..losses import cross_entropy_per_class
 from ..structures.predictions import DensePrediction
 from ..structures.samples import ModelOutput, Sample
-from ..weighting import ClassWeighting
+from .base import DomainAdaptiveModel, output_size
 from .build import panoptic_deeplab_parts
 from .heads.auxiliary import AuxiliaryHead
 from .heads.daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
 from .heads.per_class import PerClassInsEmbedHead, PerClassSemSegHead
-from .outputs import PostProcessing
 
 #: Of a mean class weight, so that its logarithm is finite.
 _LEAST_WEIGHT = 0.01
 
 
 @META_ARCH_REGISTRY.register()
-class DomainAdaptivePanopticDeepLab(nn.Module):
-    """In training maps a batch of one branch to its weighted losses; in evaluation to Detectron2's panoptic format."""
+class DomainAdaptivePanopticDeepLab(DomainAdaptiveModel):
+    """Predicts dense maps: classes and, for the panoptic task, centres and offsets of instances."""
+
+    weighted_keys = ("SEMANTIC", "CENTER", "OFFSET")
 
     @configurable
     def __init__(
         self,
         *,
-        backbone: nn.Module,
         sem_seg_head: PerClassSemSegHead | DAFormerSemSegHead,
         ins_embed_head: PerClassInsEmbedHead | DAFormerInsEmbedHead | None,
         auxiliary_head: AuxiliaryHead | None,
-        weightings: dict[str, ClassWeighting],
         loss_weights: dict[str, float],
-        post_processing: PostProcessing,
-        pixel_mean: tuple[float, ...],
-        pixel_std: tuple[float, ...],
         num_classes: int,
-        size_divisibility: int,
         tau: float = 0.0,
         log_prior: Tensor | None = None,
+        **common,
     ) -> None:
         """
         Args:
             ins_embed_head: None for the semantic task.
             auxiliary_head: a second semantic head on an earlier feature map, for training only; None without one.
-            weightings: head name (``sem_seg``, ``center``, ``offset``, ``auxiliary``) -> class weighting.
-            loss_weights: head name -> factor of its loss.
-            size_divisibility: input height and width are padded to multiples of it.
+            loss_weights: head name (``sem_seg``, ``center``, ``offset``, ``auxiliary``) -> factor of its loss.
             tau: of :meth:`decision_bias` in evaluation.
             log_prior: [C] what it takes back; None: the log of the mean class weights of the source branch.
+            common: of :class:`DomainAdaptiveModel`; the weightings are those of the heads.
         """
-        super().__init__()
-        self.backbone = backbone
+        super().__init__(**common)
         self.sem_seg_head = sem_seg_head
         self.ins_embed_head = ins_embed_head
         self.auxiliary_head = auxiliary_head
-        self.weightings = nn.ModuleDict(weightings)
         self.loss_weights = loss_weights
-        self.post_processing = post_processing
         self.num_classes = num_classes
-        self.size_divisibility = size_divisibility
         self.tau = tau
         self.register_buffer("log_prior", log_prior, persistent=False)
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(cls, cfg):
         return panoptic_deeplab_parts(cfg)
 
-    @property
-    def device(self) -> torch.device:
-        return self.pixel_mean.device
-
-    def forward(
-        self, batched_inputs: list[Sample], branch: str = "source", *, dense: bool = False, instances: bool = True
-    ) -> dict[str, Tensor] | tuple[dict[str, Tensor], DensePrediction] | list[ModelOutput]:
-        """
-        Args:
-            batched_inputs: :class:`~gbw_panoptic.structures.samples.Sample` values; crops of one size in training.
-            branch: whose weighting state is used in training, one of ``weighting.BRANCHES``.
-            dense: in training return the predictions, too, with their graph: for losses that need no labels.
-            instances: run the instance head; without it there are no instance losses.
-
-        Returns:
-            Training: ``{"loss_sem_seg", "loss_center", "loss_offset", "loss_auxiliary"}`` scalars of the heads there are
-            (none for samples without labels); with ``dense`` a pair of these and the :class:`DensePrediction`. Evaluation:
-            per image ``sem_seg`` [C, H, W] logits and ``panoptic_seg`` (map, None), at the record's ``height`` x ``width``.
-        """
-        if not self.training:
-            return self.inference(batched_inputs)
-        prediction = self._dense(batched_inputs, instances=instances)
-        losses = self.losses(prediction, batched_inputs, branch) if "sem_seg" in batched_inputs[0] else {}
-        return (losses, prediction) if dense else losses
-
-    def losses(self, prediction: DensePrediction, batched_inputs: list[Sample], branch: str) -> dict[str, Tensor]:
-        """Weighted losses of a labelled (or pseudo-labelled) batch."""
-        labels = self._stack(batched_inputs, "sem_seg")
-        weights = self._stack(batched_inputs, "sem_seg_weights")
-        gradients = {head: weighting.gradient_on(branch) for head, weighting in self.weightings.items()}
-        parts = {"sem_seg": self.sem_seg_head.losses(prediction, labels, weights, gradients["sem_seg"])}
-        if prediction.center is not None:
-            parts["center"], parts["offset"] = self.ins_embed_head.losses(
-                prediction.center,
-                prediction.offset,
-                self._instance_targets(batched_inputs),
-                num_classes=self.num_classes,
-                gradients=tuple(gradients[head] is not None for head in ("center", "offset")),
-            )
-        if prediction.auxiliary is not None:
-            options = {"ignore_label": self.sem_seg_head.ignore_value, "gradient": gradients["auxiliary"]}
-            parts["auxiliary"] = cross_entropy_per_class(prediction.auxiliary, labels, weights, **options)
-        return {
-            f"loss_{head}": self.loss_weights[head] * self.weightings[head](loss, branch=branch)
-            for head, loss in parts.items()
-        }
-
-    @torch.no_grad()
-    def predict(self, batched_inputs: list[Sample], *, instances: bool = True) -> DensePrediction:
-        """Dense predictions for images of one size, at that size; without ``instances`` of the semantic head alone."""
-        return self._dense(batched_inputs, instances=instances)
-
-    def _dense(self, batched_inputs: list[Sample], *, instances: bool = True) -> DensePrediction:
-        images = self._images(batched_inputs)
+    def heads(self, images: ImageList, *, instances: bool) -> DensePrediction:
         height, width = images.image_sizes[0]
         features = self.backbone(images.tensor)
         logits, hidden = self.sem_seg_head(features)
@@ -145,6 +81,34 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
             logits[..., :height, :width], center, offset, hidden, self.sem_seg_head.common_stride, auxiliary
         )
 
+    def losses(
+        self, raw: DensePrediction, batched_inputs: list[Sample], branch: str, *, padded_size: tuple[int, int] | None = None
+    ) -> dict[str, Tensor]:
+        labels = self._stack(batched_inputs, "sem_seg")
+        weights = self._stack(batched_inputs, "sem_seg_weights")
+        gradients = {head: weighting.gradient_on(branch) for head, weighting in self.weightings.items()}
+        parts = {"sem_seg": self.sem_seg_head.losses(raw, labels, weights, gradients["sem_seg"])}
+        if raw.center is not None:
+            parts["center"], parts["offset"] = self.ins_embed_head.losses(
+                raw.center,
+                raw.offset,
+                self._instance_targets(batched_inputs),
+                num_classes=self.num_classes,
+                gradients=tuple(gradients[head] is not None for head in ("center", "offset")),
+            )
+        if raw.auxiliary is not None:
+            options = {"ignore_label": self.sem_seg_head.ignore_value, "gradient": gradients["auxiliary"]}
+            parts["auxiliary"] = cross_entropy_per_class(raw.auxiliary, labels, weights, **options)
+        return {
+            f"loss_{head}": self.loss_weights[head] * self.weightings[head](loss, branch=branch)
+            for head, loss in parts.items()
+        }
+
+    def dense(self, raw: DensePrediction, images: ImageList) -> DensePrediction:
+        return raw
+
+    prediction = dense
+
     def decision_bias(self, tau: float) -> Tensor:
         """[C, 1, 1] what is added to semantic logits so that they decide as if no class had been weighted (methods: GBW, section 12;
         ours): -tau log w, with w the mean class weights of the source branch; tau 0 changes nothing."""
@@ -153,16 +117,16 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
             prior = self.weightings["sem_seg"].mean_class_weights("source").clamp(min=_LEAST_WEIGHT).log()
         return -tau * prior.to(self.device).view(-1, 1, 1)
 
-    def inference(self, batched_inputs: list[Sample]) -> list[ModelOutput]:
-        """Panoptic maps, one image at a time: images of a batch may differ in size."""
-        return [next(self.decide(self.predict([record]), record, (self.tau,))) for record in batched_inputs]
+    def output(self, prediction: DensePrediction, record: Sample) -> ModelOutput:
+        return next(self.decide(prediction, record, (self.tau,)))
 
     def decide(self, dense: DensePrediction, record: Sample, taus: Iterable[float]) -> Iterator[ModelOutput]:
         """The output for one image, once for each tau, from what was predicted for it."""
-        size = (record.get("height", dense.sem_seg.shape[-2]), record.get("width", dense.sem_seg.shape[-1]))
+        seen = tuple(dense.sem_seg.shape[-2:])
+        size = output_size(record, seen)
         logits = _resize(dense.sem_seg, size)[0]
         if dense.center is not None:
-            scale = dense.offset.new_tensor(size) / dense.offset.new_tensor(dense.offset.shape[-2:])
+            scale = dense.offset.new_tensor(size) / dense.offset.new_tensor(seen)
             offset = _resize(dense.offset, size)[0] * scale.view(2, 1, 1)  # offsets are in pixels
             center = _resize(dense.center, size)[0]
         for tau in taus:
@@ -174,12 +138,6 @@ class DomainAdaptivePanopticDeepLab(nn.Module):
                 if self.post_processing.score_instances:
                     result["instance_scores"] = self.post_processing.scores(panoptic, sem_seg, center)
             yield result
-
-    def _images(self, batched_inputs: list[Sample]) -> ImageList:
-        images = [x["image"].to(self.device, non_blocking=True) for x in batched_inputs]
-        return ImageList.from_tensors(
-            [(image - self.pixel_mean) / self.pixel_std for image in images], self.size_divisibility
-        )
 
     def _stack(self, batched_inputs: list[Sample], key: str) -> Tensor:
         return torch.stack([x[key].to(self.device, non_blocking=True) for x in batched_inputs])

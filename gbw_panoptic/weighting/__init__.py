@@ -1,5 +1,7 @@
 """Class weighting: per-class sums of any pixel loss in, one scalar out."""
 
+from fvcore.common.registry import Registry
+
 from .backward import reweighted
 from .base import BRANCHES, ClassWeighting
 from .dynamic import DynamicWeighting
@@ -15,8 +17,16 @@ WEIGHTED_KEYS = ("SEMANTIC", "CENTER", "OFFSET", "CLASSIFICATION", "MASK", "TARG
 WEIGHTINGS = ("none", "manual", *STATIC_WEIGHTS, "gbw")
 #: What WEIGHTING.PRIOR may name.
 PRIORS = ("weights", "frequencies")
+#: Those of a user: subclasses of :class:`ClassWeighting`, by the name of the class, each made with that one's arguments.
+WEIGHTING_REGISTRY = Registry("CLASS_WEIGHTING")
 #: What GBW.READING may name.
 READINGS = ("ours", "scale_free", "released")
+
+
+def weightings() -> tuple[str, ...]:
+    """Names of class weightings, those of a user among them."""
+    return tuple(dict.fromkeys((*WEIGHTINGS, *STATIC_WEIGHTS, *(name for name, _ in WEIGHTING_REGISTRY))))
+
 
 __all__ = [
     "BRANCHES",
@@ -27,6 +37,7 @@ __all__ = [
     "STATIC_WEIGHTS",
     "WEIGHTED_KEYS",
     "WEIGHTINGS",
+    "WEIGHTING_REGISTRY",
     "ClassWeighting",
     "DynamicWeighting",
     "GradientBasedWeighting",
@@ -36,4 +47,5 @@ __all__ = [
     "reweighted",
     "static_weights",
     "weighted_mean",
+    "weightings",
 ]

@@ -6,11 +6,10 @@ import torch
 from detectron2.data import MetadataCatalog
 
 from ..data.statistics import ClassStatistics
-from ..errors import UserError
-from ..losses import LOSS_TYPES, Focal, LogitAdjustment, LogitAlignment, LossShaping, Seesaw, log_frequencies
+from ..losses import LOSS_REGISTRY, Focal, LogitAdjustment, LogitAlignment, LossShaping, Seesaw, log_frequencies
 from . import (
     STATIC_WEIGHTS,
-    WEIGHTINGS,
+    WEIGHTING_REGISTRY,
     ClassWeighting,
     GradientBasedWeighting,
     ReleasedGradientWeighting,
@@ -74,7 +73,7 @@ def _build(cfg, key: str, *, gradient: str, normalize: bool, things: bool = Fals
             **seen,
             **common,
         )
-    raise UserError(f"WEIGHTING.{key}: expected one of {', '.join(WEIGHTINGS)}, found '{name}'; set it to one of them.")
+    return WEIGHTING_REGISTRY.get(name)(**common)
 
 
 def build_log_prior(cfg) -> torch.Tensor | None:
@@ -100,9 +99,7 @@ def build_loss_shaping(cfg) -> LossShaping:
         return Seesaw(num_classes=options.NUM_CLASSES, p=options.SEESAW_P, q=options.SEESAW_Q)
     if name == "blda":
         return LogitAlignment(num_classes=options.NUM_CLASSES, strength=options.BLDA_STRENGTH)
-    raise UserError(
-        f"MODEL.SEM_SEG_HEAD.LOSS_TYPE: expected one of {', '.join(LOSS_TYPES)}, found '{name}'; set it to one of them."
-    )
+    return LOSS_REGISTRY.get(name)()
 
 
 def _source_counts(names: Sequence[str], class_ids: Collection[int]) -> tuple[torch.Tensor, torch.Tensor]:

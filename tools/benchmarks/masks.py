@@ -112,7 +112,7 @@ def theirs_of(arguments: argparse.Namespace) -> nn.Module:
 def _output(model: nn.Module, samples: list[dict]) -> MaskHeadOutput:
     """Predictions cut off from the network."""
     with torch.no_grad():
-        output = model.mask_head(model.backbone(model._images(samples).tensor))
+        output = model.mask_head(model.backbone(model.images(samples).tensor))
     sets = ([x.clone().requires_grad_() for x in y] for y in (output.class_logits, output.mask_logits))
     return MaskHeadOutput(*map(tuple, sets), output.hidden)
 
@@ -133,7 +133,7 @@ def _their_losses(model: nn.Module, output: MaskHeadOutput, targets: list[Segmen
 
 
 def _our_losses(model: nn.Module, output: MaskHeadOutput, targets: list[SegmentTargets], size: tuple[int, int]) -> None:
-    sum(model.losses(output, targets, tuple(size), "source").values()).backward()
+    sum(model.losses(output, [{"segments": x} for x in targets], "source", padded_size=tuple(size)).values()).backward()
 
 
 def step_of(model: nn.Module, loss: Callable[[], Tensor]) -> Callable[[], None]:
