@@ -26,6 +26,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("dataset", help=f"{', '.join(PUBLISHED)}, or a data set of your own")
     parser.add_argument("--root", type=Path, help="where they lie (default: $DETECTRON2_DATASETS or ./datasets)")
     parser.add_argument("--custom", type=Path, help="YAML file of your own ones (default: custom.yaml in the root)")
+    parser.add_argument("--taxonomy", help="name or file of their classes, as DATASETS.TAXONOMY (default: cityscapes)")
     parser.add_argument("--workers", type=int, default=default_workers(), help="processes (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="read every file, report every fault, write nothing")
     parser.add_argument("--prepared", type=Path, help="folder for all that is written (default: $GBW_PREPARED or the root)")
@@ -49,7 +50,7 @@ def main() -> None:
     arguments = parse_arguments()
     root = default_root() if arguments.root is None else arguments.root.expanduser()
     prepared = default_prepared() if arguments.prepared is None else arguments.prepared.expanduser()
-    options = {key: getattr(arguments, key) for key in ("workers", "custom", "strict")} | {"prepared": prepared}
+    options = {key: getattr(arguments, key) for key in ("workers", "custom", "taxonomy", "strict")} | {"prepared": prepared}
     try:
         if arguments.check:
             reports = check(arguments.dataset, root, **options)

@@ -72,8 +72,10 @@ def write_panoptic(path: str | os.PathLike, ids: np.ndarray, *, note: str = "") 
     write_png(path, np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8), note=note)
 
 
-def read_label(path: str | os.PathLike) -> np.ndarray:
-    """Decode a label PNG of one byte per pixel (grey, or the indices of a palette) to uint8 [H, W]."""
+def read_label(path: str | os.PathLike, dtype: type[np.unsignedinteger] = np.uint8) -> np.ndarray:
+    """Decode a label PNG of one byte per pixel (grey, or the indices of a palette) to uint8 [H, W]; with uint16, one of two bytes."""
+    if dtype is np.uint16:
+        return read_instance_ids(path).astype(np.uint16)
     image, bits = rasters.read_lossless(path)
     if image.mode not in ("L", "P") or image.mode == "L" and bits != 8:  # grey of fewer bits is scaled up to 255
         found = f"mode {image.mode}" if image.mode != "L" else f"{bits} bits"
@@ -82,6 +84,29 @@ def read_label(path: str | os.PathLike) -> np.ndarray:
             "put the id labels there, not their colour rendering"
         )
     return np.array(image)
+
+
+def read_ids(path: str | os.PathLike, *, colors: bool = False) -> np.ndarray:
+    """Decode a label file of any lossless kind to int32 [H, W].
+
+    Grey of 1 to 16 bits and palettes give the number that is stored, colours R + 256 G + 65536 B; alpha is not looked at.
+
+    Args:
+        colors: take the colours of a palette, too, and of grey.
+    """
+    image, bits = rasters.read_lossless(path)
+    if colors or image.mode in ("RGB", "RGBA"):
+        if bits > 8:
+            raise UserError(f"expected 8 bits per channel, found {bits} in {path}; save the labels with one channel")
+        pixels = np.asarray(image.convert("RGB")).astype(np.int32)
+        return pixels[..., 0] | pixels[..., 1] << 8 | pixels[..., 2] << 16
+    if image.mode in ("1", "L") and bits < 8:  # Pillow scales them up to 255
+        return np.asarray(image.convert("L")).astype(np.int32) // (255 // (2**bits - 1))
+    if image.mode == "LA":
+        image = image.getchannel("L")
+    if image.mode not in ("L", "P", "I;16", "I;16B", "I"):
+        raise UserError(f"expected a label file of whole numbers or colours, found mode {image.mode} in {path}; save it as PNG")
+    return np.asarray(image).astype(np.int32)
 
 
 def read_instance_ids(path: str | os.PathLike) -> np.ndarray:

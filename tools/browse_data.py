@@ -41,14 +41,14 @@ from recording import RecordedStep, record_steps
 from torch import Tensor
 
 from gbw_panoptic import cli, files
-from gbw_panoptic.data import check_datasets, register_all
+from gbw_panoptic.data import check_datasets
 from gbw_panoptic.data.samplers import RareClassSampler
 from gbw_panoptic.data.segment_targets import segment_targets
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.engine.build import build_trainer, resume_or_load
 from gbw_panoptic.engine.checkpoint import YOUNG_PARTS
 from gbw_panoptic.engine.logs import quiet_explained_errors
-from gbw_panoptic.engine.setup import adapt_to_machine, load_config
+from gbw_panoptic.engine.setup import adapt_to_machine, load_config, register_data_sets
 from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.inference.weights import find_run
@@ -68,7 +68,7 @@ def main() -> None:
         arguments.config_file, last = find_run(arguments.run)
         arguments.weights = arguments.weights or last
     cfg = load_config(arguments.config_file, arguments.opts)
-    register_all(custom=cfg.DATASETS.CUSTOM)
+    register_data_sets(cfg)
     adapt_to_machine(cfg)
     cfg.TRACKING.WANDB = False
     if arguments.weights:

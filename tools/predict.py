@@ -48,6 +48,7 @@ def parse() -> argparse.Namespace:
 if __name__ == "__main__":
     parse()  # --help and a wrong command line need not wait for the imports below
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
 
@@ -73,7 +74,7 @@ def main() -> int:
     root = Path(arguments.output)
     file = model_file(arguments)
     cfg = prepare(arguments, file)
-    records = records_of(arguments.dataset, cfg.DATASETS.CUSTOM)
+    records = records_of(arguments.dataset, cfg.DATASETS)
     truths = {real_path(record["file_name"]): record for record in records}
     skipped = Skipped()
     inputs, problems = find_inputs(arguments.input or [record["file_name"] for record in records], root, skipped)
@@ -156,11 +157,11 @@ def prepare(arguments: argparse.Namespace, file: ModelFile):
     return cfg
 
 
-def records_of(dataset: str | None, custom: str) -> list[dict]:
+def records_of(dataset: str | None, data_sets: CfgNode) -> list[dict]:
     """Records with labels of a registered data set."""
     if dataset is None:
         return []
-    register_all(custom=custom)
+    register_all(custom=data_sets.CUSTOM, taxonomy=data_sets.TAXONOMY)
     known = sorted(name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("labelled_classes"))
     if dataset not in known:
         raise UserError(f"--dataset: expected one of {', '.join(known)}, found '{dataset}'; correct the name.")

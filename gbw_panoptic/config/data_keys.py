@@ -1,6 +1,5 @@
 """Keys of data sets, images and the loader, and of evaluation."""
 
-from ..taxonomy import PROTOCOLS
 from .key import Key
 from .kinds import Kind, choice, integer, listing, number, share, switch, text
 
@@ -14,6 +13,8 @@ DATASETS = (
     Key("DATASETS.TEST", _data_sets, "What is evaluated on; the first one is the headline."),
     Key("DATASETS.CUSTOM", text("the path of a YAML file, or ''"),
         "Your own data sets (datasets/README.md); '': custom.yaml in the root, if there.", ""),
+    Key("DATASETS.TAXONOMY", text("the name or the path of a taxonomy", empty=False),
+        "The classes: cityscapes, a YAML file (datasets/README.md), or a JSON file with COCO's categories.", "cityscapes"),
 )  # fmt: skip
 
 INPUT = (
@@ -72,14 +73,15 @@ DATALOADER = (
 
 TEST = (
     Key("TEST.EVAL_PERIOD", integer(low=0), "Iterations between evaluations; 0: at the end only."),
-    Key("TEST.PROTOCOLS", listing(choice(*PROTOCOLS), least=1, distinct=True),
+    Key("TEST.PROTOCOLS", listing(text("the name of a protocol of DATASETS.TAXONOMY", empty=False), least=1, distinct=True),
         "Classes that are averaged; the first one is the headline.", ("19",)),
     Key("TEST.MODEL", choice("student", "teacher"),
         "Whose last iteration is the headline; both are evaluated.", "student"),
     Key("TEST.TAU", share(),
         "Of Panoptic-DeepLab's decision in evaluation and prediction (ours): logits lose TAU times the log of WEIGHTING.PRIOR. At 1, "
         "classes are decided as if none had been weighted; 0: as learnt.", 0.0),
-    Key("TEST.RARE_CLASSES", integer(low=1, high=254), "The k source-rarest classes whose mean recall is reported.", 5),
+    Key("TEST.RARE_CLASSES", integer(low=1, high=999),
+        "The k source-rarest classes whose mean recall is reported, unless DATASETS.TAXONOMY says which.", 5),
     Key("TEST.INSTANCE_AP", switch(), "Cityscapes AP of the panoptic maps' things, too.", False),
     Key("TEST.NUM_PANELS", integer(low=0, high=100000), "Pictures (image, truth, prediction, error) in the report.", 8),
 )  # fmt: skip

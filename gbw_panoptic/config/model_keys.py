@@ -43,9 +43,9 @@ MODEL = (
 
 SEMANTIC_HEAD = (
     Key("MODEL.SEM_SEG_HEAD.NAME", registered(semantic_heads), "Of the pixels' classes.", "PerClassSemSegHead"),
-    Key("MODEL.SEM_SEG_HEAD.NUM_CLASSES", integer(low=1, high=254),
-        "Of the taxonomy; labels keep 255 for what is ignored.", 19),
-    Key("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", choice(255),
+    Key("MODEL.SEM_SEG_HEAD.NUM_CLASSES", integer(low=1, high=999),
+        "Of DATASETS.TAXONOMY, whose number of classes takes the place of the default.", 19),
+    Key("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", choice(255, 65535),
         "Label of pixels without a class; data sets are registered with it."),
     Key("MODEL.SEM_SEG_HEAD.IN_FEATURES", _maps, "Feature maps that the head reads, finest first."),
     Key("MODEL.SEM_SEG_HEAD.LOSS_TYPE", _pixel_loss,

@@ -1,12 +1,12 @@
-"""What the categories of another COCO-panoptic data set are among this project's classes."""
+"""What the categories or the ids of another data set are among the classes of a taxonomy."""
 
 import difflib
 import os
 from dataclasses import dataclass
-from typing import NamedTuple, Sequence
+from typing import Iterable, NamedTuple, Sequence
 
 from ..errors import UserError
-from ..taxonomy import CITYSCAPES
+from ..taxonomy import CITYSCAPES, Taxonomy
 
 VOID = ""
 
@@ -15,7 +15,7 @@ class SegmentClass(NamedTuple):
     """What a segment of one category becomes.
 
     Attributes:
-        contiguous: its class; None = void.
+        contiguous: its class, or the number of a union of classes; None = void.
         crowd: whether it is a region of things that were not told apart, not one thing.
     """
 
@@ -28,22 +28,24 @@ class CategoryMap:
     """Categories by name; those that are not named become void.
 
     Attributes:
-        classes: (category, class name or ``VOID``); () = categories have the names of the classes.
+        classes: (category, name of a class or of a union, or ``VOID``); () = categories have the names of the classes.
         origin: where the map is written, for messages.
         fields: of a JSON category, where its name is looked for.
         stuff_is_crowd: whether segments of a category that has no instances (``isthing`` 0), but whose class has, are
             crowds; otherwise each of them is one instance.
+        taxonomy: of the classes.
     """
 
     classes: tuple[tuple[str, str], ...]
     origin: str
     fields: tuple[str, ...] = ("name",)
     stuff_is_crowd: bool = True
+    taxonomy: Taxonomy = CITYSCAPES
 
     @property
     def labelled_classes(self) -> tuple[int, ...]:
-        """Contiguous ids that labels may hold."""
-        return tuple(sorted({CITYSCAPES.names.index(name) for name in self._table().values() if name != VOID}))
+        """Contiguous ids of the classes that labels may mean."""
+        return _meant(self._table().values(), self.taxonomy)
 
     @property
     def info(self) -> dict:
@@ -66,19 +68,19 @@ class CategoryMap:
         resolved = {c["id"]: self._segment_class(c, table.get(names[c["id"]], VOID)) for c in categories}
         if all(segment_class.contiguous is None for segment_class in resolved.values()):
             raise UserError(
-                f"expected categories with names of {CITYSCAPES.name} classes in {path}, found none; map them to "
+                f"expected categories with names of {self.taxonomy.name} classes in {path}, found none; map them to "
                 f"classes in {self.origin}"
             )
         return resolved
 
     def _table(self) -> dict[str, str]:
-        return dict(self.classes) if self.classes else {name: name for name in CITYSCAPES.names}
+        return dict(self.classes) if self.classes else {name: name for name in self.taxonomy.label_names}
 
     def _segment_class(self, category: dict, class_name: str) -> SegmentClass:
         if class_name == VOID:
             return SegmentClass(None, False)
-        contiguous = CITYSCAPES.names.index(class_name)
-        uncounted = CITYSCAPES.is_thing[contiguous] and not category.get("isthing", 1)
+        contiguous = self.taxonomy.label_names.index(class_name)
+        uncounted = self.taxonomy.label_is_thing[contiguous] and not category.get("isthing", 1)
         return SegmentClass(contiguous, uncounted and self.stuff_is_crowd)
 
     def _require_all(self, missing: set[str], categories: Sequence[dict], path: str | os.PathLike) -> None:
@@ -89,3 +91,56 @@ class CategoryMap:
         close = difflib.get_close_matches(name, known, n=1)
         remedy = f"did you mean {close[0]!r}?" if close else f"correct {self.origin} or take the file that it is for"
         raise UserError(f"expected the category {name!r}, which {self.origin} maps, in {path}, found none; {remedy}")
+
+
+@dataclass(frozen=True)
+class IdTable:
+    """What the values of label files are, each of which must be known.
+
+    Attributes:
+        ids: (id, name of a class or of a union, or ``VOID``); of colours, an id is R + 256 G + 65536 B.
+        taxonomy: of the classes.
+        numbering: how a value holds an instance number, too, a key of :data:`NUMBERINGS`; "" = classes alone.
+        are_colors: whether values are colours.
+    """
+
+    ids: tuple[tuple[int, str], ...]
+    taxonomy: Taxonomy
+    numbering: str = ""
+    are_colors: bool = False
+
+    @property
+    def labelled_classes(self) -> tuple[int, ...]:
+        """Contiguous ids of the classes that labels may mean."""
+        return _meant(dict(self.ids).values(), self.taxonomy)
+
+    @property
+    def info(self) -> dict:
+        """What the labels depend on, for the JSON that is made with it."""
+        return {"ids": {str(i): name for i, name in self.ids}, "numbering": self.numbering}
+
+    def resolve(self) -> dict[int, SegmentClass]:
+        """Id -> what its pixels become."""
+        names = self.taxonomy.label_names
+        return {i: SegmentClass(None if name == VOID else names.index(name), False) for i, name in self.ids}
+
+    def split_value(self, value: int) -> tuple[int, int | None]:
+        """Id and instance number of a value; None without one."""
+        return NUMBERINGS[self.numbering](value) if self.numbering else (value, None)
+
+
+def _cityscapes_number(value: int) -> tuple[int, int | None]:
+    return (value, None) if value < 1000 else divmod(value, 1000)
+
+
+def _kitti_number(value: int) -> tuple[int, int | None]:
+    return value >> 8, (value & 255) or None
+
+
+#: id, or id * 1000 + number from 0 (Cityscapes); id * 256 + number from 1, 0 = none (KITTI).
+NUMBERINGS = {"cityscapes": _cityscapes_number, "kitti": _kitti_number}
+
+
+def _meant(names: Iterable[str], taxonomy: Taxonomy) -> tuple[int, ...]:
+    labels = {taxonomy.label_names.index(name) for name in names if name != VOID}
+    return tuple(sorted({c for label in labels for c in taxonomy.classes_of(label)}))

@@ -111,7 +111,7 @@ def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[SegmentInfo]:
         category = value if value < taxonomy.label_divisor else value // taxonomy.label_divisor
         if category not in taxonomy.contiguous_id:
             raise ValueError(f"the panoptic id {value}")
-        thing = taxonomy.is_thing[taxonomy.contiguous_id[category]]
+        thing = taxonomy.label_is_thing[taxonomy.contiguous_id[category]]
         box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
         crowd = int(thing and value < taxonomy.label_divisor)
         segments.append({"id": value, "category_id": category, "area": area, "bbox": box, "iscrowd": crowd})
@@ -166,7 +166,7 @@ def _check_categories(categories: list[dict], taxonomy: Taxonomy) -> None:
         contiguous = taxonomy.contiguous_id.get(category["id"])
         if contiguous is None:
             raise ValueError(f"the category {category['id']} ({category['name']}), which {taxonomy.name} lacks,")
-        expected = (taxonomy.names[contiguous], int(taxonomy.is_thing[contiguous]))
+        expected = (taxonomy.label_names[contiguous], int(taxonomy.label_is_thing[contiguous]))
         if (category["name"], int(is_thing(category))) != expected:
             raise ValueError(f"the category {category['id']} as {category['name']} instead of {expected[0]}")
 

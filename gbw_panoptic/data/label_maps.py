@@ -34,7 +34,7 @@ class LabelMap:
 
     @property
     def semantic(self) -> np.ndarray:
-        """H x W uint8, contiguous ids or the ignore label."""
+        """H x W of the taxonomy's ``label_dtype``, contiguous ids or the ignore label."""
         return self.categories.take(self.rows)
 
     def resize(self, size: tuple[int, int]) -> "LabelMap":
@@ -56,7 +56,7 @@ def read_label_map(
     """
     panoptic = "pan_seg_file_name" in record
     path = record["pan_seg_file_name"] if panoptic else record["sem_seg_file_name"]
-    label = files.read_panoptic(path) if panoptic else files.read_label(path)
+    label = files.read_panoptic(path) if panoptic else files.read_label(path, taxonomy.label_dtype)
     if label.shape != size:
         remedy = files.size_remedy(record["file_name"], label.shape, "prepare the data set again")
         raise UserError(
@@ -64,21 +64,21 @@ def read_label_map(
             f"{size[0]}x{size[1]} in {record['file_name']}; {remedy}"
         )
     if panoptic:
-        return _panoptic(label, record, taxonomy.ignore_label, ignore_crowd)
+        return _panoptic(label, record, taxonomy, ignore_crowd)
     return _semantic(label, path, taxonomy)
 
 
 def _semantic(label: np.ndarray, path: str, taxonomy: Taxonomy) -> LabelMap:
-    last, ignored = taxonomy.num_classes - 1, taxonomy.ignore_label
+    last, ignored = taxonomy.num_labels - 1, taxonomy.ignore_label
     unknown = label[(label > last) & (label != ignored)]
     if len(unknown):
         raise UserError(
             f"expected the ids 0..{last} or {ignored} in {path}, found {unknown[0]}; prepare the data set again"
         )
-    return LabelMap(label, np.arange(ignored + 1, dtype=np.uint8), ignored, None)
+    return LabelMap(label, np.arange(ignored + 1, dtype=taxonomy.label_dtype), ignored, None)
 
 
-def _panoptic(ids: np.ndarray, record: Mapping[str, Any], ignore_label: int, ignore_crowd: bool) -> LabelMap:
+def _panoptic(ids: np.ndarray, record: Mapping[str, Any], taxonomy: Taxonomy, ignore_crowd: bool) -> LabelMap:
     rows, row_of = segment_rows(ids, record["segments_info"])
     unknown = ids[(rows == 0) & (ids != 0)]
     if len(unknown):
@@ -87,7 +87,7 @@ def _panoptic(ids: np.ndarray, record: Mapping[str, Any], ignore_label: int, ign
             "prepare the data set again"
         )
     segments = [{**s, "id": row_of[s["id"]]} for s in record["segments_info"] if s["id"] in row_of]
-    categories = np.full(len(row_of) + 1, ignore_label, dtype=np.uint8)
+    categories = np.full(len(row_of) + 1, taxonomy.ignore_label, dtype=taxonomy.label_dtype)
     for segment in segments:
         if not (segment["iscrowd"] and ignore_crowd):
             categories[segment["id"]] = segment["category_id"]

@@ -16,8 +16,9 @@ from typing import Iterable
 from ..errors import UserError
 from ..names import is_text
 from ..searching import Skipped, wanted_files
+from ..taxonomy import CITYSCAPES, Taxonomy
 from .. import files
-from .categories import CategoryMap
+from .categories import CategoryMap, IdTable
 
 MANIFEST = "streets.json"  # written by the generator of Streets; its counts replace those of the real data sets
 CUSTOM_FILE = "custom.yaml"  # below the root: the user's own data sets, unless another file is named
@@ -50,6 +51,10 @@ class Split:
         downloads: what must be there before preparation.
         raw_json: COCO-panoptic annotations of the raw labels, which name the files.
         categories: what the categories of ``raw_json`` mean.
+        id_table: what the values of the raw labels mean, where these are files of ids.
+        suffixes: that the names of images and of raw labels end with, before which they are alike; of files of ids.
+        taxonomy: whose classes the prepared labels hold.
+        taxonomy_file: what ``--taxonomy`` must name; "" = nothing.
         labels_of: the data set whose preparation makes the labels, where it is another one.
         group: splits that are either all there or not wanted; "" = must be there.
         alternative: the same split as another edition of the data set has it.
@@ -69,6 +74,10 @@ class Split:
     downloads: tuple[Download, ...] = ()
     raw_json: str | None = None
     categories: CategoryMap | None = None
+    id_table: IdTable | None = None
+    suffixes: tuple[str, str] = ("", "")
+    taxonomy: Taxonomy = CITYSCAPES
+    taxonomy_file: str = ""
     labels_of: str = ""
     group: str = ""
     alternative: "Split | None" = None
@@ -85,8 +94,9 @@ class Split:
 
     @property
     def panoptic_info(self) -> dict | None:
-        """What ``panoptic_json`` says that it was made with."""
-        return None if self.categories is None else self.categories.info
+        """What ``panoptic_json``, or the statistics of semantic labels, say that they were made with."""
+        meaning = self.categories or self.id_table
+        return None if meaning is None else meaning.info
 
     @property
     def title(self) -> str:
@@ -239,7 +249,8 @@ def prepare_command(root: Path, split: Split) -> str:
     """The command that prepares the data set of ``split``."""
     is_default = split.described_in in ("", os.path.abspath(root / CUSTOM_FILE))
     custom = [] if is_default else ["--custom", split.described_in]
-    return shlex.join(["python", "datasets/prepare.py", split.dataset, "--root", str(root), *custom, *_prepared_option(split)])
+    taxonomy = ["--taxonomy", split.taxonomy_file] if split.taxonomy_file else []
+    return shlex.join(["python", "datasets/prepare.py", split.dataset, "--root", str(root), *custom, *taxonomy, *_prepared_option(split)])
 
 
 def label_command(root: Path, split: Split) -> str:

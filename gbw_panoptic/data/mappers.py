@@ -68,7 +68,7 @@ class SourceMapper:
     def from_config(cls, cfg) -> dict[str, Any]:
         taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
         target_options = {
-            "thing_ids": frozenset(taxonomy.thing_ids),
+            "thing_ids": frozenset(taxonomy.thing_labels),
             "ignore_label": taxonomy.ignore_label,
             "sigma": cfg.INPUT.GAUSSIAN_SIGMA,
             "ignore_stuff_in_offset": cfg.INPUT.IGNORE_STUFF_IN_OFFSET,

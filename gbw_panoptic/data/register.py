@@ -1,16 +1,17 @@
 """The project's data sets in Detectron2's catalogs: records are :class:`~gbw_panoptic.structures.samples.Record` values."""
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..errors import UserError
 from ..searching import Skipped
 from ..structures.samples import Record
-from ..taxonomy import CITYSCAPES, SYNTHIA_ABSENT
+from ..taxonomy import CITYSCAPES, SYNTHIA_ABSENT, Taxonomy, read_taxonomy
 from .coco_panoptic import load_panoptic_json
 from .custom import load_custom
 from .layout import (
@@ -28,6 +29,7 @@ from .layout import (
     prepare_command,
 )
 from .published import CITYSCAPES_TRAIN, CITYSCAPES_VAL, FOGGY, GTA5_TRAIN, SYNTHIA_TRAIN, VISTAS_TRAIN, VISTAS_VAL
+from .statistics import ClassStatistics
 
 _ALL_CLASSES = tuple(range(CITYSCAPES.num_classes))
 _SYNTHIA_CLASSES = tuple(c for c in _ALL_CLASSES if c not in SYNTHIA_ABSENT)
@@ -35,7 +37,7 @@ _LABEL_KEYS = ("pan_seg_file_name", "sem_seg_file_name")
 logger = logging.getLogger(__name__)
 
 
-def register_all(root: str | None = None, custom: str | None = None) -> None:
+def register_all(root: str | None = None, custom: str | None = None, taxonomy: str | None = None) -> None:
     """Register all data sets below ``root`` (default: ``$DETECTRON2_DATASETS`` or ./datasets, as they are now).
 
     Registering again replaces all that was registered, so that another root takes effect. The only file that is read
@@ -43,31 +45,42 @@ def register_all(root: str | None = None, custom: str | None = None) -> None:
 
     Args:
         custom: that file; by default, ``custom.yaml`` below ``root``, if it is there.
+        taxonomy: name or file of the classes that it names; by default, Cityscapes'. Published data sets have this one if its
+            classes are theirs, else Cityscapes'.
 
     Raises:
         UserError: the file is missing or wrong.
     """
     folder = default_root() if root is None else Path(root)
-    own = load_custom(folder, custom)
+    space = read_taxonomy(taxonomy or CITYSCAPES.name)
+    own = load_custom(folder, custom, taxonomy)
     for name in [name for name in DatasetCatalog if MetadataCatalog.get(name).get("prepare_command") is not None]:
         DatasetCatalog.pop(name)  # Metadata refuses a second value for a key, so both entries go first
         MetadataCatalog.pop(name)
-    _register("synthia_panoptic_train", load_panoptic_records, folder, SYNTHIA_TRAIN, _SYNTHIA_CLASSES)
-    _register("gta5_sem_train", load_semantic_records, folder, GTA5_TRAIN, _ALL_CLASSES)
-    _register("cityscapes_uda_panoptic_train", load_panoptic_records, folder, CITYSCAPES_TRAIN, _ALL_CLASSES)
-    _register("cityscapes_uda_panoptic_val", load_panoptic_records, folder, CITYSCAPES_VAL, _ALL_CLASSES)
-    _register("cityscapes_uda_images_train", load_image_records, folder, CITYSCAPES_TRAIN, ())
-    for beta, (train, val) in FOGGY.items():
-        _register(f"foggy_uda_panoptic_train_beta_{beta}", load_panoptic_records, folder, train, _ALL_CLASSES)
-        _register(f"foggy_uda_panoptic_val_beta_{beta}", load_panoptic_records, folder, val, _ALL_CLASSES)
-        _register(f"foggy_uda_images_train_beta_{beta}", load_image_records, folder, train, ())
-    _register("vistas_uda_panoptic_val", load_panoptic_records, folder, VISTAS_VAL, _ALL_CLASSES)
-    _register("vistas_uda_images_train", load_image_records, folder, VISTAS_TRAIN, ())
+    of_published = space if space.same_classes(CITYSCAPES) else CITYSCAPES
+    for name, load, split, classes in _published():
+        _register(name, load, folder, replace(split, taxonomy=of_published), classes)
     for split in (split for splits in own.values() for split in splits):
         _register(f"{split.dataset}_images_{split.name}", load_image_records, folder, split, ())
-        if split.categories is not None:
-            name, classes = f"{split.dataset}_panoptic_{split.name}", split.categories.labelled_classes
-            _register(name, load_panoptic_records, folder, split, classes)
+        if split.format != "images":
+            kind, load = ("sem", load_semantic_records) if split.panoptic_json is None else ("panoptic", load_panoptic_records)
+            meaning = split.categories or split.id_table
+            _register(f"{split.dataset}_{kind}_{split.name}", load, folder, split, meaning.labelled_classes)
+
+
+def _published() -> Iterator[tuple[str, Callable[[Path, Split], list[dict]], Split, tuple[int, ...]]]:
+    """Name, loader, split and labelled classes of each published data set."""
+    yield "synthia_panoptic_train", load_panoptic_records, SYNTHIA_TRAIN, _SYNTHIA_CLASSES
+    yield "gta5_sem_train", load_semantic_records, GTA5_TRAIN, _ALL_CLASSES
+    yield "cityscapes_uda_panoptic_train", load_panoptic_records, CITYSCAPES_TRAIN, _ALL_CLASSES
+    yield "cityscapes_uda_panoptic_val", load_panoptic_records, CITYSCAPES_VAL, _ALL_CLASSES
+    yield "cityscapes_uda_images_train", load_image_records, CITYSCAPES_TRAIN, ()
+    for beta, (train, val) in FOGGY.items():
+        yield f"foggy_uda_panoptic_train_beta_{beta}", load_panoptic_records, train, _ALL_CLASSES
+        yield f"foggy_uda_panoptic_val_beta_{beta}", load_panoptic_records, val, _ALL_CLASSES
+        yield f"foggy_uda_images_train_beta_{beta}", load_image_records, train, ()
+    yield "vistas_uda_panoptic_val", load_panoptic_records, VISTAS_VAL, _ALL_CLASSES
+    yield "vistas_uda_images_train", load_image_records, VISTAS_TRAIN, ()
 
 
 def load_panoptic_records(root: Path, split: Split) -> list[Record]:
@@ -82,7 +95,7 @@ def load_panoptic_records(root: Path, split: Split) -> list[Record]:
     _require_prepared(path, root, split)
     _require_prepared(root / split.panoptic_root, root, split)
     records = []
-    for annotation in load_panoptic_json(path, CITYSCAPES, info=split.panoptic_info):
+    for annotation in load_panoptic_json(path, split.taxonomy, info=split.panoptic_info):
         name = name_of_file(annotation.image_file) if split.raw_json else names.get(annotation.image_id)
         if name is None:
             raise UserError(
@@ -90,7 +103,7 @@ def load_panoptic_records(root: Path, split: Split) -> list[Record]:
                 f"unpack the images again or run `{prepare_command(root, split)}`"
             )
         segments = [
-            {**segment, "category_id": CITYSCAPES.contiguous_id[segment["category_id"]]}
+            {**segment, "category_id": split.taxonomy.contiguous_id[segment["category_id"]]}
             for segment in annotation.segments_info
         ]
         label = root / split.panoptic_root / annotation.label_file
@@ -102,16 +115,19 @@ def load_semantic_records(root: Path, split: Split) -> list[Record]:
     """Records of the images that have a prepared semantic label, sorted by name."""
     names = _list_or_raise(root, split)
     template = split.prepared_labels[-1]
-    labelled = set(list_images(root, template))
-    if labelled.isdisjoint(names):
+    labelled = {name.stem: name for name in list_images(root, template)}
+    if labelled.keys().isdisjoint(name.stem for name in names):
         raise _not_prepared(root / split.panoptic_root, root, split)
-    unlabelled = sum(name not in labelled for name in names)
+    if split.id_table is not None:
+        _require_prepared(root / split.statistics, root, split)
+        ClassStatistics.load(root / split.statistics, split.taxonomy.names, info=split.panoptic_info)
+    unlabelled = sum(name.stem not in labelled for name in names)
     if unlabelled:
         logger.warning("%s: %d of %d images have no usable label and are left out", split.title, unlabelled, len(names))
     return [
-        {**_record(root, split, name), "sem_seg_file_name": str(file_path(root, template, name))}
+        {**_record(root, split, name), "sem_seg_file_name": str(file_path(root, template, labelled[name.stem]))}
         for name in names
-        if name in labelled
+        if name.stem in labelled
     ]
 
 
@@ -169,20 +185,20 @@ def _register(
         expected_images=partial(expected_images, root, split),
         prepare_command=prepare_command(root, split),
         label_command=label_command(root, split),
-        **_taxonomy_metadata(),
+        **_taxonomy_metadata(split.taxonomy),
         **(_label_metadata(root, split) if labelled_classes else {}),
     )
 
 
-def _taxonomy_metadata() -> dict[str, Any]:
+def _taxonomy_metadata(taxonomy: Taxonomy) -> dict[str, Any]:
     # Both kinds carry all names and colors: Detectron2's panoptic visualizer looks up contiguous ids in either.
-    names, colors = list(CITYSCAPES.names), [list(color) for color in CITYSCAPES.colors]
+    names, colors = list(taxonomy.names), [list(color) for color in taxonomy.colors]
     return {
-        "taxonomy": CITYSCAPES,
-        "label_divisor": CITYSCAPES.label_divisor,
-        "ignore_label": CITYSCAPES.ignore_label,
-        "thing_dataset_id_to_contiguous_id": {CITYSCAPES.dataset_ids[c]: c for c in CITYSCAPES.thing_ids},
-        "stuff_dataset_id_to_contiguous_id": {CITYSCAPES.dataset_ids[c]: c for c in CITYSCAPES.stuff_ids},
+        "taxonomy": taxonomy,
+        "label_divisor": taxonomy.label_divisor,
+        "ignore_label": taxonomy.ignore_label,
+        "thing_dataset_id_to_contiguous_id": {taxonomy.dataset_ids[c]: c for c in taxonomy.thing_ids},
+        "stuff_dataset_id_to_contiguous_id": {taxonomy.dataset_ids[c]: c for c in taxonomy.stuff_ids},
         "thing_classes": names,
         "stuff_classes": names,
         "thing_colors": colors,

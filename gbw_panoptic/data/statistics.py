@@ -66,18 +66,21 @@ class ClassStatistics:
         """Stems of the images with strictly more than ``min_pixels`` pixels of the class, in file order."""
         return [stem for stem, counts in self.images.items() if counts.get(class_id, 0) > min_pixels]
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write it as JSON, atomically."""
+    def save(self, path: str | os.PathLike, *, info: Mapping | None = None) -> None:
+        """Write it as JSON, atomically; ``info`` says what the labels were made with."""
         images = {stem: {str(c): n for c, n in sorted(counts.items())} for stem, counts in self.images.items()}
         value = {"version": _VERSION, "class_names": self.class_names, "pixels": self.pixels.tolist(), "images": images}
-        files.write_json(path, value)
+        files.write_json(path, value if info is None else {"info": info, **value})
 
     @classmethod
-    def load(cls, path: str | os.PathLike, class_names: Sequence[str] | None = None) -> "ClassStatistics":
+    def load(
+        cls, path: str | os.PathLike, class_names: Sequence[str] | None = None, *, info: Mapping | None = None
+    ) -> "ClassStatistics":
         """Read and validate the JSON.
 
         Args:
             class_names: the names that the file must have.
+            info: what the labels must have been made with.
 
         Raises:
             UserError: the file is missing, damaged, of another version, of other classes or inconsistent.
@@ -86,6 +89,8 @@ class ClassStatistics:
         try:
             if value["version"] != _VERSION:
                 raise ValueError(f"version {value['version']}")
+            if info is not None and value.get("info") != info:
+                raise ValueError("labels that were made with other ids than those of now")
             statistics = cls(tuple(value["class_names"]), _parse_images(value["images"], len(value["class_names"])))
             if statistics.pixels.tolist() != value["pixels"]:
                 raise ValueError("totals that differ from the sums over images")

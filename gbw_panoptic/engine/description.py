@@ -8,10 +8,14 @@ from detectron2.data import MetadataCatalog
 
 from ..documents import misfit
 from ..errors import UserError
-from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
+from ..taxonomy import LabelUnion, Protocol, Taxonomy
 
-_TAXONOMY = {"name": str, "names": [str], "dataset_ids": [int], "is_thing": [bool], "colors": [[int]]}
 _PROTOCOL = {"name": str, "class_ids": [int], "void_ids": [int], "tasks": [str]}
+_UNION = {"name": str, "dataset_id": int, "class_ids": [int]}
+_TAXONOMY = {
+    "name": str, "names": [str], "dataset_ids": [int], "is_thing": [bool], "colors": [[int]],
+    "protocol_list?": [_PROTOCOL], "unions?": [_UNION],
+}  # fmt: skip
 _FORM = {"taxonomy": _TAXONOMY, "protocols": [_PROTOCOL]}
 
 
@@ -53,13 +57,16 @@ class Description:
         if wrong:
             raise UserError(f"expected {wrong[0]} in the description of classes in {origin}, found {wrong[1]}; take another file")
         protocols = tuple(_made(Protocol, protocol) for protocol in value["protocols"])
-        return cls(_made(Taxonomy, value["taxonomy"]), protocols)
+        taxonomy = dict(value["taxonomy"])
+        for name, kind in (("protocol_list", Protocol), ("unions", LabelUnion)):
+            taxonomy[name] = [_made(kind, one) for one in taxonomy.get(name, ())]
+        return cls(_made(Taxonomy, taxonomy), protocols)
 
 
 def build_model_description(cfg) -> Description:
     """Of what DATASETS.TRAIN and TEST.PROTOCOLS name."""
     taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
-    return Description(taxonomy, tuple(PROTOCOLS[name] for name in cfg.TEST.PROTOCOLS if name in PROTOCOLS))
+    return Description(taxonomy, tuple(p for p in taxonomy.protocols.values() if p.name in cfg.TEST.PROTOCOLS))
 
 
 def _made(kind: type, values: Mapping[str, Any]) -> Any:

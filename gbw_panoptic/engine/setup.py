@@ -17,6 +17,7 @@ from ..config import add_gbw_panoptic_config, merge_file, merge_list
 from ..config_files import check_config_file
 from ..data import register_all
 from ..errors import UserError
+from ..taxonomy import CITYSCAPES, Taxonomy, read_taxonomy
 from .execution import automatic_execution
 from .hooks import METRICS
 from .logs import RunLog
@@ -63,9 +64,35 @@ def adapt_to_machine(cfg: CfgNode) -> None:
 def prepare_config(args: argparse.Namespace) -> CfgNode:
     """Load, register the data sets, and fit to the machine."""
     cfg = load_config(args.config_file, args.opts)
-    register_all(custom=cfg.DATASETS.CUSTOM)
+    register_data_sets(cfg)
     adapt_to_machine(cfg)
     return cfg
+
+
+def register_data_sets(cfg: CfgNode) -> None:
+    """Register all data sets, and fit the configuration to its taxonomy, in place."""
+    register_all(custom=cfg.DATASETS.CUSTOM, taxonomy=cfg.DATASETS.TAXONOMY)
+    adapt_to_taxonomy(cfg, read_taxonomy(cfg.DATASETS.TAXONOMY))
+
+
+def adapt_to_taxonomy(cfg: CfgNode, taxonomy: Taxonomy) -> None:
+    """Fit a configuration to its classes, in place, one log line for each change.
+
+    What still has Cityscapes' default, and what only Cityscapes has, follows; what else contradicts the taxonomy is left to
+    the validation.
+    """
+    head = cfg.MODEL.SEM_SEG_HEAD
+    changes = []
+    if head.NUM_CLASSES == CITYSCAPES.num_classes != taxonomy.num_classes:
+        changes.append(("MODEL.SEM_SEG_HEAD.NUM_CLASSES", head, "NUM_CLASSES", taxonomy.num_classes))
+    if head.IGNORE_VALUE != taxonomy.ignore_label:
+        changes.append(("MODEL.SEM_SEG_HEAD.IGNORE_VALUE", head, "IGNORE_VALUE", taxonomy.ignore_label))
+    foreign = set(cfg.TEST.PROTOCOLS) - taxonomy.protocols.keys()
+    if foreign == set(cfg.TEST.PROTOCOLS) <= CITYSCAPES.protocols.keys():
+        changes.append(("TEST.PROTOCOLS", cfg.TEST, "PROTOCOLS", (next(iter(taxonomy.protocols)),)))
+    for name, node, last, value in changes:
+        logging.getLogger("gbw_panoptic").info("%s %s -> %s, of the taxonomy %s.", name, node[last], value, taxonomy.name)
+        node[last] = value
 
 
 def seed_run(cfg: CfgNode, *, eval_only: bool) -> None:

@@ -17,7 +17,7 @@ from .. import files
 from ..data.statistics import ClassStatistics
 from ..errors import UserError
 from ..names import unique_names
-from ..taxonomy import PROTOCOLS, Protocol, Taxonomy
+from ..taxonomy import Protocol, Taxonomy
 from . import maps
 from .accumulator import ScoreAccumulator
 from .layers import write_layers
@@ -43,7 +43,7 @@ def build_evaluator(
     return DomainAdaptationEvaluator(
         DatasetCatalog.get(dataset_name),
         metadata.taxonomy,
-        protocols=[PROTOCOLS[name] for name in cfg.TEST.PROTOCOLS],
+        protocols=[metadata.taxonomy.protocols[name] for name in cfg.TEST.PROTOCOLS],
         task=cfg.MODEL.TASK,
         dataset_name=dataset_name,
         model_name=model_name,

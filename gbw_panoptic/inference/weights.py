@@ -19,14 +19,14 @@ from ..engine.checkpoint import load_weights
 from ..engine.description import Description
 from ..engine.reading import last_checkpoint, read_checkpoint
 from ..engine.settings import checked
-from ..engine.setup import load_config
+from ..engine.setup import adapt_to_taxonomy, load_config
 from ..errors import UserError, about
 
 #: Files of a folder that tools/export.py writes.
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _FORM = {"settings": files.Each(object), "description": files.Each(object), "model": str, "about?": files.Each(object)}
 #: Beginnings of the settings on which a prediction depends.
-_OF_MODELS = ("MODEL.", "INPUT.", "TEST.MODEL", "DATASETS.TRAIN", "DATASETS.CUSTOM")
+_OF_MODELS = ("MODEL.", "INPUT.", "TEST.MODEL", "DATASETS.TRAIN", "DATASETS.CUSTOM", "DATASETS.TAXONOMY")
 _KEYS = {"student": "model", "teacher": "teacher"}
 
 
@@ -121,7 +121,8 @@ def build_model_config(file: ModelFile, opts: Sequence[str] = ()) -> CfgNode:
         merge_list(cfg, opts)
     cfg.MODEL.WEIGHTS = ""  # of the beginning of training
     description = file.description
-    taxonomy = _of_catalog(cfg.DATASETS.TRAIN, cfg.DATASETS.CUSTOM) if description is None else description.taxonomy
+    taxonomy = _of_catalog(cfg.DATASETS) if description is None else description.taxonomy
+    adapt_to_taxonomy(cfg, taxonomy)
     cfg.DATASETS.TRAIN = (_registered(taxonomy),)
     return cfg
 
@@ -139,9 +140,10 @@ def _of_settings(file: ModelFile) -> CfgNode:
     return cfg
 
 
-def _of_catalog(sources: Sequence[str], custom: str) -> Any:
-    """The classes of the first registered source."""
-    register_all(custom=custom)
+def _of_catalog(data_sets: CfgNode) -> Any:
+    """The classes of the first registered source of DATASETS."""
+    register_all(custom=data_sets.CUSTOM, taxonomy=data_sets.TAXONOMY)
+    sources = data_sets.TRAIN
     known = sources and sources[0] in MetadataCatalog.list()
     taxonomy = MetadataCatalog.get(sources[0]).get("taxonomy") if known else None
     if taxonomy is None:

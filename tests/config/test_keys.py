@@ -232,7 +232,7 @@ def test_odd_values_of_every_key_are_taken_or_refused_with_one_sentence(value):
         ("SOLVER.IMS_PER_BATCH", "0"), ("DATALOADER.NUM_WORKERS", "-1"), ("SOLVER.CHECKPOINT_PERIOD", "0"),
         ("MODEL.PIXEL_MEAN", "(1.0, 2.0)"), ("MODEL.PIXEL_STD", "(1.0, 0.0, 1.0)"), ("MODEL.TASK", "1"),
         ("MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", "5000"), ("MODEL.MASK2FORMER.NUM_QUERIES", "1000"), ("GBW.LAMBDA", "nan"),
-        ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "300"),
+        ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "3000"),
     ],
 )  # fmt: skip
 def test_what_used_to_end_in_a_traceback_is_refused(tmp_path, name, value):

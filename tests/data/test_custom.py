@@ -270,7 +270,7 @@ def test_labels_that_became_worthless_are_named_by_the_check(root):
 SPLITS = "splits: {a: {images: x}}"
 BAD_DESCRIPTIONS = {
     "a list": ("[1, 2]", "expected names of data sets, each with its splits in .*custom.yaml, found \\[1, 2\\]"),
-    "a number for a data set": ("mine: 3", "expected splits and, for labels, categories under mine in"),
+    "a number for a data set": ("mine: 3", "expected splits and, for labels, categories or ids under mine in"),
     "no splits": ("mine: {categories: {a: car}}", "expected at least one split under mine: splits in .*, found None"),
     "misspelt key": (f"mine: {{{SPLITS}, categorys: {{a: car}}}}", "found 'categorys'; did you mean categories\\?"),
     "misspelt class": (f"mine: {{{SPLITS}, categories: {{a: cars}}}}", "found 'cars'; did you mean car\\?"),

@@ -4,7 +4,7 @@ from typing import Iterator
 
 from detectron2.data import MetadataCatalog
 
-from ...taxonomy import PROTOCOLS
+from ...taxonomy import read_taxonomy
 from ...weighting import STATIC_WEIGHTS, WEIGHTED_KEYS
 from .words import refusal, value_of
 
@@ -43,6 +43,14 @@ def data_set_problems(cfg) -> Iterator[str]:
                     f"DATASETS.{key}: expected a data set with labels, found '{name}', which is images alone; name it in "
                     "DATASETS.TARGET, or a labelled one here."
                 )
+    space = read_taxonomy(cfg.DATASETS.TAXONOMY)
+    for name in cfg.DATASETS.TRAIN + cfg.DATASETS.TEST:
+        taxonomy = MetadataCatalog.get(name).taxonomy
+        if not taxonomy.same_classes(space):
+            yield (
+                f"DATASETS.TAXONOMY: expected the classes of {name}, {taxonomy.name}, found {space.name}; name that taxonomy, or map "
+                "the data set to these classes by an entry of its own in DATASETS.CUSTOM."
+            )
     for name in cfg.DATASETS.TRAIN + cfg.DATASETS.TEST:
         count = MetadataCatalog.get(name).taxonomy.num_classes
         if count != cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES:
@@ -90,16 +98,21 @@ def protocol_problems(cfg) -> Iterator[str]:
         )
     if not cfg.DATASETS.TEST:  # nothing is averaged
         return
-    missing = _unlabelled_classes(cfg)
-    usable = ", ".join(repr(name) for name in PROTOCOLS if not missing[name])
+    protocols, missing = read_taxonomy(cfg.DATASETS.TAXONOMY).protocols, _unlabelled_classes(cfg)
+    usable = ", ".join(repr(name) for name in protocols if not missing[name])
     for name in cfg.TEST.PROTOCOLS:
-        if missing[name]:
+        if name not in protocols:
+            yield (
+                f"TEST.PROTOCOLS: expected a list of different values, each one of {', '.join(protocols)}, found {name!r}; choose among "
+                "them, or add it to the taxonomy that DATASETS.TAXONOMY names."
+            )
+        elif missing[name]:
             yield (
                 f"TEST.PROTOCOLS: expected some of {usable}, over classes that the source labels, found '{name}', which averages "
                 f"over {', '.join(missing[name])} that {', '.join(cfg.DATASETS.TRAIN)} does not label; choose among them."
             )
-    if not any(cfg.MODEL.TASK in PROTOCOLS[name].tasks for name in cfg.TEST.PROTOCOLS):
-        usable = ", ".join(name for name, names in missing.items() if not names and cfg.MODEL.TASK in PROTOCOLS[name].tasks)
+    if not any(cfg.MODEL.TASK in protocols[name].tasks for name in cfg.TEST.PROTOCOLS):
+        usable = ", ".join(name for name, names in missing.items() if not names and cfg.MODEL.TASK in protocols[name].tasks)
         yield (
             f"TEST.PROTOCOLS: expected at least one protocol for MODEL.TASK {cfg.MODEL.TASK}, found "
             f"{', '.join(cfg.TEST.PROTOCOLS)} (semantic only); add one of {usable}."
@@ -111,7 +124,10 @@ def _unlabelled_classes(cfg) -> dict[str, list[str]]:
     labelled = set()
     for name in cfg.DATASETS.TRAIN:
         labelled.update(MetadataCatalog.get(name).labelled_classes)
-    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.names
-    missing = {name: [names[c] for c in protocol.class_ids if c not in labelled] for name, protocol in PROTOCOLS.items()}
-    # 19 is allowed on a source of 16: it then says what three classes of zero do to the average
-    return {**missing, "19": []}
+    taxonomy = read_taxonomy(cfg.DATASETS.TAXONOMY)
+    names = taxonomy.names
+    return {
+        # all classes are allowed on a source of some: the average then says what classes of zero do to it
+        name: [names[c] for c in protocol.class_ids if c not in labelled and len(protocol.class_ids) < len(names)]
+        for name, protocol in taxonomy.protocols.items()
+    }

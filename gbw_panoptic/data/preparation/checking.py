@@ -8,7 +8,6 @@ import numpy as np
 
 from ...coco_format import SegmentInfo
 from ...errors import UserError
-from ...taxonomy import CITYSCAPES
 from ... import files as disk
 from ..coco_panoptic import load_panoptic_json
 from ..custom import find_data_set
@@ -42,10 +41,11 @@ def check(
     workers: int,
     custom: str | os.PathLike | None = None,
     prepared: Path | None = None,
+    taxonomy: str | os.PathLike | None = None,
     strict: bool = False,
 ) -> list[SplitReport]:
     """Read every file of ``dataset`` below ``root`` and compare raw labels, prepared labels, indices and counts."""
-    splits = expected_splits(root, find_data_set(root, dataset, custom, prepared))
+    splits = expected_splits(root, find_data_set(root, dataset, custom, prepared, taxonomy))
     found = [(split, list_raw(root, split, strict=strict)) for split in splits]
     return [_check_split(root, split, raw, workers) for split, raw in found]
 
@@ -64,7 +64,7 @@ def _check_split(root: Path, split: Split, raw: RawSplit, workers: int) -> Split
         if result.description is not None:
             pixels[stem] = result.description.pixels
     faults += _check_index_names(root, split, set(segments), set(stems))
-    statistics = ClassStatistics(CITYSCAPES.names, pixels)
+    statistics = ClassStatistics(split.taxonomy.names, pixels)
     faults += _check_statistics(root, split, statistics)
     expected, images = expected_images(root, split), raw.count_images()
     if expected is not None and images != expected:
@@ -126,7 +126,7 @@ def _check_labels(
         if derived:
             faults += _compare(stored, derived[position], path, raw)
         if position == len(converter.readers) - 1:
-            description, errors = _attempt(converter.describe, stored, path)
+            description, errors = _attempt(converter.describe, stored, path, raw.split.taxonomy)
             faults += errors
     return faults, description
 
@@ -176,7 +176,7 @@ def _read_index(root: Path, split: Split, faults: list[Fault]) -> dict[str, list
         faults.append(Fault(FaultKind.MISSING, message))
         return None
     try:
-        annotations = load_panoptic_json(path, CITYSCAPES, info=split.panoptic_info)
+        annotations = load_panoptic_json(path, split.taxonomy, info=split.panoptic_info)
         return {annotation.image_id: annotation.segments_info for annotation in annotations}
     except UserError as error:
         faults.append(as_fault(error))
@@ -203,7 +203,7 @@ def _check_statistics(root: Path, split: Split, recomputed: ClassStatistics) -> 
         if not path.is_file():
             message = f"expected class statistics, found nothing at {path}; run `{command}`"
             raise FaultError(FaultKind.MISSING, message)
-        if ClassStatistics.load(path, CITYSCAPES.names).images != recomputed.images:
+        if ClassStatistics.load(path, split.taxonomy.names).images != recomputed.images:
             message = f"expected the counts of the prepared labels, found others in {path}; run `{command}`"
             raise FaultError(FaultKind.DISAGREE, message)
     except UserError as error:

@@ -11,11 +11,12 @@ from typing import Callable, Mapping
 import numpy as np
 
 from ...coco_format import SegmentInfo
-from ...taxonomy import CITYSCAPES, GTA5_IDS, IGNORE_LABEL, lookup_table
+from ...taxonomy import CITYSCAPES, GTA5_IDS, IGNORE_LABEL, Taxonomy, lookup_table
 from ... import files as disk
 from ..coco_panoptic import compact_ids, describe_segments
 from ..statistics import count_pixels
 from .faults import FaultError, FaultKind
+from .id_labels import contiguous_labels, panoptic_ids
 from .panoptic_ids import remap_segments, synthia_panoptic_ids
 from .sources import Files, RawImage
 
@@ -52,7 +53,7 @@ class Converter:
     derive: Callable[[RawImage], tuple[np.ndarray, ...]] | None = None
     write: Callable[[Files, tuple[np.ndarray, ...], str], None] | None = None
     readers: tuple[Callable[[Path], np.ndarray], ...] = ()
-    describe: Callable[[np.ndarray, Path], Description] | None = None
+    describe: Callable[[np.ndarray, Path, Taxonomy], Description] | None = None
     may_skip: frozenset[FaultKind] = frozenset()
 
 
@@ -103,7 +104,7 @@ def _derive_coco_panoptic(raw: RawImage) -> tuple[np.ndarray, ...]:
     ids = disk.read_panoptic(path)
     _require_size(raw.files, path, ids)
     try:
-        return (remap_segments(ids, raw.segments, raw.classes),)
+        return (remap_segments(ids, raw.segments, raw.classes, raw.split.taxonomy),)
     except FaultError as error:
         message = f"expected the segments of {raw.split.raw_json} in {path}, found {error}; correct one of the two"
         raise FaultError(error.kind, message) from None
@@ -111,6 +112,18 @@ def _derive_coco_panoptic(raw: RawImage) -> tuple[np.ndarray, ...]:
         found = f"found {error}" if type(error) is ValueError else f"found {type(error).__name__} {error}"
         message = f"expected segments with id and category_id for {path} in {raw.split.raw_json}, {found}; correct it"
         raise FaultError(FaultKind.UNREADABLE, message) from None
+
+
+def _derive_ids(raw: RawImage) -> tuple[np.ndarray, ...]:
+    """Of files of ids or colours, with instance numbers or without."""
+    path, table = raw.files.raw_labels[0], raw.split.id_table
+    values = disk.read_ids(path, colors=table.are_colors)
+    _require_size(raw.files, path, values)
+    try:
+        return ((panoptic_ids if table.numbering else contiguous_labels)(values, table),)
+    except ValueError as error:
+        message = f"expected values that `ids` in {raw.split.described_in} lists, found {error} in {path}; list them, as void if they are"
+        raise FaultError(FaultKind.OUTSIDE, message) from None
 
 
 def _write_panoptic(files: Files, arrays: tuple[np.ndarray, ...], origin: str) -> None:
@@ -128,22 +141,23 @@ def _write_cityscapes(files: Files, arrays: tuple[np.ndarray, ...], origin: str)
     disk.write_panoptic(panoptic_path, arrays[1], note=origin)
 
 
-def _describe_panoptic(ids: np.ndarray, path: Path) -> Description:
+def _describe_panoptic(ids: np.ndarray, path: Path, taxonomy: Taxonomy) -> Description:
     try:
-        segments = describe_segments(ids, CITYSCAPES)
+        segments = describe_segments(ids, taxonomy)
     except ValueError as error:
         found = f"found {error} in {path}"
-        message = f"expected ids of {CITYSCAPES.name} classes, {found}; prepare it again with --overwrite"
+        message = f"expected ids of {taxonomy.name} classes, {found}; prepare it again with --overwrite"
         raise FaultError(FaultKind.OUTSIDE, message) from None
     pixels: dict[int, int] = {}
     for segment in segments:
-        contiguous = CITYSCAPES.contiguous_id[segment["category_id"]]
+        contiguous = taxonomy.contiguous_id[segment["category_id"]]
         pixels[contiguous] = pixels.get(contiguous, 0) + segment["area"]
-    return Description(segments, dict(sorted(pixels.items())), ids.shape)
+    of_classes = {label: count for label, count in sorted(pixels.items()) if label < taxonomy.num_classes}
+    return Description(segments, of_classes, ids.shape)
 
 
-def _describe_label(labels: np.ndarray, path: Path) -> Description:
-    return Description(None, count_pixels(labels, CITYSCAPES.num_classes), labels.shape)
+def _describe_label(labels: np.ndarray, path: Path, taxonomy: Taxonomy) -> Description:
+    return Description(None, count_pixels(labels, taxonomy.num_classes), labels.shape)
 
 
 def _require_size(files: Files, path: Path, labels: np.ndarray) -> None:
@@ -187,6 +201,8 @@ CONVERTERS: Mapping[str, Converter] = {
         frozenset({FaultKind.MISSING, FaultKind.SIZE, FaultKind.UNREADABLE}),
     ),
     "coco_panoptic": _COCO_PANOPTIC,
+    "ids": Converter(_derive_ids, _write_label, (disk.read_ids,), _describe_label),
+    "instance_ids": Converter(_derive_ids, _write_panoptic, (disk.read_panoptic,), _describe_panoptic),
     # Nobody promises that each of its PNGs agrees with panoptic_2018.json.
     "mapillary_vistas": replace(_COCO_PANOPTIC, may_skip=frozenset({FaultKind.DISAGREE})),
     # The labels are those that Cityscapes' preparation made.

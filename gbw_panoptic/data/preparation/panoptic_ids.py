@@ -1,4 +1,4 @@
-"""Panoptic ids of other data sets as Cityscapes': the class's id, for things times 1000 plus a number; 0 = void.
+"""Panoptic ids of other data sets as those of a taxonomy: the class's id, for things times 1000 plus a number; 0 = void.
 
 Shapes: H, W are the height and width of the label file.
 """
@@ -8,7 +8,7 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from ...coco_format import checked_segment
-from ...taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS
+from ...taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS, Taxonomy
 from ..categories import SegmentClass
 from ..coco_panoptic import compact_ids
 from .faults import FaultError, FaultKind
@@ -48,9 +48,9 @@ def synthia_panoptic_ids(classes: np.ndarray, instances: np.ndarray) -> np.ndarr
 
 
 def remap_segments(
-    ids: np.ndarray, segments: Sequence[Mapping[str, Any]], classes: Mapping[int, SegmentClass]
+    ids: np.ndarray, segments: Sequence[Mapping[str, Any]], classes: Mapping[int, SegmentClass], taxonomy: Taxonomy = CITYSCAPES
 ) -> np.ndarray:
-    """Cityscapes panoptic ids from another data set's COCO-panoptic segments.
+    """Panoptic ids from another data set's COCO-panoptic segments.
 
     Segments that become the same stuff class become one, as panoptic quality wants it; instances of a thing class are
     numbered from 0 in the order of ``segments``; crowds and stuff have no number.
@@ -59,16 +59,17 @@ def remap_segments(
         ids: int32 [H, W], 0 = void.
         segments: ``segments_info``.
         classes: what each category id becomes.
+        taxonomy: of the classes.
 
     Returns:
-        int32 [H, W]: Cityscapes id, for things Cityscapes id * 1000 + k; 0 = void.
+        int32 [H, W]: data set id of the class, for things that times ``label_divisor`` plus k; 0 = void.
 
     Raises:
         FaultError: without a path: a category that ``classes`` lacks, more instances than fit, or segments that are
             not those of ``ids``.
         ValueError: an id that the format does not have, see :func:`~..coco_panoptic.checked_segment`.
     """
-    new_ids, numbers = {0: 0}, [0] * CITYSCAPES.num_classes
+    new_ids, numbers = {0: 0}, [0] * taxonomy.num_labels
     for segment in map(checked_segment, segments):
         segment_class = classes.get(segment["category_id"])
         if segment_class is None:
@@ -76,9 +77,9 @@ def remap_segments(
             raise FaultError(FaultKind.OUTSIDE, found)
         if segment["id"] in new_ids:
             raise FaultError(FaultKind.DISAGREE, f"the segment id {segment['id']} twice")
-        new_ids[segment["id"]] = _new_id(segment_class, bool(segment["iscrowd"]), numbers)
-    if max(numbers) > CITYSCAPES.label_divisor:
-        found = f"{max(numbers)} instances of one class (at most {CITYSCAPES.label_divisor} fit)"
+        new_ids[segment["id"]] = _new_id(segment_class, bool(segment["iscrowd"]), numbers, taxonomy)
+    if max(numbers) > taxonomy.label_divisor:
+        found = f"{max(numbers)} instances of one class (at most {taxonomy.label_divisor} fit)"
         raise FaultError(FaultKind.OUTSIDE, found)
     values, index = compact_ids(ids)
     present = set(values.tolist())
@@ -89,13 +90,13 @@ def remap_segments(
     return np.array([new_ids[value] for value in values.tolist()], dtype=np.int32)[index]
 
 
-def _new_id(segment_class: SegmentClass, crowd: bool, numbers: list[int]) -> int:
+def _new_id(segment_class: SegmentClass, crowd: bool, numbers: list[int], taxonomy: Taxonomy) -> int:
     """Panoptic id of a segment; ``numbers`` holds the instances so far."""
     contiguous = segment_class.contiguous
     if contiguous is None:
         return 0
-    category = CITYSCAPES.dataset_ids[contiguous]
-    if not CITYSCAPES.is_thing[contiguous] or crowd or segment_class.crowd:
+    category = taxonomy.label_dataset_ids[contiguous]
+    if not taxonomy.label_is_thing[contiguous] or crowd or segment_class.crowd:
         return category
     numbers[contiguous] += 1
-    return category * CITYSCAPES.label_divisor + numbers[contiguous] - 1
+    return category * taxonomy.label_divisor + numbers[contiguous] - 1

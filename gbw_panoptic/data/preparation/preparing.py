@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import UserError
-from ...taxonomy import CITYSCAPES
 from ... import files as disk
 from ..coco_panoptic import save_panoptic_json
 from ..custom import find_data_set
@@ -34,6 +33,7 @@ def prepare(
     overwrite: bool = False,
     custom: str | os.PathLike | None = None,
     prepared: Path | None = None,
+    taxonomy: str | os.PathLike | None = None,
     strict: bool = False,
 ) -> list[SplitReport]:
     """Prepare every split of ``dataset`` below ``root``.
@@ -44,12 +44,13 @@ def prepare(
         overwrite: convert again what is there.
         custom: the file that describes those, see :func:`gbw_panoptic.data.custom.load_custom`.
         prepared: folder for all that is written; by default ``$GBW_PREPARED`` or, where that is not set, ``root``.
+        taxonomy: name or file of the classes of data sets of the user's own; by default, Cityscapes'.
         strict: whether a file or a folder that is left out is an error.
 
     Raises:
         UserError: nothing to prepare: the message says what is missing and where to get it.
     """
-    splits = expected_splits(root, find_data_set(root, dataset, custom, prepared))
+    splits = expected_splits(root, find_data_set(root, dataset, custom, prepared, taxonomy))
     found = [(split, list_raw(root, split, strict=strict)) for split in splits]  # all that is missing is said before hours of work
     return [_prepare_split(root, split, raw, workers, overwrite) for split, raw in found]
 
@@ -101,7 +102,7 @@ def _prepare_split(root: Path, split: Split, raw: RawSplit, workers: int, overwr
     complete = bool(described) and all(fault.kind in converter.may_skip for fault in faults)
     statistics = None
     if converter.write is not None and described:
-        statistics = ClassStatistics(CITYSCAPES.names, {name.stem: found.pixels for name, found in described.items()})
+        statistics = ClassStatistics(split.taxonomy.names, {name.stem: found.pixels for name, found in described.items()})
         if complete:
             _write_indices(root, split, described, statistics)
     return SplitReport(
@@ -131,7 +132,7 @@ def _prepare_image(raw: RawImage, *, overwrite: bool) -> Description | Fault:
                 path.parent.mkdir(parents=True, exist_ok=True)
             converter.write(files, converter.derive(raw), origin)
         path = files.prepared_labels[-1]
-        return replace(converter.describe(converter.readers[-1](path), path), by_times=state is _State.NEWER)
+        return replace(converter.describe(converter.readers[-1](path), path, raw.split.taxonomy), by_times=state is _State.NEWER)
     except UserError as error:
         return as_fault(error)
 
@@ -189,6 +190,7 @@ def _write_indices(
             annotations.append(
                 {"image_id": name.stem, "file_name": label_file, "segments_info": found.segments_info}
             )
-        save_panoptic_json(root / split.panoptic_json, images, annotations, CITYSCAPES, info=split.panoptic_info)
+        save_panoptic_json(root / split.panoptic_json, images, annotations, split.taxonomy, info=split.panoptic_info)
     if split.statistics is not None:
-        statistics.save(root / split.statistics)
+        info = split.panoptic_info if split.panoptic_json is None else None
+        statistics.save(root / split.statistics, info=info)

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping
 
 from ... import files
 from ...errors import UserError
 from ...searching import Skipped, wanted_files
+from ...taxonomy import CITYSCAPES
 from ..categories import SegmentClass
 from ..coco_panoptic import load_raw_panoptic_json
 from ..layout import (
@@ -67,13 +68,13 @@ class RawImage:
         )
 
     def origin(self) -> str:
-        """Digest of all that the prepared files are made from: label files, segments and classes.
+        """Digest of all that the prepared files are made from: label files, segments, classes and their ids.
 
         Raises:
             OSError: a label file cannot be read.
         """
         said = json.dumps(self.segments, sort_keys=True), sorted((self.classes or {}).items())
-        parts = [_RULES, self.split.format, repr(said), *(files.sha256(path) for path in self.files.raw_labels)]
+        parts = [_RULES, self.split.format, repr(said), *_other_meaning(self.split), *(files.sha256(path) for path in self.files.raw_labels)]
         return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -108,6 +109,8 @@ def list_raw(root: Path, split: Split, *, strict: bool = False) -> RawSplit:
         _require_download(root, split, template)
     if split.raw_json is not None:
         return _list_annotated(root, split, strict)
+    if split.id_table is not None:
+        return _list_pairs(root, split, strict)
     templates = (split.image, *split.raw_labels, *(split.prepared_labels[:1] if split.labels_of else ()))
     names: set[ImageName] = set()
     skipped = Skipped()
@@ -136,6 +139,32 @@ def _list_annotated(root: Path, split: Split, strict: bool) -> RawSplit:
     void = tuple(c["name"] for c in categories if classes[c["id"]].contiguous is None)
     left_out = _left_out(root / split.image_root, {image.name.file for image in images}, strict)
     return RawSplit(sorted(images, key=lambda image: image.name.stem), void, left_out)
+
+
+def _list_pairs(root: Path, split: Split, strict: bool) -> RawSplit:
+    """Images and files of ids with the same names; those without a partner are left out, and counted."""
+    skipped = Skipped()
+    folders = [root / template.partition("/{")[0] for template in (split.image, split.raw_labels[0])]
+    images, labels = (
+        {name.stem.removesuffix(suffix): name for name in list_images(root, template, skipped) if name.stem.endswith(suffix)}
+        for template, suffix in zip((split.image, split.raw_labels[0]), split.suffixes)
+    )
+    pairs = [
+        RawImage(root, split, replace(name, label=labels[key].file), classes=split.id_table.resolve())
+        for key, name in images.items()
+        if key in labels
+    ]
+    if not pairs:
+        raise UserError(
+            f"expected images in {folders[0]} and labels of the same names in {folders[1]}, found {len(images)} images and "
+            f"{len(labels)} labels, but no pair; correct the folders, image_suffix or label_suffix in {split.described_in}"
+        )
+    for found, partners, kind in ((images, labels, "images without a label"), (labels, images, "labels without an image")):
+        for key in found.keys() - partners.keys():
+            skipped.add(kind, found[key].file)
+    if strict:
+        skipped.require_none()
+    return RawSplit(pairs, left_out=skipped.sentence())
 
 
 def _left_out(folder: Path, listed: set[str], strict: bool) -> str:
@@ -169,3 +198,12 @@ def _nothing(root: Path, split: Split, template: str) -> UserError:
 
 def _folder(split: Split, template: str) -> str:
     return next(d.folder for d in split.downloads if template.startswith(f"{d.folder}/"))
+
+
+def _other_meaning(split: Split) -> list[str]:
+    """What labels depend on beside their classes' numbers; nothing for Cityscapes' ids, whose digests stay what they were."""
+    table, taxonomy = split.id_table, split.taxonomy
+    numbering = [] if table is None else [repr((table.numbering, table.are_colors))]
+    if taxonomy.same_classes(CITYSCAPES):
+        return numbering
+    return [*numbering, repr((taxonomy.label_names, taxonomy.label_dataset_ids, taxonomy.label_is_thing))]

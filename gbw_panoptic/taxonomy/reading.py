@@ -1,0 +1,183 @@
+"""Taxonomies from files: YAML as datasets/README.md describes it, or the categories of a COCO-panoptic JSON."""
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..coco_format import is_thing
+from ..documents import read_json, read_yaml
+from ..errors import UserError
+from ..places import Place
+from .colors import completed
+from .model import LabelUnion, Protocol, Taxonomy
+
+#: Where the taxonomies lie that are a part of the package, to be named without path or suffix.
+SHIPPED = Path(__file__).parent
+_KEYS = ("name", "base", "classes", "unions", "void_ids", "protocols", "rare")
+_CLASS_KEYS = ("name", "id", "thing", "color")
+_PROTOCOL_KEYS = ("classes", "without", "others", "tasks")
+_TASKS = ("panoptic", "semantic")
+_MAX_ID = 999  # panoptic ids are id * 1000 + instance number
+
+
+def read_taxonomy(name: str | os.PathLike, _derived: tuple[Path, ...] = ()) -> Taxonomy:
+    """The taxonomy of a file.
+
+    Args:
+        name: of one that the package ships, such as ``cityscapes``; or the path of a YAML file, or of a JSON file with COCO's
+            categories.
+
+    Raises:
+        UserError: the file is missing or wrong.
+    """
+    shipped = SHIPPED / f"{name}.yaml"
+    if os.path.basename(name) == str(name) and shipped.is_file():
+        return _read_shipped(shipped)
+    path = Path(os.path.abspath(os.path.expanduser(name)))
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+        raise UserError(f"expected a taxonomy at {path}, found nothing; give a YAML or JSON file, or one of {known}")
+    if path in _derived:
+        raise UserError(f"expected taxonomies whose bases end, found a circle at {path}; correct one of {', '.join(map(str, _derived))}")
+    return _from_categories(path) if path.suffix == ".json" else _from_yaml(path, _derived)
+
+
+@cache
+def _read_shipped(path: Path) -> Taxonomy:
+    return _from_yaml(path)
+
+
+def _from_yaml(path: Path, derived: tuple[Path, ...] = ()) -> Taxonomy:
+    place = Place(path)
+    content = place.mapping(read_yaml(path), "the classes of a taxonomy", _KEYS)
+    taxonomy = _base(content, place, (*derived, path)) if "base" in content else _classes(content, place)
+    things = dict(zip(taxonomy.names, taxonomy.is_thing))
+    unions = _unions(content.get("unions", {}), things, taxonomy, place / "unions")
+    protocols = {protocol.name: protocol for protocol in taxonomy.protocol_list}
+    for name, entry in _optional_mapping(content, "protocols", place).items():
+        protocols[name] = _protocol(name, entry, taxonomy.names, place / "protocols" / name)
+    return Taxonomy(
+        **{key: getattr(taxonomy, key) for key in ("name", "names", "dataset_ids", "is_thing", "colors")},
+        protocol_list=tuple(protocols.values()),
+        unions=unions,
+        rare=_rare(content["rare"], taxonomy.names, place / "rare") if "rare" in content else taxonomy.rare,
+        void_ids=_void_ids(content["void_ids"], place / "void_ids") if "void_ids" in content else taxonomy.void_ids,
+    )
+
+
+def _base(content: dict[str, Any], place: Place, derived: tuple[Path, ...]) -> Taxonomy:
+    for key in ("classes", "name"):
+        if key in content:
+            raise place.error(f"no `{key}` beside `base`, whose classes they are", repr(content[key]), "drop one of the two")
+    if not isinstance(content["base"], str):
+        raise (place / "base").error("the name or the path of a taxonomy", repr(content["base"]))
+    beside = place.path.parent / content["base"]
+    return read_taxonomy(beside if beside.is_file() else content["base"], derived)
+
+
+def _classes(content: dict[str, Any], place: Place) -> Taxonomy:
+    name, place = content.get("name", place.path.stem), place / "classes"
+    if not isinstance(name, str) or not name:
+        raise place.error("a word as name", repr(name))
+    entries = content.get("classes")
+    if not isinstance(entries, list) or not entries:
+        raise place.error("a list of classes, each with name and thing", repr(entries))
+    parsed = [_class(entry, number, place / number) for number, entry in enumerate(entries, start=1)]
+    names, ids, things, colors = zip(*parsed)
+    for what, values in (("names", names), ("ids", ids)):
+        twice = next((value for value in values if values.count(value) > 1), None)
+        if twice is not None:
+            raise place.error(f"different {what}", f"{twice!r} twice", "change one of them")
+    return Taxonomy(name, names, ids, things, completed(colors))
+
+
+def _class(entry: Any, number: int, place: Place) -> tuple[str, int, bool, tuple | None]:
+    """Name, id, thing and colour; ``number`` from 1 is the id of a class that has none."""
+    entry = place.mapping(entry, "name and thing of a class", _CLASS_KEYS)
+    name, thing, color = entry.get("name"), entry.get("thing"), entry.get("color")
+    if not isinstance(name, str) or not name.strip() or name == "void":
+        raise (place / "name").error("a name other than void", repr(name), "put it in quotation marks, if it looks like something else")
+    if type(thing) is not bool:
+        raise (place / "thing").error("true or false", repr(thing), f"say whether {name} has instances that are counted")
+    if color is not None and not _is_color(color):
+        raise (place / "color").error("three integers in 0..255", repr(color), "correct it, or leave it out")
+    return name, _id(entry.get("id", number), place / "id"), thing, None if color is None else tuple(color)
+
+
+def _is_color(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(type(c) is int and 0 <= c <= 255 for c in value)
+
+
+def _id(value: Any, place: Place) -> int:
+    if type(value) is not int or not 0 < value <= _MAX_ID:
+        raise place.error(f"an id in 1..{_MAX_ID}", repr(value), "choose one: data sets are mapped by the names of their categories")
+    return value
+
+
+def _unions(value: Any, things: dict[str, bool], taxonomy: Taxonomy, place: Place) -> tuple[LabelUnion, ...]:
+    """Those of the base, then those of the file: name -> classes; the ids follow the largest one."""
+    unions = list(taxonomy.unions)
+    entries = place.mapping(value, "names, each with a list of classes") if value else {}
+    for name, members in entries.items():
+        where = place / name
+        if name in things or name == "void" or name in (union.name for union in unions):
+            raise where.error("a name that no class has", repr(name), "choose another one")
+        members = where.names(members, tuple(things))
+        if len(members) < 2 or len({things[member] for member in members}) > 1:
+            raise where.error("two or more classes, all of them things or all of them stuff", ", ".join(members))
+        largest = max((*taxonomy.dataset_ids, *taxonomy.void_ids, *(union.dataset_id for union in unions)))
+        unions.append(LabelUnion(name, _id(largest + 1, where), tuple(sorted(taxonomy.ids(*members)))))
+    return tuple(unions)
+
+
+def _protocol(name: str, entry: Any, names: Sequence[str], place: Place) -> Protocol:
+    """``classes`` are averaged, or all but those ``without``; the ground truth of the others stays or becomes void."""
+    entry = place.mapping(entry, "what the protocol averages", _PROTOCOL_KEYS) if entry else {}
+    if "classes" in entry and "without" in entry:
+        raise place.error("either `classes` or `without`", "both", "drop one of them")
+    chosen = set(names)
+    if "classes" in entry:
+        chosen = set((place / "classes").names(entry["classes"], names))
+    elif "without" in entry:
+        chosen -= set((place / "without").names(entry["without"], names))
+    if not chosen:
+        raise place.error("a class to average", "none", "leave one in")
+    partial = len(chosen) < len(names)
+    others = (place / "others").one_of(entry.get("others"), ("stays", "void")) if partial else "stays"
+    tasks = (place / "tasks").names(entry["tasks"], _TASKS, "a list of tasks") if "tasks" in entry else _TASKS
+    voids = tuple(i for i, n in enumerate(names) if n not in chosen) if others == "void" else ()
+    return Protocol(name, tuple(i for i, n in enumerate(names) if n in chosen), voids, tasks)
+
+
+def _rare(value: Any, names: Sequence[str], place: Place) -> tuple[str, ...] | int:
+    if isinstance(value, list):
+        return place.names(value, names)
+    if type(value) is not int or not 0 < value <= len(names):
+        raise place.error(f"a list of classes, or how many of the {len(names)}", repr(value))
+    return value
+
+
+def _void_ids(value: Any, place: Place) -> tuple[int, ...]:
+    if not isinstance(value, list) or not all(type(i) is int and i >= 0 for i in value):
+        raise place.error("a list of ids", repr(value))
+    return tuple(value)
+
+
+def _optional_mapping(content: dict[str, Any], key: str, place: Place) -> dict[str, Any]:
+    return (place / key).mapping(content[key], "names") if content.get(key) else {}
+
+
+def _from_categories(path: Path) -> Taxonomy:
+    """The categories of a COCO-panoptic JSON, or a list of such categories alone."""
+    value = read_json(path, remedy="give COCO-panoptic JSON or a YAML file")
+    categories = value.get("categories") if isinstance(value, dict) else value
+    place = Place(path, "categories")
+    if not isinstance(categories, list) or not categories or not all(isinstance(c, dict) for c in categories):
+        raise place.error("a list of categories with name, id and isthing", "something else", "give COCO-panoptic JSON or a YAML file")
+    try:
+        classes = [{"name": c["name"], "id": c["id"], "thing": is_thing(c), "color": c.get("color")} for c in categories]
+    except (KeyError, TypeError, ValueError) as error:
+        raise place.error("categories with name, id and isthing", f"a fault ({error})", "correct the file") from None
+    return _classes({"classes": classes}, Place(path))
