@@ -16,6 +16,9 @@ from .per_class import group_sums
 GRADIENTS = ("logits", "last_layer", "pixel", "autograd")
 #: What the released reading of GBW asks for instead: [C, A] sums over the pixels of each class of the squared residuals.
 SQUARES = "squares"
+#: Up to so many classes, one product of matrices sums faster than a scatter, although its cost grows with their square.
+_FEW_CLASSES = 64
+_ENTRIES = 32  # of a residual that exist in float64 at a time
 
 
 def class_gradients(
@@ -80,9 +83,22 @@ def sum_gradients(
 
 def _logits_gradient(residual: Tensor, groups: Tensor, num_classes: int) -> Tensor:
     """[C, A]: sum of the residuals of each class; also the gradient with respect to the last layer's bias."""
+    if num_classes > _FEW_CLASSES and residual.device.type == "cpu":
+        return _summed_by_class(residual, groups, num_classes)
     classes = torch.arange(num_classes, device=groups.device).view(1, -1, 1)
     membership = (groups.flatten(1).unsqueeze(1) == classes).to(residual.dtype)  # [B, C, P]
     return torch.bmm(membership, residual.flatten(2).transpose(1, 2)).sum(0)
+
+
+def _summed_by_class(residual: Tensor, groups: Tensor, num_classes: int) -> Tensor:
+    """The same at a cost that grows with A alone; some entries at a time, in float64."""
+    valid = (groups >= 0) & (groups < num_classes)
+    bins = torch.where(valid, groups, num_classes).flatten(1)
+    sums = residual.new_zeros(residual.shape[1], num_classes + 1, dtype=torch.float64)
+    for image, of_image in zip(residual.flatten(2), bins):
+        for some, into in zip(image.split(_ENTRIES), sums.split(_ENTRIES)):
+            into.scatter_add_(1, of_image.expand_as(some), some.double())
+    return sums[:, :num_classes].T.float()
 
 
 def _pixel_gradient(residual: Tensor, groups: Tensor, num_classes: int) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from detectron2.projects.deeplab.loss import DeepLabCE
 
+from gbw_panoptic.losses.class_gradients import sum_gradients
 from gbw_panoptic.losses import cross_entropy_per_class
 from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting, StaticWeighting
 
@@ -193,3 +194,15 @@ def test_class_gradients_are_float32_under_autocast(gradient):
     with torch.autocast("cpu", torch.bfloat16):
         actual = cross_entropy_per_class(logits, labels, **arguments).gradient
     assert torch.equal(actual, expected)
+
+
+@pytest.mark.parametrize("classes", [3, 64, 65, 200])
+def test_class_gradients_of_few_and_of_many_classes_equal_sums_by_loop(classes):
+    """Many classes are summed in another way, whose cost does not grow with their square."""
+    generator = torch.Generator().manual_seed(0)
+    residual = torch.randn(2, classes, 5, 7, generator=generator)
+    groups = torch.randint(-1, classes + 2, (2, 5, 7), generator=generator)  # some of no class
+    found = sum_gradients("logits", residual, groups, num_classes=classes)
+    pixels, of_pixels = residual.double().movedim(1, -1).reshape(-1, classes), groups.flatten()
+    expected = torch.stack([pixels[of_pixels == c].sum(0) for c in range(classes)])
+    torch.testing.assert_close(found, expected.float(), rtol=1e-5, atol=1e-6)

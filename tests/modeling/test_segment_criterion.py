@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from test_segment_matching import SIZE, WEIGHTS, random_output, random_targets, targets_of
 from two_ranks import on_two_ranks
 
-from gbw_panoptic.losses.masks import dice, dice_slopes, mask_cross_entropy, mask_cross_entropy_slopes
+from gbw_panoptic.losses.masks import AtChosenPoints, mask_losses
 from gbw_panoptic.modeling.masks import criterion as segment_criterion
 from gbw_panoptic.modeling.masks import matching as segment_matching
 from gbw_panoptic.modeling.masks.criterion import WEIGHTED, SegmentCriterion
@@ -44,14 +44,15 @@ def losses(output, targets, weighting=None, **options):
 def fixed_points(monkeypatch):
     """The same points in every draw, whatever was drawn before."""
 
-    def draw(num_masks, num_points, device):
-        return torch.rand(1, num_points, 2, generator=torch.Generator().manual_seed(num_points)).expand(num_masks, -1, -1)
+    def draw(num_points, device):
+        return torch.rand(num_points, 2, generator=torch.Generator().manual_seed(num_points))
 
     monkeypatch.setattr("gbw_panoptic.modeling.masks.points.random_points", draw)
     monkeypatch.setattr(segment_matching, "random_points", draw)
 
 
-def test_losses_equal_those_of_transformers_with_the_same_draws():
+def test_losses_equal_those_of_transformers_with_the_same_points(monkeypatch):
+    """Theirs draws for each mask: here it is made to draw the same for all."""
     from transformers import Mask2FormerConfig
     from transformers.models.mask2former.modeling_mask2former import Mask2FormerLoss
 
@@ -60,9 +61,13 @@ def test_losses_equal_those_of_transformers_with_the_same_draws():
     targets = [random_targets(0), random_targets(1, segments=2)]
     targets = [replace(x, valid=torch.ones_like(x.valid)) for x in targets]  # they know no void
     (class_logits, mask_logits) = random_output(2, sets=1)
-    torch.manual_seed(0)
+    uniform, generator = torch.rand, torch.Generator()
+
+    def same(*shape, **_):
+        return uniform(1, *shape[1:], generator=generator.manual_seed(shape[1])).repeat(shape[0], 1, 1)
+
+    monkeypatch.setattr(torch, "rand", same)
     expected = theirs(mask_logits[0], class_logits[0], [x.masks.float() for x in targets], [x.classes for x in targets])
-    torch.manual_seed(0)
     found = losses(MaskHeadOutput(tuple(class_logits), tuple(mask_logits), class_logits[0]), targets)
     for ours, name in (("classification", "loss_cross_entropy"), ("mask", "loss_mask"), ("dice", "loss_dice")):
         torch.testing.assert_close(found[ours], expected[name], rtol=1e-5, atol=1e-6)
@@ -80,9 +85,10 @@ def naive(output, targets, num_points=64):
         labels = torch.full(class_logits.shape[:2], 4)
         for b, q, s in zip(of_set.images.tolist(), of_set.queries.tolist(), of_set.segments.tolist()):
             labels[b, q] = targets[b].classes[s]
-            points, _ = segment_criterion.uncertain_points(
-                mask_logits[b, q][None], maps.trusted, torch.tensor([b]), num_points=num_points, oversample=3.0, importance=0.75
-            )
+            options = {"num_points": num_points, "oversample": 3.0, "importance": 0.75}
+            candidates = segment_criterion.draw_candidates(maps, b, len(targets[b].classes), **options)
+            values = segment_criterion.at_points(mask_logits[b, q][None], candidates.points)
+            points = candidates.points[candidates.chosen(values, num_points)]
             terms = {"mask": [], "dice": []}
             for x, y in points[0].tolist():
                 row, column = min(int(y * SIZE[0]), SIZE[0] - 1), min(int(x * SIZE[1]), SIZE[1] - 1)
@@ -153,13 +159,31 @@ def test_no_object_keeps_its_weight_outside_of_the_program():
     assert weighting.group_weights(part.count, part.gradient, "source")[-1] == 1
 
 
-def test_slopes_are_autograd_s():
+def test_mask_losses_and_their_gradients_are_those_of_the_formulas():
     generator = torch.Generator().manual_seed(0)
     logits = (3 * torch.randn(4, 30, generator=generator)).requires_grad_()
     targets, counts = torch.rand(4, 30, generator=generator), (torch.rand(4, 30, generator=generator) > 0.4).float()
-    for function, slopes in ((mask_cross_entropy, mask_cross_entropy_slopes), (dice, dice_slopes)):
-        (gradient,) = torch.autograd.grad(function(logits, targets, counts).sum(), logits)
-        torch.testing.assert_close(slopes(logits, targets, counts), gradient.abs().sum(dim=1))
+    counts[3] = 0
+    found = mask_losses(logits, targets, counts)
+    p, number = logits.sigmoid() * counts, counts.sum(1)
+    bce = (F.binary_cross_entropy_with_logits(logits, targets, reduction="none") * counts).sum(1) / number.clamp(min=1)
+    dice = 1 - (2 * (p * targets).sum(1) + 1) / (p.sum(1) + (targets * counts).sum(1) + 1)
+    for loss, gradient, expected in zip(found[:2], found[2:], (bce, dice)):
+        torch.testing.assert_close(loss, expected)
+        torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), logits, retain_graph=True)[0])
+
+
+def test_gradients_reach_the_chosen_points_alone():
+    logits = torch.randn(2, 6, dtype=torch.float64, requires_grad=True)
+    chosen = torch.tensor([[0, 3], [5, 1]])
+
+    def squares(x):
+        z = x.detach().gather(1, chosen)
+        return AtChosenPoints.apply(x, chosen, torch.stack((z.square().sum(1), z.sum(1))), torch.stack((2 * z, torch.ones_like(z))))
+
+    assert torch.autograd.gradcheck(squares, logits)
+    squares(logits).sum().backward()
+    assert (logits.grad != 0).nonzero().tolist() == [[0, 0], [0, 3], [1, 1], [1, 5]]
 
 
 @pytest.mark.parametrize("kind", ["logits", "last_layer"])
@@ -248,8 +272,8 @@ def _fix_points():
     """:func:`fixed_points` in a process of its own."""
     from gbw_panoptic.modeling.masks import points as segment_points
 
-    def draw(num_masks, num_points, device):
-        return torch.rand(1, num_points, 2, generator=torch.Generator().manual_seed(num_points)).expand(num_masks, -1, -1)
+    def draw(num_points, device):
+        return torch.rand(num_points, 2, generator=torch.Generator().manual_seed(num_points))
 
     segment_points.random_points = segment_matching.random_points = draw
 

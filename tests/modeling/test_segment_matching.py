@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from gbw_panoptic.modeling.masks import matching as segment_matching
 from gbw_panoptic.modeling.masks.matching import CostWeights, match, pair_costs
-from gbw_panoptic.modeling.masks.points import TargetMaps, at_points, masks_at_points, nearest_at_points, uncertain_points
+from gbw_panoptic.modeling.masks.points import TargetMaps, at_points, draw_candidates, masks_at_points, nearest_at_points
 from gbw_panoptic.structures.segments import SegmentTargets
 
 WEIGHTS = CostWeights(classification=2.0, mask=5.0, dice=5.0)
@@ -38,9 +38,9 @@ def random_output(seed, batch=2, sets=2, queries=5, classes=4):
 def test_masks_read_from_a_map_of_ids_equal_masks_that_are_sampled():
     targets = random_targets(0)
     maps = TargetMaps([targets], (16, 16), min_confidence=0.0)  # padded by four rows
-    points = torch.rand(3, 500, 2, generator=torch.Generator().manual_seed(1))
-    points[0, :4] = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 0.001]])
-    found = masks_at_points(maps.ids, torch.zeros(3, dtype=torch.int64), torch.arange(3), points)
+    points = torch.rand(500, 2, generator=torch.Generator().manual_seed(1))
+    points[:4] = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 0.001]])
+    found = masks_at_points(maps.ids[0], 3, points)
     padded = F.pad(targets.masks.float(), (0, 0, 0, 4))
     torch.testing.assert_close(found, at_points(padded, points), atol=1e-5, rtol=1e-5)
 
@@ -52,32 +52,32 @@ def test_padding_void_and_doubt_do_not_count():
     maps = TargetMaps([targets], (16, 16), min_confidence=0.8)
     assert torch.equal(maps.counts[0, :12], valid) and not maps.counts[0, 12:].any()
     assert torch.equal(maps.trusted[0, :12], valid & (confidence >= 0.8))
-    points, counts = uncertain_points(
-        torch.randn(3, 4, 4), maps.trusted, torch.zeros(3, dtype=torch.int64), num_points=400, oversample=3.0, importance=0.75
-    )
+    candidates = draw_candidates(maps, 0, 1, num_points=400, oversample=3.0, importance=0.75)
+    chosen = candidates.chosen(at_points(torch.randn(3, 4, 4), candidates.points), 400)
+    points, counts = candidates.points[chosen], candidates.counts[chosen]
     row, column = (points[..., 1] * 16).long(), (points[..., 0] * 16).long()
     expected = (row >= 6) & (row < 12) & (column < 8)
-    assert torch.equal(counts > 0, expected)
-    assert 0.15 < counts[:, 300:].mean() < 0.25  # of the uniform quarter, too, only those of this region (3 / 16) count
+    assert torch.equal(counts, expected) and all(len(x.unique()) == 400 for x in chosen)
+    assert 0.1 < counts[:, 300:].float().mean() < 0.3  # of the uniform quarter, too, only those of this region (3 / 16) count
 
 
 def test_uncertain_points_have_the_smallest_logits_among_the_candidates():
-    ramp = torch.linspace(-10, 10, 32).view(1, 1, 32).expand(1, 8, 32)
-    trusted = torch.ones(1, 32, 128, dtype=torch.bool)
-    points, counts = uncertain_points(
-        ramp, trusted, torch.zeros(1, dtype=torch.int64), num_points=1000, oversample=4.0, importance=0.75
-    )
-    assert counts.all()
-    magnitude = at_points(ramp, points)[0].abs()
-    # 750 of 4000 uniform candidates: 3 / 16 of the width, on either side of the zero
-    assert magnitude[:750].max() == pytest.approx(10 * 3 / 16, abs=0.6)
-    assert magnitude[750:].max() > 8  # the rest is uniform
+    ramp = torch.linspace(-10, 10, 32).view(1, 1, 32).expand(2, 8, 32)
+    maps = TargetMaps([targets_of(torch.zeros(32, 128, dtype=torch.int64), [1])], (32, 128), min_confidence=0.0)
+    candidates = draw_candidates(maps, 0, 1, num_points=1000, oversample=4.0, importance=0.75)
+    assert candidates.points.shape == (4250, 2) and candidates.counts.all() and (candidates.targets[0] > 0).all()
+    logits = at_points(torch.cat((ramp[:1], ramp[1:].roll(8, dims=2))), candidates.points)
+    chosen = candidates.chosen(logits, 1000)
+    magnitude = logits.abs().gather(1, chosen)
+    # 750 of 4000 uniform candidates: 3 / 16 of the width, on either side of the zero; of each mask those at its own zero
+    assert magnitude[0, :750].max() == pytest.approx(10 * 3 / 16, abs=0.6) and magnitude[1, :750].max() < 3
+    assert not torch.equal(chosen[0, :750].sort().values, chosen[1, :750].sort().values)
+    assert magnitude[0, 750:].max() > 8 and torch.equal(chosen[0, 750:], chosen[1, 750:])  # the rest is uniform
 
 
 def test_nearest_points_at_the_border():
-    maps = torch.arange(6).view(1, 2, 3)
-    points = torch.tensor([[[0.0, 0.0], [1.0, 1.0], [0.34, 0.49], [0.99, 0.51]]])
-    assert nearest_at_points(maps, torch.zeros(1, dtype=torch.int64), points).tolist() == [[0, 5, 1, 5]]
+    points = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.34, 0.49], [0.99, 0.51]])
+    assert nearest_at_points(torch.arange(6).view(2, 3), points).tolist() == [0, 5, 1, 5]
 
 
 def test_costs_are_those_of_the_formulas():

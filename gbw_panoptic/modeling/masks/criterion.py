@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from ...losses import PerClassLoss, cross_entropy_per_class, group_sums
-from ...losses.masks import dice, dice_slopes, mask_cross_entropy, mask_cross_entropy_slopes
+from ...losses.masks import AtChosenPoints, mask_losses
 from ...structures.segments import SegmentTargets
 from .head import MaskHeadOutput
 from .matching import CostWeights, QueryMatches, match
-from .points import TargetMaps, at_points, masks_at_points, uncertain_points
+from .points import Candidates, TargetMaps, at_points, draw_candidates
 
 #: What is weighted by class: a class weighting each.
 WEIGHTED = ("classification", "mask", "dice")
@@ -30,7 +30,7 @@ class SegmentCriterion:
         num_classes: C.
         no_object_weight: of queries without a segment in the classification loss; outside of a weighting's program.
         num_points: P.
-        oversample, importance: see :func:`~.segment_points.uncertain_points`.
+        oversample, importance: see :func:`~.points.draw_candidates`.
         min_confidence: points of less ``SegmentTargets.confidence`` count in no mask loss (they do in matching).
         loss_weights: factors of the losses and, in matching, of the costs.
     """
@@ -115,32 +115,45 @@ class SegmentCriterion:
     ) -> dict[str, PerClassLoss]:
         """Cross entropy and dice of the matched masks. All segments count, matched or not, as released."""
         totals = {"mask": 0.0, "dice": 0.0}
+        options = {"num_points": self.num_points, "oversample": self.oversample, "importance": self.importance}
+        candidates = [draw_candidates(maps, image, count, **options) for image, count in enumerate(segments.counts)]
         for logits, of_set in zip(mask_logits, matches):
             index = segments.index(of_set)
             classes, weights = segments.classes[index], segments.weights[index]
-            sampled = self._sample(logits[of_set.images, of_set.queries].float(), maps, of_set)
-            for name, function in (("mask", mask_cross_entropy), ("dice", dice)):
-                totals[name] = totals[name] + group_sums(weights * function(*sampled), classes, self.num_classes)
+            losses, slopes = self._compare(logits, of_set, candidates)
+            for name, loss in zip(totals, losses):
+                totals[name] = totals[name] + group_sums(weights * loss, classes, self.num_classes)
         count = group_sums(segments.weights, segments.classes, self.num_classes)
-        losses = {}
-        for name, slopes in (("mask", mask_cross_entropy_slopes), ("dice", dice_slopes)):
+        of_classes = {}
+        for name, slope in zip(totals, slopes):
             gradient = None
             if gradients[name] is not None:  # of the last set
-                gradient = group_sums(weights * slopes(*sampled), classes, self.num_classes).float().unsqueeze(1)
-            losses[name] = PerClassLoss(totals[name], count, count.sum(), gradient, min_count=1.0)
-        return losses
+                gradient = group_sums(weights * slope, classes, self.num_classes).float().unsqueeze(1)
+            of_classes[name] = PerClassLoss(totals[name], count, count.sum(), gradient, min_count=1.0)
+        return of_classes
 
-    def _sample(self, logits: Tensor, maps: TargetMaps, matches: QueryMatches) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, targets and whether they count, [M, P] each, at points of each matched mask [M, h, w]."""
-        points, counts = uncertain_points(
-            logits.detach(),
-            maps.trusted,
-            matches.images,
-            num_points=self.num_points,
-            oversample=self.oversample,
-            importance=self.importance,
-        )
-        return at_points(logits, points), masks_at_points(maps.ids, matches.images, matches.segments, points), counts
+    def _compare(self, logits: Tensor, matches: QueryMatches, candidates: Sequence[Candidates]) -> tuple[Tensor, Tensor]:
+        """Cross entropy and dice [2, M] of one set's matched masks, and the sums [2, M] of their gradients' sizes.
+
+        Args:
+            logits: [B, Q, h, w].
+        """
+        sizes = [min(logits.shape[1], len(x.targets)) for x in candidates]
+        queries, numbers = matches.queries.split(sizes), matches.segments.split(sizes)
+        losses, slopes = [], []
+        for image, points in enumerate(candidates):
+            values = at_points(logits[image, queries[image]].float(), points.points)
+            chosen = points.chosen(values.detach(), self.num_points)
+            found = mask_losses(
+                values.detach().gather(1, chosen),
+                points.targets[numbers[image]].gather(1, chosen),
+                points.counts[chosen].float(),
+            )
+            of_points = torch.stack((found.cross_entropy_gradient, found.dice_gradient))
+            of_masks = torch.stack((found.cross_entropy, found.dice))
+            losses.append(AtChosenPoints.apply(values, chosen, of_masks, of_points))
+            slopes.append(of_points.abs().sum(dim=2))
+        return torch.cat(losses, dim=1), torch.cat(slopes, dim=1)
 
 
 class _AllSegments:
@@ -148,13 +161,14 @@ class _AllSegments:
 
     Attributes:
         classes: int64, weights: float32, one entry for each segment.
+        counts: segments of each image.
     """
 
     def __init__(self, targets: Sequence[SegmentTargets]) -> None:
         self.classes = torch.cat([x.classes for x in targets])
         self.weights = torch.cat([x.weights for x in targets])
-        lengths = [len(x.classes) for x in targets]
-        starts = torch.tensor([sum(lengths[:image]) for image in range(len(lengths))])
+        self.counts = [len(x.classes) for x in targets]
+        starts = torch.tensor([sum(self.counts[:image]) for image in range(len(self.counts))])
         self._starts = starts.to(self.classes.device, non_blocking=True)
 
     def index(self, matches: QueryMatches) -> Tensor:

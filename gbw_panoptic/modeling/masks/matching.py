@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from .points import TargetMaps, masks_at_points, nearest_at_points, random_points
+from .points import TargetMaps, at_points, masks_at_points, nearest_at_points, random_points
 
 #: Cost of a pair whose cost is not finite: above every finite one, so that it is taken last.
 _NO_PAIR = 1e6
@@ -60,13 +60,11 @@ def match(
     for image, of_image in enumerate(classes):
         if len(of_image) == 0:
             continue
-        points = random_points(1, num_points, of_image.device)
-        segments = torch.arange(len(of_image), device=of_image.device)
-        image_of_each = torch.full_like(segments, image)
-        targets = masks_at_points(maps.ids, image_of_each, segments, points.expand(len(segments), -1, -1))
-        counts = nearest_at_points(maps.counts, image_of_each[:1], points)[0].float()
+        points = random_points(num_points, of_image.device)
+        targets = masks_at_points(maps.ids[image], len(of_image), points)
+        counts = nearest_at_points(maps.counts[image], points).float()
         for set_classes, set_masks in zip(class_logits, mask_logits):
-            logits = F.grid_sample(set_masks[image][None].float(), 2 * points[:, None] - 1, align_corners=False)[0, :, 0]
+            logits = at_points(set_masks[image].float(), points)
             costs.append(pair_costs(set_classes[image].float(), logits, of_image, targets, counts, weights))
     pairs = _assign(costs)
     device = mask_logits[0].device

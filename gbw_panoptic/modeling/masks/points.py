@@ -1,11 +1,15 @@
 """Points at which masks are compared (PointRend, arXiv 1912.08193); those where nothing is known count nothing.
 
+All masks of an image, of every prediction set, choose among the same points (ours): what the targets are there is looked up once.
+Each mask's own points are distributed as if it had drawn for itself, so every expected loss is the same.
+
 Coordinates are (x, y) in 0..1 of the padded input. All draws are from torch's global generator, which the trainer seeds
 in every step.
 
-Shape legend: B images, M masks, P points, H x W pixels of the padded input, h x w cells of predicted masks.
+Shape legend: B images, N segments of an image, M masks, P points, H x W pixels of the padded input, h x w cells of predicted masks.
 """
 
+from dataclasses import dataclass
 from typing import Sequence
 
 import torch
@@ -19,7 +23,7 @@ class TargetMaps:
     """The segments of a batch as maps of one size, which cost the same however many segments there are.
 
     Attributes:
-        ids: [B, H, W], segment 0..N-1 of its image; -1 = none. int16, which halves what the gathers read.
+        ids: [B, H, W], segment 0..N-1 of its image; -1 = none. int16, which halves what the look-ups read.
         counts: [B, H, W] bool, pixels that count in losses and costs; never in padding.
         trusted: [B, H, W] bool, those of them that count in losses: the teacher is confident enough.
     """
@@ -48,82 +52,90 @@ def _padded(x: Tensor, size: tuple[int, int], value: int | bool) -> Tensor:
     return F.pad(x, (0, size[1] - x.shape[1], 0, size[0] - x.shape[0]), value=value)
 
 
-def random_points(num_masks: int, num_points: int, device: torch.device) -> Tensor:
-    """[M, P, 2] uniform in 0..1."""
-    return torch.rand(num_masks, num_points, 2, device=device)
+def random_points(num_points: int, device: torch.device) -> Tensor:
+    """[P, 2] uniform in 0..1."""
+    return torch.rand(1, num_points, 2, device=device)[0]
 
 
 def at_points(maps: Tensor, points: Tensor) -> Tensor:
-    """Bilinear values [M, P] of [M, h, w] maps at points [M, P, 2]; 0 beyond the border, as released."""
-    return F.grid_sample(maps[:, None], 2 * points[:, None] - 1, align_corners=False)[:, 0, 0]
+    """Bilinear values [M, P] of [M, h, w] maps at points [P, 2]; 0 beyond the border, as released."""
+    return F.grid_sample(maps[None], 2 * points[None, None] - 1, align_corners=False)[0, :, 0]
 
 
-def nearest_at_points(maps: Tensor, images: Tensor, points: Tensor) -> Tensor:
-    """[M, P] values of the pixels of ``maps`` [B, H, W] that the points [M, P, 2] of the ``images`` [M] lie in."""
-    height, width = maps.shape[-2:]
-    column = (points[..., 0] * width).int().clamp_(max=width - 1)
-    row = (points[..., 1] * height).int().clamp_(max=height - 1)
-    return _gathered(maps, images, row, column)
+def nearest_at_points(values: Tensor, points: Tensor) -> Tensor:
+    """[P] values of the pixels of [H, W] that the points [P, 2] lie in."""
+    height, width = values.shape
+    column = (points[:, 0] * width).long().clamp_(max=width - 1)
+    row = (points[:, 1] * height).long().clamp_(max=height - 1)
+    return values.flatten().index_select(0, row * width + column)
 
 
-def _gathered(maps: Tensor, images: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """``maps[images[:, None], row, column]``: by one flat int32 index, which costs a third of three int64 ones."""
-    height, width = maps.shape[-2:]
-    index = row * width + column + (images * (height * width)).int()[:, None]
-    return maps.flatten().index_select(0, index.flatten()).view(index.shape)
+def masks_at_points(ids: Tensor, num_segments: int, points: Tensor) -> Tensor:
+    """Bilinear values [N, P] in 0..1 of the masks of all segments of an image, from its map of ids.
 
-
-def masks_at_points(ids: Tensor, images: Tensor, segments: Tensor, points: Tensor) -> Tensor:
-    """Bilinear values [M, P] in 0..1 of the masks of ``segments`` [M] in the ``images`` [M], from their maps of ids.
-
-    Equal to sampling the masks themselves, without making them: each of the four pixels around a point belongs to the
-    segment or not.
+    Equal to sampling the masks themselves, without making them: each of the four pixels around a point gives its share to
+    its segment.
 
     Args:
-        ids: [B, H, W] integer, -1 = none; points: [M, P, 2] in 0..1.
+        ids: [H, W] integer, -1 = none; points: [P, 2] in 0..1.
     """
-    height, width = ids.shape[-2:]
-    framed = F.pad(ids, (1, 1, 1, 1), value=-1)  # so that the four pixels of every point are there
-    segments = segments.to(ids.dtype)[:, None]
-    x, y = points[..., 0] * width - 0.5, points[..., 1] * height - 0.5
+    height, width = ids.shape
+    framed = F.pad(ids, (1, 1, 1, 1), value=-1).flatten()  # so that the four pixels of every point are there
+    x, y = points[:, 0] * width - 0.5, points[:, 1] * height - 0.5
     left, top = x.floor(), y.floor()
-    column, row = left.int() + 1, top.int() + 1
+    first = (top.long() + 1) * (width + 2) + left.long() + 1
     right_share, lower_share = x - left, y - top
-    values = torch.zeros_like(x)
+    values = points.new_zeros(num_segments + 1, len(points))  # the last row is that of no segment
     for step_x, share_x in ((0, 1 - right_share), (1, right_share)):
         for step_y, share_y in ((0, 1 - lower_share), (1, lower_share)):
-            values += share_x * share_y * (_gathered(framed, images, row + step_y, column + step_x) == segments)
-    return values
+            found = framed.index_select(0, first + (step_y * (width + 2) + step_x)).long()
+            found = torch.where(found < 0, num_segments, found)
+            values.scatter_add_(0, found[None], (share_x * share_y)[None])
+    return values[:num_segments]
 
 
-@torch.no_grad()
-def uncertain_points(
-    mask_logits: Tensor, trusted: Tensor, images: Tensor, *, num_points: int, oversample: float, importance: float
-) -> tuple[Tensor, Tensor]:
-    """Points for the loss of each mask: most where its prediction is least certain, the rest uniform.
+@dataclass(frozen=True)
+class Candidates:
+    """Points of one image among which its masks choose theirs.
+
+    Attributes:
+        points: [P', 2]; targets: [N, P'] in 0..1, the segments there; counts: [P'] bool, whether a point counts.
+        num_uniform: the last so many are every mask's.
+    """
+
+    points: Tensor
+    targets: Tensor
+    counts: Tensor
+    num_uniform: int
+
+    @torch.no_grad()
+    def chosen(self, logits: Tensor, num_points: int) -> Tensor:
+        """[M, P] int64 indices: the points of least \\|logit\\|, then the uniform ones.
+
+        Points that do not count are taken last (MC-PanDA fills up with them).
+
+        Args:
+            logits: [M, P'].
+        """
+        total = len(self.points)
+        contested = total - self.num_uniform
+        certainty = torch.where(self.counts[:contested], logits[:, :contested].abs(), float("inf"))
+        uncertain = certainty.topk(num_points - self.num_uniform, dim=1, largest=False, sorted=False).indices
+        uniform = torch.arange(contested, total, device=logits.device).expand(len(logits), -1)
+        return torch.cat((uncertain, uniform), dim=1)
+
+
+def draw_candidates(
+    maps: TargetMaps, image: int, num_segments: int, *, num_points: int, oversample: float, importance: float
+) -> Candidates:
+    """Candidates of one image of the batch.
 
     Args:
-        mask_logits: [M, h, w].
-        trusted: [B, H, W] bool; points elsewhere are chosen last, and count nothing (MC-PanDA fills up with them).
-        images: [M] int64, the image of each mask.
-        num_points: P.
-        oversample: P times this many uniform points are candidates.
-        importance: share of P taken from them by least \\|logit\\|.
-
-    Returns:
-        points [M, P, 2], and [M, P] float32: 1 where a point counts, else 0.
+        num_points: P of a mask.
+        oversample: P times this many uniform points are candidates for the uncertain ones.
+        importance: share of P taken from them; the rest is uniform.
     """
-    num_masks, device = len(mask_logits), mask_logits.device
-    num_certain = int(importance * num_points)
-    candidates = random_points(num_masks, int(oversample * num_points), device)
-    certainty = at_points(mask_logits, candidates).abs()
-    certainty = torch.where(nearest_at_points(trusted, images, candidates), certainty, float("inf"))
-    chosen = certainty.topk(num_certain, dim=1, largest=False, sorted=False).indices
-    points = torch.cat(
-        (
-            candidates.gather(1, chosen[..., None].expand(-1, -1, 2)),
-            random_points(num_masks, num_points - num_certain, device),
-        ),
-        dim=1,
-    )
-    return points, nearest_at_points(trusted, images, points).float()
+    device, num_uniform = maps.ids.device, num_points - int(importance * num_points)
+    points = torch.cat((random_points(int(oversample * num_points), device), random_points(num_uniform, device)))
+    targets = masks_at_points(maps.ids[image], num_segments, points)
+    return Candidates(points, targets, nearest_at_points(maps.trusted[image], points), num_uniform)
