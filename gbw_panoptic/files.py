@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from . import rasters
+from . import plain_png, rasters
 from .documents import Each, Maybe, read_bytes, read_json, read_yaml  # noqa: F401  (one door to all files)
 from .errors import UserError
 
@@ -37,7 +37,9 @@ def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
     """
     if format not in ("RGB", "BGR"):
         raise UserError(f"expected the image format RGB or BGR, found {format!r}; set INPUT.FORMAT to one of them")
-    pixels = np.array(rasters.read_rgb(path))  # a copy, hence writable
+    pixels = plain_png.read(path, "RGB", "RGB")
+    if pixels is None:
+        pixels = np.array(rasters.read_rgb(path))  # a copy, hence writable
     return pixels if format == "RGB" else np.ascontiguousarray(pixels[:, :, ::-1])
 
 
@@ -55,6 +57,11 @@ def size_remedy(path: str | os.PathLike, found: tuple[int, int], otherwise: str)
 
 def read_panoptic(path: str | os.PathLike) -> np.ndarray:
     """Decode a COCO-panoptic PNG to int32 [H, W] segment ids (R + 256 G + 65536 B)."""
+    colors = plain_png.read(path, "RGB", "RGBA")
+    if colors is not None:
+        ids = colors.view("<i4")[..., 0]
+        ids &= 0xFFFFFF
+        return ids
     image, bits = rasters.read_lossless(path)
     if image.mode != "RGB" or bits != 8:
         found = f"mode {image.mode}" if image.mode != "RGB" else f"{bits} bits per channel"
@@ -76,6 +83,9 @@ def read_label(path: str | os.PathLike, dtype: type[np.unsignedinteger] = np.uin
     """Decode a label PNG of one byte per pixel (grey, or the indices of a palette) to uint8 [H, W]; with uint16, one of two bytes."""
     if dtype is np.uint16:
         return read_instance_ids(path).astype(np.uint16)
+    labels = plain_png.read(path, "L", "L")
+    if labels is not None:
+        return labels
     image, bits = rasters.read_lossless(path)
     if image.mode not in ("L", "P") or image.mode == "L" and bits != 8:  # grey of fewer bits is scaled up to 255
         found = f"mode {image.mode}" if image.mode != "L" else f"{bits} bits"

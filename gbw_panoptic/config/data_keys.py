@@ -61,6 +61,8 @@ DATALOADER = (
         "Processes that read images, for each domain and GPU; 0: none beside the main one."),
     Key("DATALOADER.MAX_BAD_FILES", integer(low=0),
         "Unreadable files that are skipped (counted, logged) before training stops.", 0),
+    Key("DATALOADER.RAW_CACHE", text("the path of a folder, or ''"),
+        "Where decoded images and labels are kept, to be mapped into memory (3.9 MB for 760x1280); '': nowhere.", ""),
     Key("DATALOADER.RARE_CLASS_SAMPLING.ENABLED", switch(),
         "Source images are drawn by P(c) = softmax((1 - f_c) / T) (DAFormer, arXiv 2111.14887, eq. 6).", True),
     Key("DATALOADER.RARE_CLASS_SAMPLING.TEMPERATURE", number(above=0), "T.", 0.01),

@@ -16,7 +16,7 @@ import torch
 
 from ..structures.samples import InstanceLabels
 from .label_maps import LabelMap
-from .targets import areas_and_centroids, instance_targets
+from .targets import InstancePixels, instance_targets
 from .views import Window, cut, resize_ids
 
 #: What NumPy raises where a file is no archive of arrays, or a damaged one; nothing of it is executed.
@@ -50,7 +50,8 @@ class KnownInstances:
         number_of = np.zeros(len(label.categories), np.int32)
         number_of[[s["id"] for s in segments]] = np.arange(1, len(segments) + 1)
         numbers = number_of[label.rows]
-        _, centers = areas_and_centroids(torch.from_numpy(numbers.astype(np.int64)), len(segments))
+        pixels = InstancePixels.all_of(torch.from_numpy(numbers.astype(np.int64)))
+        _, centers = pixels.areas_and_centroids(len(segments))
         return cls(numbers, centers.numpy(), np.array([s["category_id"] for s in segments], np.int64))
 
     def restricted(self, known: np.ndarray) -> "KnownInstances":

@@ -12,8 +12,9 @@ from ..coco_format import SegmentInfo
 from ..errors import UserError
 from ..taxonomy import Taxonomy
 from .. import files
-from .targets import segment_rows
-from .views import resize_ids
+from .raw_cache import RawCache
+from .targets import look_up
+from .views import Window, resize_ids
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,12 @@ class LabelMap:
     @property
     def semantic(self) -> np.ndarray:
         """H x W of the taxonomy's ``label_dtype``, contiguous ids or the ignore label."""
-        return self.categories.take(self.rows)
+        return look_up(self.categories, self.rows)
+
+    def within(self, window: Window) -> "LabelMap":
+        """The part of ``window`` that lies on the map."""
+        rows = self.rows[window.top : window.top + window.height, window.left : window.left + window.width]
+        return replace(self, rows=rows)
 
     def resize(self, size: tuple[int, int]) -> "LabelMap":
         """The nearest labels at another (height, width)."""
@@ -43,52 +49,79 @@ class LabelMap:
 
 
 def read_label_map(
-    record: Mapping[str, Any], size: tuple[int, int], taxonomy: Taxonomy, *, ignore_crowd: bool = False
+    record: Mapping[str, Any],
+    size: tuple[int, int],
+    taxonomy: Taxonomy,
+    *,
+    ignore_crowd: bool = False,
+    cache: RawCache = RawCache(),
 ) -> LabelMap:
     """Read the panoptic label of a record or, where it has none, the semantic one.
 
     Args:
         size: (height, width) of the image, which the label must have.
         ignore_crowd: whether crowd segments count as unlabelled in ``semantic``.
+        cache: of decoded labels.
 
     Raises:
         UserError: the file cannot be read, has another size, or holds ids that it must not.
     """
-    panoptic = "pan_seg_file_name" in record
-    path = record["pan_seg_file_name"] if panoptic else record["sem_seg_file_name"]
-    label = files.read_panoptic(path) if panoptic else files.read_label(path, taxonomy.label_dtype)
-    if label.shape != size:
-        remedy = files.size_remedy(record["file_name"], label.shape, "prepare the data set again")
-        raise UserError(
-            f"expected a label of the image's size, found {label.shape[0]}x{label.shape[1]} in {path} for "
-            f"{size[0]}x{size[1]} in {record['file_name']}; {remedy}"
-        )
-    if panoptic:
-        return _panoptic(label, record, taxonomy, ignore_crowd)
-    return _semantic(label, path, taxonomy)
+    if "pan_seg_file_name" not in record:
+        path = record["sem_seg_file_name"]
+        rows = cache(lambda: _semantic_rows(path, taxonomy), path, taxonomy.num_labels, taxonomy.ignore_label)
+        _require_size(rows, path, size, record)
+        return LabelMap(rows, np.arange(taxonomy.ignore_label + 1, dtype=taxonomy.label_dtype), taxonomy.ignore_label, None)
+    path = record["pan_seg_file_name"]
+    row_of = {i: row for row, i in enumerate(dict.fromkeys(s["id"] for s in record["segments_info"]), start=1)}
+    rows = cache(lambda: _panoptic_rows(path, row_of), path, *row_of)
+    _require_size(rows, path, size, record)
+    segments = [{**s, "id": row_of[s["id"]]} for s in record["segments_info"]]
+    categories = np.full(len(row_of) + 1, taxonomy.ignore_label, dtype=taxonomy.label_dtype)
+    for segment in segments:
+        if not (segment["iscrowd"] and ignore_crowd):
+            categories[segment["id"]] = segment["category_id"]
+    return LabelMap(rows, categories, 0, segments)
 
 
-def _semantic(label: np.ndarray, path: str, taxonomy: Taxonomy) -> LabelMap:
+def _require_size(rows: np.ndarray, path: str, size: tuple[int, int], record: Mapping[str, Any]) -> None:
+    if rows.shape == size:
+        return
+    remedy = files.size_remedy(record["file_name"], rows.shape, "prepare the data set again")
+    raise UserError(
+        f"expected a label of the image's size, found {rows.shape[0]}x{rows.shape[1]} in {path} for "
+        f"{size[0]}x{size[1]} in {record['file_name']}; {remedy}"
+    )
+
+
+def _semantic_rows(path: str, taxonomy: Taxonomy) -> np.ndarray:
+    """H x W of the taxonomy's ``label_dtype``: the file itself."""
+    label = files.read_label(path, taxonomy.label_dtype)
     last, ignored = taxonomy.num_labels - 1, taxonomy.ignore_label
     unknown = label[(label > last) & (label != ignored)]
     if len(unknown):
         raise UserError(
             f"expected the ids 0..{last} or {ignored} in {path}, found {unknown[0]}; prepare the data set again"
         )
-    return LabelMap(label, np.arange(ignored + 1, dtype=taxonomy.label_dtype), ignored, None)
+    return label
 
 
-def _panoptic(ids: np.ndarray, record: Mapping[str, Any], taxonomy: Taxonomy, ignore_crowd: bool) -> LabelMap:
-    rows, row_of = segment_rows(ids, record["segments_info"])
-    unknown = ids[(rows == 0) & (ids != 0)]
+def _panoptic_rows(path: str, row_of: Mapping[int, int]) -> np.ndarray:
+    """H x W uint8, or uint16 of more than 255 rows: the row of each pixel's id, 0 for the id 0 unless it is listed.
+
+    Labels consist of long runs of equal ids: each run is looked up once.
+    """
+    ids = files.read_panoptic(path)
+    flat = ids.ravel()
+    starts = np.flatnonzero(np.concatenate(([flat.size > 0], flat[1:] != flat[:-1])))
+    values = flat[starts]
+    table = np.zeros(int(values.max(initial=0)) + 1, np.min_scalar_type(len(row_of)))  # costs nothing until touched
+    for segment_id, row in row_of.items():
+        if segment_id < len(table):
+            table[segment_id] = row
+    run_rows = table[values]
+    unknown = values[(run_rows == 0) & (values != 0)]
     if len(unknown):
         raise UserError(
-            f"expected ids that its annotation lists in {record['pan_seg_file_name']}, found {unknown[0]}; "
-            "prepare the data set again"
+            f"expected ids that its annotation lists in {path}, found {unknown[0]}; prepare the data set again"
         )
-    segments = [{**s, "id": row_of[s["id"]]} for s in record["segments_info"] if s["id"] in row_of]
-    categories = np.full(len(row_of) + 1, taxonomy.ignore_label, dtype=taxonomy.label_dtype)
-    for segment in segments:
-        if not (segment["iscrowd"] and ignore_crowd):
-            categories[segment["id"]] = segment["category_id"]
-    return LabelMap(rows.astype(np.int32), categories, 0, segments)
+    return np.repeat(run_rows, np.diff(starts, append=flat.size)).reshape(ids.shape)

@@ -20,6 +20,7 @@ from ..taxonomy import Taxonomy
 from .known_instances import KnownInstances
 from .label_maps import LabelMap, read_label_map
 from .photometric import PhotometricDistortion
+from .raw_cache import RawCache
 from .samplers import Domain, Draw, Stream, random_generator
 from .targets import panoptic_deeplab_targets
 from .views import ViewSampler, Window, build_view_sampler, cut, resize_ids, resize_image
@@ -42,6 +43,7 @@ class SourceMapper:
         min_crop_pixels: int = 0,
         max_tries: int = 10,
         seed: int = 0,
+        cache: RawCache = RawCache(),
     ) -> None:
         """
         Args:
@@ -52,6 +54,7 @@ class SourceMapper:
                 the only one; 1 accepts all.
             min_crop_pixels: a crop is redrawn if it has no more than this of the class for which the image was drawn.
             max_tries: after so many crops, the last one is taken as it is.
+            cache: of decoded images and labels.
         """
         self.taxonomy = taxonomy
         self.views = views
@@ -63,6 +66,7 @@ class SourceMapper:
         self.min_crop_pixels = min_crop_pixels
         self.max_tries = max_tries
         self.seed = seed
+        self.cache = cache
 
     @classmethod
     def from_config(cls, cfg) -> dict[str, Any]:
@@ -87,6 +91,7 @@ class SourceMapper:
             "min_crop_pixels": cfg.DATALOADER.RARE_CLASS_SAMPLING.MIN_CROP_PIXELS,
             "max_tries": cfg.DATALOADER.RARE_CLASS_SAMPLING.MAX_TRIES,
             "seed": cfg.SEED,
+            "cache": RawCache(cfg.DATALOADER.RAW_CACHE),
         }
 
     def __call__(self, record: Record, draw: Draw) -> SourceSample:
@@ -95,12 +100,12 @@ class SourceMapper:
             UserError: a file cannot be read, label and image differ in size, or the label holds ids that it must not.
         """
         generator = random_generator(self.seed, Domain.SOURCE, Stream.AUGMENTATION, draw.position)
-        image = files.read_image(record["file_name"], self.image_format)
+        image = _read_image(record, self.image_format, self.cache)
         ignore_crowd = bool(self.target_options and self.target_options.get("ignore_crowd_in_semantic"))
-        label = read_label_map(record, image.shape[:2], self.taxonomy, ignore_crowd=ignore_crowd)
+        label = read_label_map(record, image.shape[:2], self.taxonomy, ignore_crowd=ignore_crowd, cache=self.cache)
         size = self.views.resized_size(image.shape[:2], generator)
         label = label.resize(size)
-        window = self._draw_window(label.semantic, draw.class_id, generator)
+        window = self._draw_window(label, draw.class_id, generator)
         flip = self.views.flip(generator)
         rows = cut(label.rows, window, fill=label.fill, flip=flip)
         colours = random_generator(self.seed, Domain.SOURCE, Stream.COLOUR, draw.position)
@@ -119,19 +124,24 @@ class SourceMapper:
         del targets["center_points"]  # a list of its own length in every sample; instance_ids say the same
         return targets
 
-    def _draw_window(self, semantic: np.ndarray, class_id: int | None, generator: np.random.Generator) -> Window:
+    def _draw_window(self, label: LabelMap, class_id: int | None, generator: np.random.Generator) -> Window:
         """Decide on the label alone: files are decoded once, targets made once."""
         for _ in range(max(self.max_tries, 1)):
-            window = self.views.window(semantic.shape, generator)
-            part = semantic[window.top : window.top + window.height, window.left : window.left + window.width]
-            counts = np.bincount(part.ravel(), minlength=self.taxonomy.num_classes)[: self.taxonomy.num_classes]
-            enough = class_id is None or counts[class_id] > self.min_crop_pixels
-            if enough and (self.single_category_max_area >= 1 or self._is_diverse(counts)):
+            window = self.views.window(label.rows.shape, generator)
+            if self._accepts(window, label, class_id):
                 break
         return window
 
-    def _is_diverse(self, counts: np.ndarray) -> bool:
+    def _accepts(self, window: Window, label: LabelMap, class_id: int | None) -> bool:
+        if class_id is None and self.single_category_max_area >= 1:
+            return True
+        classes = label.within(window).semantic
+        enough = class_id is None or np.count_nonzero(classes == class_id) > self.min_crop_pixels
+        return enough and (self.single_category_max_area >= 1 or self._is_diverse(classes))
+
+    def _is_diverse(self, classes: np.ndarray) -> bool:
         """Detectron2's ``RandomCrop_CategoryAreaConstraint``: two classes, none with too much of the labelled area."""
+        counts = np.bincount(classes.ravel(), minlength=self.taxonomy.num_classes)[: self.taxonomy.num_classes]
         return np.count_nonzero(counts) > 1 and counts.max() < counts.sum() * self.single_category_max_area
 
 
@@ -168,12 +178,14 @@ class TargetMapper:
         labels: TargetLabels | None = None,
         thing_ids: Sequence[int] = (),
         sigma: int = 8,
+        cache: RawCache = RawCache(),
     ) -> None:
         """
         Args:
             pad_value: of pixels beyond the border, in the order of ``image_format``.
             ignore_top, ignore_bottom, ignore_left, ignore_right: rows and columns of the resized image that are not valid.
             thing_ids, sigma: of the instance keys; contiguous ids, and of the centre heatmap in pixels.
+            cache: of decoded images.
         """
         self.views = views
         self.image_format = image_format
@@ -186,6 +198,7 @@ class TargetMapper:
         self.labels = labels
         self.thing_ids = tuple(thing_ids)
         self.sigma = sigma
+        self.cache = cache
 
     @classmethod
     def from_config(cls, cfg) -> dict[str, Any]:
@@ -201,6 +214,7 @@ class TargetMapper:
             "seed": cfg.SEED,
             "thing_ids": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.thing_ids,
             "sigma": cfg.INPUT.GAUSSIAN_SIGMA,
+            "cache": RawCache(cfg.DATALOADER.RAW_CACHE),
         }
 
     def __call__(self, record: Record, draw: Draw) -> TargetSample:
@@ -209,7 +223,7 @@ class TargetMapper:
             UserError: the file cannot be read.
         """
         generator = random_generator(self.seed, Domain.TARGET, Stream.AUGMENTATION, draw.position)
-        image = files.read_image(record["file_name"], self.image_format)
+        image = _read_image(record, self.image_format, self.cache)
         size = self.views.resized_size(image.shape[:2], generator)
         window, flip = self.views.window(size, generator), self.views.flip(generator)
         valid = np.zeros(size, dtype=bool)
@@ -237,6 +251,11 @@ class TargetMapper:
         crowd = np.isin(labels, self.thing_ids) & (instances.numbers == 0)
         known = (labels != ignored) & ~crowd
         return {**targets, **instances.targets(known, sigma=self.sigma, ignore_label=ignored)}
+
+
+def _read_image(record: Record, image_format: str, cache: RawCache) -> np.ndarray:
+    path = record["file_name"]
+    return cache(lambda: files.read_image(path, image_format), path, image_format)
 
 
 def _file_facts(record: Record, image: np.ndarray) -> FileFacts:

