@@ -119,6 +119,15 @@ def read_ids(path: str | os.PathLike, *, colors: bool = False) -> np.ndarray:
     return np.asarray(image).astype(np.int32)
 
 
+def read_rgba(path: str | os.PathLike) -> np.ndarray:
+    """Decode an 8-bit PNG of four channels to uint8 [H, W, 4], each as it is stored."""
+    image, bits = rasters.read_lossless(path)
+    if image.mode != "RGBA" or bits != 8:
+        found = f"mode {image.mode}" if image.mode != "RGBA" else f"{bits} bits per channel"
+        raise UserError(f"expected an 8-bit RGBA PNG, found {found} in {path}; use the label files as they were downloaded")
+    return np.array(image)
+
+
 def read_instance_ids(path: str | os.PathLike) -> np.ndarray:
     """Decode a Cityscapes ``*_instanceIds.png`` (16 bit, one channel) to int32 [H, W]."""
     image, bits = rasters.read_lossless(path)

@@ -31,15 +31,17 @@ class CategoryMap:
         classes: (category, name of a class or of a union, or ``VOID``); () = categories have the names of the classes.
         origin: where the map is written, for messages.
         fields: of a JSON category, where its name is looked for.
+        optional: categories that an edition may lack.
         stuff_is_crowd: whether segments of a category that has no instances (``isthing`` 0), but whose class has, are
             crowds; otherwise each of them is one instance.
         taxonomy: of the classes.
     """
 
-    classes: tuple[tuple[str, str], ...]
+    classes: tuple[tuple[str | int, str], ...]
     origin: str
     fields: tuple[str, ...] = ("name",)
     stuff_is_crowd: bool = True
+    optional: tuple[str, ...] = ()
     taxonomy: Taxonomy = CITYSCAPES
 
     @property
@@ -50,7 +52,7 @@ class CategoryMap:
     @property
     def info(self) -> dict:
         """What the labels depend on, for the JSON that is made with it."""
-        return {"categories": dict(self.classes)}
+        return {"categories": {str(name): of for name, of in self.classes}}
 
     def resolve(self, categories: Sequence[dict], path: str | os.PathLike) -> dict[int, SegmentClass]:
         """Category id -> what its segments become.
@@ -64,7 +66,7 @@ class CategoryMap:
         table = self._table()
         names = {c["id"]: next((c[f] for f in self.fields if c.get(f) in table), None) for c in categories}
         if self.classes:
-            self._require_all(set(table) - set(names.values()), categories, path)
+            self._require_all(set(table) - set(names.values()) - set(self.optional), categories, path)
         resolved = {c["id"]: self._segment_class(c, table.get(names[c["id"]], VOID)) for c in categories}
         if all(segment_class.contiguous is None for segment_class in resolved.values()):
             raise UserError(
@@ -86,7 +88,7 @@ class CategoryMap:
     def _require_all(self, missing: set[str], categories: Sequence[dict], path: str | os.PathLike) -> None:
         if not missing:
             return
-        name = min(missing)
+        name = min(map(str, missing))
         known = [str(category.get(field)) for category in categories for field in self.fields]
         close = difflib.get_close_matches(name, known, n=1)
         remedy = f"did you mean {close[0]!r}?" if close else f"correct {self.origin} or take the file that it is for"

@@ -7,6 +7,7 @@ the image folder, ``{label}`` one below the label folder. ``published`` and ``cu
 
 import difflib
 import os
+import re
 import shlex
 from collections import defaultdict
 from dataclasses import dataclass, replace
@@ -52,7 +53,9 @@ class Split:
         raw_json: COCO-panoptic annotations of the raw labels, which name the files.
         categories: what the categories of ``raw_json`` mean.
         id_table: what the values of the raw labels mean, where these are files of ids.
-        suffixes: that the names of images and of raw labels end with, before which they are alike; of files of ids.
+        suffixes: that the names of images and of raw labels end with, before which they are alike; of files of ids, and with
+            ``raw_json`` where that names the labels alone.
+        only: a regular expression for the paths of the split's images below the image folder, where others lie there, too.
         taxonomy: whose classes the prepared labels hold.
         taxonomy_file: what ``--taxonomy`` must name; "" = nothing.
         labels_of: the data set whose preparation makes the labels, where it is another one.
@@ -76,6 +79,7 @@ class Split:
     categories: CategoryMap | None = None
     id_table: IdTable | None = None
     suffixes: tuple[str, str] = ("", "")
+    only: str = ""
     taxonomy: Taxonomy = CITYSCAPES
     taxonomy_file: str = ""
     labels_of: str = ""
@@ -86,11 +90,11 @@ class Split:
 
     @property
     def image_root(self) -> str:
-        return self.image.partition("/{")[0]
+        return template_folder(self.image)
 
     @property
     def panoptic_root(self) -> str:
-        return self.prepared_labels[-1].partition("/{")[0]
+        return template_folder(self.prepared_labels[-1])
 
     @property
     def panoptic_info(self) -> dict | None:
@@ -148,6 +152,17 @@ def located(split: Split, prepared: Path | None) -> Split:
     )
 
 
+def template_folder(template: str) -> str:
+    """The folder that all files after ``template`` lie in or below."""
+    return template.partition("{")[0].rpartition("/")[0]
+
+
+def split_images(root: Path, split: Split, skipped: Skipped | None = None) -> list[ImageName]:
+    """The images of ``split``; arguments and errors as those of :func:`list_images`."""
+    names = list_images(root, split.image, skipped)
+    return [name for name in names if re.fullmatch(split.only, name.file)] if split.only else names
+
+
 def file_path(root: Path, template: str, name: ImageName) -> Path:
     """The file of ``name`` after ``template``."""
     return root / template.format(city=name.city, stem=name.stem, file=name.file, label=name.label)
@@ -162,17 +177,18 @@ def list_images(root: Path, template: str, skipped: Skipped | None = None) -> li
     Raises:
         UserError: two files would get one name, or a name is no text.
     """
-    folder, _, rest = template.partition("/{")
-    if rest in ("file}", "label}"):
+    folder = template_folder(template)
+    rest = template.removeprefix(f"{folder}/")
+    if rest in ("{file}", "{label}"):
         return _search(root / folder, Skipped() if skipped is None else skipped)
-    suffix = template.partition("{stem}")[2]
-    cities = _folders(root / folder) if rest.startswith("city}") else [""]
+    prefix, _, suffix = rest.removeprefix("{city}/").partition("{stem}")
+    cities = _folders(root / folder) if rest.startswith("{city}") else [""]
     folders = [(city, root / folder / city) for city in cities]
     names = [
-        ImageName(city, file.removesuffix(suffix))
+        ImageName(city, file.removeprefix(prefix).removesuffix(suffix))
         for city, path in folders
         for file in _files(path)
-        if file.endswith(suffix) and not file.startswith(".")
+        if file.startswith(prefix) and file.endswith(suffix) and not file.startswith(".")
     ]
     require_unique(names, root / folder)
     return in_order(names)
@@ -240,7 +256,7 @@ def expected_splits(root: Path, splits: Iterable[Split]) -> list[Split]:
             f"expected {dataset} among the generated data in {root}, found none in {MANIFEST}; "
             "generate it with datasets/make_streets.py --formats or choose another --root"
         )
-    groups = {split.group for split in found if split.group and list_images(root, split.image)}
+    groups = {split.group for split in found if split.group and split_images(root, split)}
     wanted = [split for split in found if not split.group or split.group in groups] or found
     return [_edition(root, split) for split in wanted]
 

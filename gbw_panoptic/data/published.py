@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from ..taxonomy import VISTAS_CLASSES
 from .categories import CategoryMap
+from .driving import DRIVING
 from .layout import Download, Split
 
 #: Attenuation coefficients of Foggy Cityscapes, per metre, from the densest fog on; as its file names spell them.
@@ -139,4 +140,5 @@ PUBLISHED: dict[str, tuple[Split, ...]] = {
     "gta5": (GTA5_TRAIN,),
     "foggy_cityscapes": tuple(split for splits in FOGGY.values() for split in splits),
     "mapillary_vistas": (VISTAS_TRAIN, VISTAS_VAL),
+    **DRIVING,
 }

@@ -27,7 +27,9 @@ from .layout import (
     missing_download,
     name_of_file,
     prepare_command,
+    split_images,
 )
+from .driving import CATALOG
 from .published import CITYSCAPES_TRAIN, CITYSCAPES_VAL, FOGGY, GTA5_TRAIN, SYNTHIA_TRAIN, VISTAS_TRAIN, VISTAS_VAL
 from .statistics import ClassStatistics
 
@@ -81,6 +83,14 @@ def _published() -> Iterator[tuple[str, Callable[[Path, Split], list[dict]], Spl
         yield f"foggy_uda_images_train_beta_{beta}", load_image_records, train, ()
     yield "vistas_uda_panoptic_val", load_panoptic_records, VISTAS_VAL, _ALL_CLASSES
     yield "vistas_uda_images_train", load_image_records, VISTAS_TRAIN, ()
+    loaders = {"images": load_image_records, "sem": load_semantic_records, "panoptic": load_panoptic_records}
+    for name, (kind, split) in CATALOG.items():
+        yield name, loaders[kind], split, () if kind == "images" else _labelled_classes(split)
+
+
+def _labelled_classes(split: Split) -> tuple[int, ...]:
+    meaning = split.categories or split.id_table
+    return _ALL_CLASSES if meaning is None else meaning.labelled_classes
 
 
 def load_panoptic_records(root: Path, split: Split) -> list[Record]:
@@ -222,7 +232,7 @@ def _record(root: Path, split: Split, name: ImageName) -> dict[str, str]:
 
 def _list_or_raise(root: Path, split: Split, *, labelled: bool = True) -> list[ImageName]:
     skipped = Skipped()
-    names = list_images(root, split.image, skipped)
+    names = split_images(root, split, skipped)
     if skipped:
         logger.warning("%s: %s", split.title, skipped.sentence())
     if not names:

@@ -15,6 +15,7 @@ from ...taxonomy import CITYSCAPES, GTA5_IDS, IGNORE_LABEL, Taxonomy, lookup_tab
 from ... import files as disk
 from ..coco_panoptic import compact_ids, describe_segments
 from ..statistics import count_pixels
+from .driving import derive_bdd100k, derive_urbansyn
 from .faults import FaultError, FaultKind
 from .id_labels import contiguous_labels, panoptic_ids
 from .panoptic_ids import remap_segments, synthia_panoptic_ids
@@ -61,7 +62,7 @@ def _derive_synthia(raw: RawImage) -> tuple[np.ndarray, ...]:
     files = raw.files
     path = files.raw_labels[0]
     pixels = disk.read_two_byte_channels(path)
-    _require_size(files, path, pixels)
+    raw.require_size(path, pixels.shape[:2])
     try:
         return (synthia_panoptic_ids(pixels[:, :, 0], pixels[:, :, 1]),)
     except ValueError as error:
@@ -72,7 +73,7 @@ def _derive_gta5(raw: RawImage) -> tuple[np.ndarray, ...]:
     files = raw.files
     path = files.raw_labels[0]
     labels = disk.read_label(path)
-    _require_size(files, path, labels)
+    raw.require_size(path, labels.shape[:2])
     _require_ids(labels, set(GTA5_IDS), path)
     return (CITYSCAPES.contiguous_table()[labels],)
 
@@ -84,8 +85,8 @@ def _derive_cityscapes(raw: RawImage) -> tuple[np.ndarray, ...]:
     known = {id_: label for id_, label in id2label.items() if id_ >= 0}
     label_path, instance_path = files.raw_labels
     labels, instances = disk.read_label(label_path), disk.read_instance_ids(instance_path)
-    _require_size(files, label_path, labels)
-    _require_size(files, instance_path, instances)
+    raw.require_size(label_path, labels.shape[:2])
+    raw.require_size(instance_path, instances.shape[:2])
     _require_ids(labels, set(known), label_path)
     divisor = CITYSCAPES.label_divisor
     classes = np.where(instances < divisor, instances, instances // divisor)
@@ -102,7 +103,7 @@ def _derive_cityscapes(raw: RawImage) -> tuple[np.ndarray, ...]:
 def _derive_coco_panoptic(raw: RawImage) -> tuple[np.ndarray, ...]:
     path = raw.files.raw_labels[0]
     ids = disk.read_panoptic(path)
-    _require_size(raw.files, path, ids)
+    raw.require_size(path, ids.shape[:2])
     try:
         return (remap_segments(ids, raw.segments, raw.classes, raw.split.taxonomy),)
     except FaultError as error:
@@ -118,11 +119,14 @@ def _derive_ids(raw: RawImage) -> tuple[np.ndarray, ...]:
     """Of files of ids or colours, with instance numbers or without."""
     path, table = raw.files.raw_labels[0], raw.split.id_table
     values = disk.read_ids(path, colors=table.are_colors)
-    _require_size(raw.files, path, values)
+    raw.require_size(path, values.shape[:2])
     try:
         return ((panoptic_ids if table.numbering else contiguous_labels)(values, table),)
     except ValueError as error:
-        message = f"expected values that `ids` in {raw.split.described_in} lists, found {error} in {path}; list them, as void if they are"
+        own = raw.split.described_in
+        expected = f"values that `ids` in {own} lists" if own else f"the ids of {raw.split.dataset}"
+        remedy = "list them, as void if they are" if own else "use the label files as they were downloaded"
+        message = f"expected {expected}, found {error} in {path}; {remedy}"
         raise FaultError(FaultKind.OUTSIDE, message) from None
 
 
@@ -158,17 +162,6 @@ def _describe_panoptic(ids: np.ndarray, path: Path, taxonomy: Taxonomy) -> Descr
 
 def _describe_label(labels: np.ndarray, path: Path, taxonomy: Taxonomy) -> Description:
     return Description(None, count_pixels(labels, taxonomy.num_classes), labels.shape)
-
-
-def _require_size(files: Files, path: Path, labels: np.ndarray) -> None:
-    size = disk.read_image_size(files.image)
-    if labels.shape[:2] != size:
-        (height, width), (found_height, found_width) = size, labels.shape[:2]
-        raise FaultError(
-            FaultKind.SIZE,
-            f"expected {width} x {height} pixels as in {files.image}, found {found_width} x {found_height} in {path}; "
-            + disk.size_remedy(files.image, labels.shape[:2], "unpack both again"),
-        )
 
 
 def _require_ids(labels: np.ndarray, known: set[int], path: Path) -> None:
@@ -207,5 +200,10 @@ CONVERTERS: Mapping[str, Converter] = {
     "mapillary_vistas": replace(_COCO_PANOPTIC, may_skip=frozenset({FaultKind.DISAGREE})),
     # The labels are those that Cityscapes' preparation made.
     "foggy_cityscapes": Converter(readers=(disk.read_label, disk.read_panoptic), describe=_describe_panoptic),
+    "bdd100k": Converter(derive_bdd100k, _write_panoptic, (disk.read_panoptic,), _describe_panoptic),
+    # 57 of its images have wrong labels.
+    "urbansyn": Converter(
+        derive_urbansyn, _write_panoptic, (disk.read_panoptic,), _describe_panoptic, frozenset({FaultKind.WRONG})
+    ),
     "images": Converter(),
 }

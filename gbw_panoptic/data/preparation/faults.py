@@ -14,6 +14,7 @@ class FaultKind(enum.Enum):
     SIZE = "size mismatches"
     OUTSIDE = "ids outside the taxonomy"
     DISAGREE = "prepared files that disagree with one another or with the labels"
+    WRONG = "labels that are known to be wrong"
     COUNT = "wrong counts"
 
 

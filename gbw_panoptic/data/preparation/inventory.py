@@ -15,6 +15,7 @@ from ..layout import (
     label_command,
     list_images,
     prepare_command,
+    split_images,
 )
 from ..published import PUBLISHED
 from ..statistics import ClassStatistics
@@ -69,7 +70,7 @@ def _dataset_status(root: Path, dataset: str, all_splits: Sequence[Split]) -> Da
 
 def _split_status(root: Path, split: Split) -> tuple[State, str, list[str]]:
     """State, detail and remedies."""
-    images, expected = len(list_images(root, split.image)), expected_images(root, split)
+    images, expected = len(split_images(root, split)), expected_images(root, split)
     of_expected = "" if expected is None else f" of {expected}"
     detail = f"{split.name}: {images}{of_expected} images"
     downloads = [download_source(root, split, download.folder) for download in split.downloads]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping
@@ -11,7 +12,7 @@ from ...errors import UserError
 from ...searching import Skipped, wanted_files
 from ...taxonomy import CITYSCAPES
 from ..categories import SegmentClass
-from ..coco_panoptic import load_raw_panoptic_json
+from ..coco_panoptic import PanopticAnnotation, load_raw_panoptic_json
 from ..layout import (
     ImageName,
     Split,
@@ -22,7 +23,10 @@ from ..layout import (
     missing_download,
     name_of_file,
     require_unique,
+    split_images,
+    template_folder,
 )
+from .faults import FaultError, FaultKind
 
 
 _RULES = "1"  # of conversion; another number makes every label again
@@ -66,6 +70,16 @@ class RawImage:
             prepared_labels=tuple(file_path(self.root, template, self.name) for template in split.prepared_labels),
             dependencies=tuple(self.root / path for path in (split.raw_json, split.described_in) if path),
         )
+
+    def require_size(self, path: Path, found: tuple[int, ...]) -> None:
+        """Raise a SIZE fault unless the label at ``path`` has the image's (H, W)."""
+        size = files.read_image_size(self.files.image)
+        if found != size:
+            raise FaultError(
+                FaultKind.SIZE,
+                f"expected {size[1]} x {size[0]} pixels as in {self.files.image}, found {found[1]} x {found[0]} in {path}; "
+                + files.size_remedy(self.files.image, found, "unpack both again"),
+            )
 
     def origin(self) -> str:
         """Digest of all that the prepared files are made from: label files, segments, classes and their ids.
@@ -115,7 +129,7 @@ def list_raw(root: Path, split: Split, *, strict: bool = False) -> RawSplit:
     names: set[ImageName] = set()
     skipped = Skipped()
     for template in templates:
-        found = list_images(root, template, skipped)
+        found = split_images(root, split, skipped) if template == split.image else list_images(root, template, skipped)
         if not found:
             raise _nothing(root, split, template)
         names.update(found)
@@ -129,7 +143,7 @@ def _list_annotated(root: Path, split: Split, strict: bool) -> RawSplit:
     annotations, categories = load_raw_panoptic_json(path)
     classes = split.categories.resolve(categories, path)
     images = [
-        RawImage(root, split, name_of_file(a.image_file, a.label_file), a.segments_info, classes) for a in annotations
+        RawImage(root, split, name_of_file(_image_file(split, a), a.label_file), a.segments_info, classes) for a in annotations
     ]
     if not images:
         raise UserError(f"expected annotated images in {path}, found none; correct the file")
@@ -137,14 +151,14 @@ def _list_annotated(root: Path, split: Split, strict: bool) -> RawSplit:
     if not any(image.files.image.is_file() for image in images):
         raise missing_download(root, split, split.image_root, "none of the annotated images")
     void = tuple(c["name"] for c in categories if classes[c["id"]].contiguous is None)
-    left_out = _left_out(root / split.image_root, {image.name.file for image in images}, strict)
+    left_out = _left_out(root / split.image_root, {image.name.file for image in images}, split.only, strict)
     return RawSplit(sorted(images, key=lambda image: image.name.stem), void, left_out)
 
 
 def _list_pairs(root: Path, split: Split, strict: bool) -> RawSplit:
     """Images and files of ids with the same names; those without a partner are left out, and counted."""
     skipped = Skipped()
-    folders = [root / template.partition("/{")[0] for template in (split.image, split.raw_labels[0])]
+    folders = [root / template_folder(template) for template in (split.image, split.raw_labels[0])]
     images, labels = (
         {name.stem.removesuffix(suffix): name for name in list_images(root, template, skipped) if name.stem.endswith(suffix)}
         for template, suffix in zip((split.image, split.raw_labels[0]), split.suffixes)
@@ -158,6 +172,8 @@ def _list_pairs(root: Path, split: Split, strict: bool) -> RawSplit:
         raise UserError(
             f"expected images in {folders[0]} and labels of the same names in {folders[1]}, found {len(images)} images and "
             f"{len(labels)} labels, but no pair; correct the folders, image_suffix or label_suffix in {split.described_in}"
+            if split.described_in
+            else f"{len(labels)} labels, but no pair; unpack both again"
         )
     for found, partners, kind in ((images, labels, "images without a label"), (labels, images, "labels without an image")):
         for key in found.keys() - partners.keys():
@@ -167,14 +183,20 @@ def _list_pairs(root: Path, split: Split, strict: bool) -> RawSplit:
     return RawSplit(pairs, left_out=skipped.sentence())
 
 
-def _left_out(folder: Path, listed: set[str], strict: bool) -> str:
+def _image_file(split: Split, annotation: PanopticAnnotation) -> str:
+    image, label = split.suffixes
+    return annotation.label_file.removesuffix(label) + image if label else annotation.image_file
+
+
+def _left_out(folder: Path, listed: set[str], only: str, strict: bool) -> str:
     """What a JSON does not list, which is no error, and what cannot be read, in one line."""
     skipped = Skipped()
     found = list(wanted_files(folder, files.IMAGE_SUFFIXES, skipped))
     if strict:
         skipped.require_none()
     for path in found:
-        if path.relative_to(folder).as_posix() not in listed:
+        file = path.relative_to(folder).as_posix()
+        if file not in listed and re.fullmatch(only or ".*", file):
             skipped.add("images that the JSON does not list", path)
     return skipped.sentence()
 
@@ -188,7 +210,7 @@ def _require_download(root: Path, split: Split, template: str) -> None:
 def _nothing(root: Path, split: Split, template: str) -> UserError:
     if template in split.prepared_labels:
         return UserError(
-            f"expected the labels of {split.title} in {root / template.partition('/{')[0]}, found none; "
+            f"expected the labels of {split.title} in {root / template_folder(template)}, found none; "
             f"run `{label_command(root, split)}` first"
         )
     suffix = template.partition("{stem}")[2]
