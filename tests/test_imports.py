@@ -54,7 +54,7 @@ ALLOWED = {
 #: Modules that build from a configuration, under whatever names are good.
 BUILDERS = {
     *(f"engine/{name}.py" for name in ("build", "evaluation", "execution", "self_training", "setup", "solver", "strategies")),
-    "modeling/build.py", "modeling/build_mask2former.py", "weighting/build.py",
+    "modeling/build.py", "weighting/build.py",
 }  # fmt: skip
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
 

@@ -42,8 +42,7 @@ from gbw_panoptic import cli
 from gbw_panoptic.active.acquisition import Acquisition
 from gbw_panoptic.config.checks.strategies import acquisition_problems
 from gbw_panoptic.data.register import check_datasets
-from gbw_panoptic.engine.acquisition import build_acquisition, build_label_store, build_predict
-from gbw_panoptic.engine.acquisition_pictures import draw_round, is_drawn
+from gbw_panoptic.engine.acquisition import build_acquisition, build_label_store, build_predict, draw_round, is_drawn
 from gbw_panoptic.engine.build import build_models, load_for_evaluation
 from gbw_panoptic.engine.settings import build_settings
 from gbw_panoptic.engine.setup import prepare_config

@@ -2,8 +2,10 @@
 
 import logging
 import os
+from functools import partial
 from typing import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -11,14 +13,16 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import Tensor, nn
 
-from .. import cli
+from .. import cli, files
 from ..active.acquisition import Acquisition, Predict, Settings
-from ..active.label_store import LabelStore
+from ..active.label_store import NOT_BOUGHT, LabelStore
 from ..data.known_instances import KnownInstances
 from ..data.label_maps import LabelMap, read_label_map
 from ..data.loader import build_image_loader
 from ..errors import UserError
 from ..files import read_image_size
+from ..taxonomy import Taxonomy
+from ..visualization.bought import bought_bars, draw_bought
 
 
 def build_settings(cfg) -> Settings:
@@ -155,3 +159,31 @@ def _scalars(store: LabelStore) -> dict[str, float]:
         "active/imbalance": store.rounds[-1]["imbalance"],
         **{f"active/pixels/{name}": pixels for name, pixels in classes},
     }
+
+
+def build_round_pictures(cfg) -> Callable[[Acquisition], None]:
+    """:func:`draw_round` with ACTIVE.NUM_OVERLAYS."""
+    taxonomy = MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy
+    return partial(draw_round, taxonomy=taxonomy, num_overlays=cfg.ACTIVE.NUM_OVERLAYS)
+
+
+def draw_round(acquisition: Acquisition, taxonomy: Taxonomy, num_overlays: int) -> None:
+    """``overlays/<round>/<image_id>.png`` of all that was bought so far in the first images, and ``classes.png``."""
+    store = acquisition.store
+    folder = store.folder / "overlays" / str(len(store.rounds))
+    for record in acquisition.records[:num_overlays]:
+        image = files.read_image(record["file_name"])
+        labels = store.read(record["image_id"], image.shape[:2])
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = draw_bought(image, labels, taxonomy, not_bought=NOT_BOUGHT)
+        files.write_png(folder / f"{record['image_id']}.png", picture)
+    counts = np.array([list(entry["classes"].values()) for entry in store.rounds])
+    imbalances = [entry["imbalance"] for entry in store.rounds]
+    picture = bought_bars(store.class_names, counts, imbalances, taxonomy.colors)
+    files.atomic_write(store.folder / "classes.png", picture)
+
+
+def is_drawn(store: LabelStore) -> bool:
+    """Whether the pictures of the last round have been finished: theirs is the last file that a round writes."""
+    picture, manifest = store.folder / "classes.png", store.folder / "manifest.json"
+    return picture.is_file() and picture.stat().st_mtime_ns >= manifest.stat().st_mtime_ns

@@ -23,8 +23,7 @@ from ..config.trainers import has_teacher, trainer_of
 from ..data.loader import DomainLoader, build_train_loader
 from ..errors import UserError
 from ..modeling.published.fitting import whole
-from .acquisition import AcquisitionHook, build_acquisition, build_label_store, build_predict
-from .acquisition_pictures import build_round_pictures
+from .acquisition import AcquisitionHook, build_acquisition, build_label_store, build_predict, build_round_pictures
 from .checkpoint import YOUNG_PARTS, SafeCheckpointer, load_weights
 from .description import build_model_description
 from .evaluation import evaluate

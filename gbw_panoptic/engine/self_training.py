@@ -8,7 +8,7 @@ from torch import nn
 from ..adaptation import MeanTeacher, SegmentSelfTraining, SelfTraining
 from ..adaptation.mean_teacher.augmentation import StrongAugmentation
 from ..adaptation.mean_teacher.feature_distance import FeatureDistance
-from ..adaptation.mean_teacher.masking import BlockMasking
+from ..adaptation.mean_teacher.augmentation import BlockMasking
 from ..adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
 from ..adaptation.mean_teacher.training import LossWeights, MeanTeacherTraining

@@ -20,8 +20,7 @@ from ..names import unique_names
 from ..taxonomy import Protocol, Taxonomy
 from . import maps
 from .accumulator import ScoreAccumulator
-from .layers import write_layers
-from .panel import panel_of
+from .panel import panel_of, write_layers
 from .scores import averaged_classes, flatten, summary_line
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from ..evaluation.maps import label_map, read_ground_truth
 from ..evaluation.panel import draw_panel
 from ..names import printable
 from ..visualization import make_overlay
-from ..visualization.confidence import make_confidence
+from ..visualization.samples import make_confidence
 from .inputs import Input
 from .journal import Journal
 from .predictor import Prediction, Predictor

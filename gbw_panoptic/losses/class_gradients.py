@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .last_layer import last_layer_products
-from .per_class import group_sums
+from ..structures.per_class_loss import group_sums
 
 #: What the class gradient can be taken with respect to (methods: GBW, section 3).
 GRADIENTS = ("logits", "last_layer", "pixel", "autograd")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..structures.per_class_loss import PerClassLoss
 from .class_gradients import GRADIENTS, SQUARES, class_gradients
-from .per_class import group_counts, group_sums
+from ..structures.per_class_loss import group_counts, group_sums
 from .shaping import LossShaping
 
 

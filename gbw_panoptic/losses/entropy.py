@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..structures.per_class_loss import PerClassLoss
 from .class_gradients import GRADIENTS, class_gradients
-from .per_class import group_counts, group_sums
+from ..structures.per_class_loss import group_counts, group_sums
 
 #: r of the image-wise weighting of maximum squares, the public code's default.
 IMAGE_WISE_RATIO = 0.2

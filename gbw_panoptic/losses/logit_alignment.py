@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..distributed import add_over_ranks, world_size
-from .per_class import group_counts
+from ..structures.per_class_loss import group_counts
 from .shaping import LossShaping
 
 SOURCE, TARGET = 0, 1

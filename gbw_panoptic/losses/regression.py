@@ -6,8 +6,7 @@ Shape legend: B images, C classes, H x W pixels.
 import torch
 from torch import Tensor
 
-from ..structures.per_class_loss import PerClassLoss
-from .per_class import group_counts, group_sums
+from ..structures.per_class_loss import PerClassLoss, group_counts, group_sums
 
 #: Pixels; the Huber threshold of the offset head's class gradient (ours: about the default centre sigma).
 OFFSET_HUBER_DELTA = 8.0

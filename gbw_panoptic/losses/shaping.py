@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fvcore.common.registry import Registry
 
 from ..distributed import add_over_ranks
-from .per_class import group_counts
+from ..structures.per_class_loss import group_counts
 
 #: The project's own; hard pixel mining is ``top_k`` of :func:`cross_entropy_per_class`.
 LOSS_TYPES = ("cross_entropy", "hard_pixel_mining", "focal", "logit_adjustment", "seesaw", "blda")

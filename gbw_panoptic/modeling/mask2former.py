@@ -15,7 +15,7 @@ from ..structures.predictions import DensePrediction, SegmentPrediction
 from ..structures.samples import ModelOutput, Sample
 from ..structures.segments import SegmentTargets
 from .base import DomainAdaptiveModel, output_size
-from .build_mask2former import mask2former_parts
+from .build import mask2former_parts
 from .masks.criterion import SegmentCriterion
 from .masks.head import STRIDES, MaskHead, MaskHeadOutput
 from .masks.semantic import semantic_logits, semantic_probabilities

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .best_evaluation import METRICS
+from .sections import METRICS
 from .blocks import Bar, Bars, Card, Cards, Cell, Charts, HtmlPage, Section, Table, Tabs, Text
 from .charts import Series, chart
 from .comparison_report import ComparisonReport, write_gathered

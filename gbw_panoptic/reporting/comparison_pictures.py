@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..evaluation.layers import layers_of, picture_bytes
+from ..evaluation.panel import layers_of, picture_bytes
 from ..visualization import plots
 from ..visualization.curves import Series, curves
 from ..visualization.panels import draw_grid

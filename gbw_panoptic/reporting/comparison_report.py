@@ -8,7 +8,7 @@ import numpy as np
 
 from ..evaluation.scores import averaged_classes, headline_task, split_counts
 from ..visualization import plots
-from .best_evaluation import METRICS, best_evaluation, best_evaluation_section
+from .sections import METRICS, best_evaluation, best_evaluation_section
 from .comparison_pictures import ClassValues, class_bars, loss_curves, score_curves, side_by_side
 from .gains import Scores, mean_with_gain, run_scores, score_table
 from .page import Page, plain, table

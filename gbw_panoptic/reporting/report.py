@@ -9,8 +9,7 @@ from ..errors import UserError
 from ..evaluation.scores import averaged_classes, headline_task
 from ..visualization import plots
 from ..visualization.curves import curves
-from .best_evaluation import METRICS, best_evaluation, best_evaluation_section
-from .bought_labels import bought_labels_section
+from .sections import METRICS, best_evaluation, best_evaluation_section, bought_labels_section
 from .page import Page, class_colors, plain, table, title
 from .run_folder import RunFolder
 from .score_tables import CURVES, class_table

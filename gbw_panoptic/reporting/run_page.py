@@ -8,7 +8,7 @@ from ..evaluation.scores import averaged_classes, headline_task
 from . import report
 from .blocks import Bar, Bars, Card, Cards, Cell, Charts, HtmlPage, Section, Table, Tabs, Text
 from .charts import chart
-from .heat import weight_map
+from .pictures import weight_map
 from .html import write_page
 from .page import class_colors, plain, title
 from .pictures import panels, viewer

@@ -15,11 +15,11 @@ from .furniture import (
     draw_traffic_light,
     draw_tree,
 )
-from .people import draw_bicycle, draw_motorcycle, draw_person, draw_rider
+from .road_users import draw_bicycle, draw_motorcycle, draw_person, draw_rider
 from .placement import REACH, Item, Placer
 from .street import Layout, Street, sample_street
 from .surroundings import draw_bridge, draw_ground, draw_lots, draw_own_car, draw_skyline
-from .vehicles import draw_vehicle
+from .road_users import draw_vehicle
 
 _BRIDGE_PROBABILITY = 0.05
 

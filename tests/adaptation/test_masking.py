@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gbw_panoptic.adaptation.mean_teacher.masking import BlockMasking, block_mask
+from gbw_panoptic.adaptation.mean_teacher.augmentation import BlockMasking, block_mask
 
 
 @pytest.mark.parametrize("size, block, cells", [((64, 128), 16, (4, 8)), ((10, 7), 4, (2, 2)), ((5, 9), 64, (1, 1))])

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from gbw_panoptic.adaptation import MeanTeacher, SegmentSelfTraining
-from gbw_panoptic.adaptation.mean_teacher.augmentation import StrongAugmentation
-from gbw_panoptic.adaptation.mean_teacher.masking import BlockMasking
+from gbw_panoptic.adaptation.mean_teacher.augmentation import BlockMasking, StrongAugmentation
 from gbw_panoptic.adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
 from gbw_panoptic.adaptation.mean_teacher.training import LossWeights
 from gbw_panoptic.structures.samples import DomainBatch

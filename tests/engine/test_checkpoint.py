@@ -10,7 +10,7 @@ import torchvision
 from gbw_panoptic.engine.build import build_models, build_trainer, check_resumable, load_for_evaluation, resume_or_load
 from gbw_panoptic.engine.checkpoint import SafeCheckpointer
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.modeling.published.backbone_names import detectron2_resnet_state
+from gbw_panoptic.modeling.published.names import detectron2_resnet_state
 
 
 class Payload:

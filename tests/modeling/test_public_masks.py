@@ -11,7 +11,7 @@ from gbw_panoptic.engine.checkpoint import SafeCheckpointer, read_checkpoint
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.modeling.backbones import Swin
 from gbw_panoptic.modeling.masks.head import MaskHead
-from gbw_panoptic.modeling.published.mask_head_names import split_head
+from gbw_panoptic.modeling.published.names import split_head
 
 OPTIONS = dict(
     num_queries=6, hidden_dim=32, num_heads=4, encoder_layers=2, encoder_feedforward_dim=48, decoder_layers=3,

@@ -14,7 +14,7 @@ from gbw_panoptic.engine.checkpoint import SafeCheckpointer, read_checkpoint
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.modeling.backbones import MixTransformer, Swin, TimmBackbone
 from gbw_panoptic.modeling.published.backbone_fit import fit_to_model
-from gbw_panoptic.modeling.published.backbone_names import timm_state
+from gbw_panoptic.modeling.published.names import timm_state
 from gbw_panoptic.validation import validate
 
 ALL = ("res2", "res3", "res4", "res5")

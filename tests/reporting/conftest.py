@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fabricated_run import CONFIG, fabricate_run
 
-from gbw_panoptic.evaluation.layers import write_layers
+from gbw_panoptic.evaluation.panel import write_layers
 from gbw_panoptic.reporting import comparison_pictures, report
 from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.visualization import plots

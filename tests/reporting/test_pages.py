@@ -14,7 +14,7 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting import comparison_pictures, comparison_report, report, write_comparison, write_report
 from gbw_panoptic.reporting.blocks import Bar, Bars
 from gbw_panoptic.reporting.charts import HEIGHT, WIDTH, chart
-from gbw_panoptic.reporting.heat import weight_map
+from gbw_panoptic.reporting.pictures import weight_map
 from gbw_panoptic.visualization import plots
 
 EMPTY = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}

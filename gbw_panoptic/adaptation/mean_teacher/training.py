@@ -12,7 +12,7 @@ from ...structures.samples import DomainBatch, LabelledTarget, MixedSample, Sour
 from ..strategy import Stateful, Strategy, prefixed
 from .augmentation import StrongAugmentation
 from .feature_distance import FeatureDistance
-from .masking import BlockMasking
+from .augmentation import BlockMasking
 from .teacher import MeanTeacher
 
 #: Independent streams of random numbers: each student view of a target image has its own.

@@ -12,7 +12,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
 from ...optional import import_optional
-from ..published.backbone_names import mit_state
+from ..published.names import mit_state
 from .pyramid import PyramidBackbone
 
 _KEY = "MODEL.MIT"

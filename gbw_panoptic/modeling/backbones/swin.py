@@ -15,7 +15,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
 from ...optional import import_optional
-from ..published.backbone_names import swin_state
+from ..published.names import swin_state
 from .pyramid import STRIDES, PyramidBackbone
 
 _KEY = "MODEL.SWIN"

@@ -15,7 +15,7 @@ from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
 from ...optional import import_optional
-from ..published.backbone_names import timm_state
+from ..published.names import timm_state
 from .pyramid import FINE_STRIDES, STRIDES, ChannelNorm, PyramidBackbone, check_names
 
 _KEY = "MODEL.TIMM"

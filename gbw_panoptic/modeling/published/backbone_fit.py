@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ..backbones import PyramidBackbone
-from .backbone_names import detectron2_resnet_state
+from .names import detectron2_resnet_state
 
 _PREFIX = "backbone."
 #: Wrappers around a backbone in files of other projects; the first that occurs is taken off.

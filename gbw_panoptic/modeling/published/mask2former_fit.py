@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from .backbone_fit import fit_to_model
-from .mask_head_names import split_head
+from .names import split_head
 
 HEAD, CLASSES = "mask_head.", "mask_head.class_predictor."
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gbw_panoptic.documents import Each
 from gbw_panoptic.evaluation.scores import averaged_classes
-from gbw_panoptic.reporting.bought_labels import read_rounds
+from gbw_panoptic.reporting.sections import read_rounds
 from gbw_panoptic.reporting.gains import Gain, gain, mean_and_deviation, spread
 from gbw_panoptic.reporting.page import table
 from gbw_panoptic.reporting.run_folder import RunFolder
