@@ -18,7 +18,7 @@ from gbw_panoptic.losses import (
     offset_loss_per_class,
 )
 from gbw_panoptic.losses.adversarial import SOURCE, aligned_map, domain_loss
-from gbw_panoptic.losses.masks import dice_slopes, mask_cross_entropy_slopes
+from gbw_panoptic.losses.masks import mask_losses
 from gbw_panoptic.weighting import BRANCHES, GradientBasedWeighting, backward, gbw_weights, reweighted
 from gbw_panoptic.weighting.simplex import NOISE, score_weights
 
@@ -54,7 +54,8 @@ def sums(loss: str, x: dict[str, torch.Tensor], factor: float = 1.0) -> tuple[to
     """Counts [C] and class gradient sums [C, D] of a loss, as its head gives them to a class weighting."""
     ones = torch.ones_like(x["center"])
     if loss in ("mask", "dice"):
-        slopes = (mask_cross_entropy_slopes if loss == "mask" else dice_slopes)(x["points"], x["targets"], torch.ones_like(x["points"]))
+        found = mask_losses(x["points"], x["targets"], torch.ones_like(x["points"]))
+        slopes = (found.cross_entropy_gradient if loss == "mask" else found.dice_gradient).abs().sum(dim=1)
         count = group_sums(torch.ones(len(slopes)), x["classes"], C)
         return count, factor * group_sums(slopes, x["classes"], C).unsqueeze(1)
     if loss == "alignment":
