@@ -53,10 +53,18 @@ def scores_of_map(
     Returns:
         The K values of things in ``panoptic`` (int64, ascending) and their confidence (float32 [K]), about 0..1.
     """
-    classes = panoptic.div(label_divisor, rounding_mode="floor")
-    mask = torch.isin(classes, torch.tensor(sorted(thing_ids), dtype=torch.int64, device=panoptic.device))
-    pixels = mask.nonzero()
-    y, x = pixels.unbind(1)
-    values, instance = panoptic[y, x].unique(return_inverse=True)
-    probability = pixel_scores(sem_seg[:, y, x], classes[y, x])  # C x M: things are a small part of a street
+    flat = panoptic.flatten() + 1
+    seen = torch.zeros(int(flat.max()) + 1, dtype=torch.bool, device=flat.device).scatter_(0, flat, True)
+    present = seen.nonzero()[:, 0] - 1
+    classes = present.div(label_divisor, rounding_mode="floor")
+    is_thing = torch.isin(classes, torch.tensor(sorted(thing_ids), dtype=torch.int64, device=panoptic.device))
+    values = present[is_thing]
+    numbers = torch.full((len(seen),), -1, dtype=torch.int32, device=panoptic.device)
+    numbers[values + 1] = torch.arange(len(values), dtype=torch.int32, device=panoptic.device)
+    instance = numbers.index_select(0, flat)
+    places = (instance >= 0).nonzero()[:, 0]  # things are a small part of a street
+    instance = instance.index_select(0, places).long()
+    probability = pixel_scores(sem_seg.flatten(1).index_select(1, places), classes[is_thing].index_select(0, instance))
+    width = panoptic.shape[1]
+    pixels = torch.stack((places.div(width, rounding_mode="floor"), places % width), dim=1)
     return values, scores_of_instances(probability, instance, pixels, center.reshape(center.shape[-2:]), len(values))

@@ -27,10 +27,11 @@ class PostProcessing:
     score_instances: bool = False
     instance_area: int = 0
 
-    def __call__(self, sem_seg: Tensor, center: Tensor, offset: Tensor) -> Tensor:
-        """[H, W] int64 panoptic map (class * label_divisor + instance number, -1 = void) from [C | 1 | 2, H, W] maps."""
+    def __call__(self, labels: Tensor, center: Tensor, offset: Tensor) -> Tensor:
+        """[H, W] int64 panoptic map (class * label_divisor + instance number, -1 = void) from the likeliest
+        classes [H, W] int64 and [1 | 2, H, W] maps."""
         return panoptic_segmentation(
-            sem_seg.max(dim=0, keepdim=True).indices,  # argmax takes three times as long on a CPU
+            labels,
             center,
             offset,
             thing_ids=self.thing_ids,

@@ -14,6 +14,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 
+from ..data.likeliest import likeliest_classes
 from ..losses import cross_entropy_per_class
 from ..structures.predictions import DensePrediction
 from ..structures.samples import ModelOutput, Sample
@@ -131,9 +132,10 @@ class DomainAdaptivePanopticDeepLab(DomainAdaptiveModel):
             center = _resize(dense.center, size)[0]
         for tau in taus:
             sem_seg = logits + self.decision_bias(tau) if tau else logits
-            result = {"sem_seg": sem_seg}
+            labels = likeliest_classes(sem_seg)
+            result = {"sem_seg": sem_seg, "labels": labels}
             if dense.center is not None:
-                panoptic = self.post_processing(sem_seg, center, offset)
+                panoptic = self.post_processing(labels, center, offset)
                 result["panoptic_seg"] = (panoptic, None)
                 if self.post_processing.score_instances:
                     result["instance_scores"] = self.post_processing.scores(panoptic, sem_seg, center)

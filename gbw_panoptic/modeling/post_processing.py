@@ -14,6 +14,8 @@ from torch import Tensor
 
 from .nearest_centers import nearest_centers
 
+_ROWS = 64  # of a heatmap whose maxima stay in a CPU's cache
+
 
 def panoptic_segmentation(
     sem_seg: Tensor,
@@ -47,7 +49,8 @@ def panoptic_segmentation(
     sem_seg = sem_seg.reshape(sem_seg.shape[-2:])
     top_k = label_divisor if top_k is None else min(top_k, label_divisor)  # the strongest, fewer than numbers of a class
     centers = find_centers(center, threshold=threshold, nms_kernel=nms_kernel, top_k=top_k)
-    things = torch.isin(sem_seg, torch.tensor(sorted(thing_ids), dtype=sem_seg.dtype, device=sem_seg.device))
+    is_thing = _among(thing_ids, int(sem_seg.max()) + 1, sem_seg.device)
+    things = is_thing.index_select(0, sem_seg.flatten()).view(sem_seg.shape)
     return merge_semantic_and_instance(
         sem_seg,
         group_pixels(centers, offset, mask=things),
@@ -78,20 +81,32 @@ def find_centers(center: Tensor, *, threshold: float = 0.1, nms_kernel: int = 7,
     if nms_kernel < 1 or nms_kernel % 2 == 0:
         raise ValueError(f"expected an odd positive nms_kernel, found {nms_kernel}")
     heat = center.reshape(center.shape[-2:])
-    centers = ((heat > max(threshold, 0.0)) & (heat == _window_maximum(heat, nms_kernel))).nonzero()
+    centers = ((heat > max(threshold, 0.0)) & _is_window_maximum(heat, nms_kernel)).nonzero()
     if top_k is None or len(centers) < top_k:
         return centers
     scores = heat[centers[:, 0], centers[:, 1]]
     return centers[scores > scores.topk(top_k).values[-1]]
 
 
-def _window_maximum(values: Tensor, kernel: int) -> Tensor:
-    """Maximum over the ``kernel`` x ``kernel`` window around each pixel of H x W, clipped to the image.
+def _is_window_maximum(values: Tensor, kernel: int) -> Tensor:
+    """bool H x W: whether a value is the maximum of the ``kernel`` x ``kernel`` window around it, clipped to the image.
 
     Windows double in width, one axis after the other: 6 maxima per pixel for a kernel of 7 where pooling takes 49.
     """
-    reach = kernel // 2
-    values = F.pad(values, (reach,) * 4, value=float("-inf"))
+    height, reach = len(values), kernel // 2
+    rows = _ROWS if values.device.type == "cpu" else height
+    parts = []
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        above, below = max(top - reach, 0), min(bottom + reach, height)
+        border = (reach, reach, reach - (top - above), reach - (below - bottom))
+        strip = F.pad(values[above:below], border, value=float("-inf"))
+        parts.append(values[top:bottom] == _of_whole_windows(strip, kernel))
+    return torch.cat(parts)
+
+
+def _of_whole_windows(values: Tensor, kernel: int) -> Tensor:
+    """[H - kernel + 1, W - kernel + 1]: the maximum of each window of H x W."""
     for axis in (0, 1):
         width = 1
         while width < kernel:
@@ -100,6 +115,12 @@ def _window_maximum(values: Tensor, kernel: int) -> Tensor:
             values = torch.maximum(values.narrow(axis, 0, length), values.narrow(axis, step, length))
             width += step
     return values
+
+
+def _among(thing_ids: Collection[int], num_classes: int, device: torch.device) -> Tensor:
+    """[num_classes] bool: which classes have instances."""
+    things = torch.tensor(sorted(thing_ids), dtype=torch.int64, device=device)
+    return torch.isin(torch.arange(num_classes, device=device), things)
 
 
 def group_pixels(centers: Tensor, offset: Tensor, *, mask: Tensor) -> Tensor:
@@ -117,10 +138,12 @@ def group_pixels(centers: Tensor, offset: Tensor, *, mask: Tensor) -> Tensor:
     if len(centers) == 0:
         return instance_ids
     offset = offset if offset.dtype == torch.float64 else offset.float()  # 16 bits do not hold coordinates
-    pixels = mask.nonzero()
-    y, x = pixels.unbind(1)
-    locations = pixels.to(offset.dtype) + torch.stack([offset[0][y, x], offset[1][y, x]], dim=1)
-    return instance_ids.index_put_((y, x), nearest_centers(centers, locations, mask.shape) + 1)
+    places = mask.flatten().nonzero()[:, 0]
+    rows = places.div(mask.shape[1], rounding_mode="floor")
+    pixels = torch.stack((rows, places - rows * mask.shape[1])).to(offset.dtype)
+    locations = (pixels + offset.flatten(1).index_select(1, places)).T
+    instance_ids.view(-1).index_copy_(0, places, nearest_centers(centers, locations, mask.shape) + 1)
+    return instance_ids
 
 
 def merge_semantic_and_instance(
@@ -159,12 +182,11 @@ def merge_semantic_and_instance(
         raise ValueError(f"expected fewer than {label_divisor} instances, found {num_instances}: their numbers would change classes")
     num_classes = int(sem_seg.max()) + 1
     device = sem_seg.device
-    keys = (instance_ids * num_classes + sem_seg).flatten()
+    keys = torch.add(sem_seg, instance_ids, alpha=num_classes).flatten()
     counts = torch.zeros((num_instances + 1) * num_classes, dtype=torch.int64, device=device)
     counts = counts.scatter_add_(0, keys, torch.ones_like(keys)).view(num_instances + 1, num_classes)
 
-    classes = torch.arange(num_classes, device=device)
-    is_thing = torch.isin(classes, torch.tensor(sorted(thing_ids), dtype=torch.int64, device=device))
+    classes, is_thing = torch.arange(num_classes, device=device), _among(thing_ids, num_classes, device)
     votes = counts[1:] * is_thing
     area = votes.sum(dim=1, keepdim=True)
     kept = (area > 0) & (area >= instance_area)

@@ -108,6 +108,7 @@ class ModelOutput(TypedDict, total=False):
     """What a model gives for an image in evaluation mode, at the record's `height` x `width`; Detectron2's format."""
 
     sem_seg: Annotated[Tensor, "[C, H, W] float: logits"]
+    labels: Annotated[Tensor, "their arg max, where the model has taken it anyway: [H, W] int64"]
     panoptic_seg: Annotated[
         tuple[Tensor, None], "([H, W] int64: contiguous id * `label_divisor` + instance number, stuff 0, -1 = void; None)"
     ]

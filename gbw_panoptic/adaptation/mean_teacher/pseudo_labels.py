@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ...data.likeliest import likeliest_classes
 from ...structures.instances import PseudoInstances
 from ...structures.model import PanopticModel
 from ...structures.predictions import DensePrediction
@@ -210,7 +211,7 @@ class PseudoLabeller:
         sem_seg, center, offset = dense.sem_seg[index], dense.center[index], dense.offset[index]
         post_processing = teacher.post_processing
         ids, classes = instances_from_panoptic(
-            post_processing(sem_seg, center, offset),
+            post_processing(likeliest_classes(sem_seg), center, offset),
             label_divisor=post_processing.label_divisor,
             thing_ids=post_processing.thing_ids,
             max_instances=post_processing.top_k,
