@@ -120,7 +120,7 @@ def _evaluation(path: Path, model: str) -> list[dict[str, Any]]:
 
 
 def _numbers(scores: Any, names: tuple[str, ...]) -> dict[str, float]:
-    return {name: scores[name] for name in names if isinstance(scores, Mapping) and isinstance(scores.get(name), (int, float))}
+    return {name: round(scores[name], 2) for name in names if isinstance(scores, Mapping) and isinstance(scores.get(name), (int, float))}
 
 
 def _settings(file: ModelFile) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """One prediction job: inputs in, a folder of results out, a sentence for whatever could not be done."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from ..evaluation.maps import label_map, read_ground_truth
 from ..evaluation.panel import draw_panel
 from ..names import printable
 from ..visualization import make_overlay
+from ..visualization.overlay import draw_panoptic
 from ..visualization.samples import make_confidence
 from .inputs import Input
 from .journal import Journal
@@ -107,7 +108,7 @@ class PredictionJob:
             for number, frame in enumerate(reader):
                 on_frame(reader.num_frames)
                 prediction = self.predictor(frame)
-                append(self._overlay(frame, prediction, classes=range(self.taxonomy.num_classes)))
+                append(self._frame(frame, prediction))
                 self._write_confidence(f"{item.name}/{number:06d}", prediction)
                 self.folder.write_maps(f"{item.name}/{number:06d}", printable(item.path.name), prediction)
         reader.check_complete()
@@ -123,10 +124,18 @@ class PredictionJob:
         if prediction.confidence is not None:
             files.write_png(self.folder.picture_file("confidence", name), make_confidence(prediction.confidence))
 
-    def _overlay(self, image: np.ndarray, prediction: Prediction, classes: Iterable[int] | None = None) -> np.ndarray:
-        panoptic = prediction.panoptic
-        drawn = label_map(prediction.labels, self.taxonomy) if panoptic is None else panoptic
+    def _overlay(self, image: np.ndarray, prediction: Prediction) -> np.ndarray:
+        notes, beside = self._notes(prediction), self.pictures.beside
+        return make_overlay(image, self._drawn(prediction), self.taxonomy, notes=notes, beside=beside)
+
+    def _frame(self, frame: np.ndarray, prediction: Prediction) -> np.ndarray:
+        """The prediction on a frame of a video, at the frame's own size (twice as wide with the image beside it)."""
+        picture = draw_panoptic(frame, self._drawn(prediction), self.taxonomy, notes=self._notes(prediction))
+        return np.concatenate([frame, picture], axis=1) if self.pictures.beside else picture
+
+    def _drawn(self, prediction: Prediction) -> np.ndarray:
+        return label_map(prediction.labels, self.taxonomy) if prediction.panoptic is None else prediction.panoptic
+
+    def _notes(self, prediction: Prediction) -> dict[int, str]:
         divisor = self.taxonomy.label_divisor
-        notes = {value: f"{value % divisor}: {score:.2f}" for value, score in prediction.scores.items()}
-        beside = self.pictures.beside
-        return make_overlay(image, drawn, self.taxonomy, classes=classes, notes=notes, beside=beside)
+        return {value: f"{value % divisor}: {score:.2f}" for value, score in prediction.scores.items()}

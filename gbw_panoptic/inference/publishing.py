@@ -37,8 +37,7 @@ def save_pretrained(model: "PanopticModel", folder: Path, licence: str) -> Path:
         raise UserError(f"--output: expected a folder, found a file at {folder}; choose another one")
     folder.mkdir(parents=True, exist_ok=True)
     weights = _weights(model)
-    with files.replacing(folder / WEIGHTS) as temporary:
-        safetensors.save_file(weights, temporary, metadata={"format": "pt"})
+    files.atomic_write(folder / WEIGHTS, safetensors.save(weights, metadata={"format": "pt"}))
     config = _config(model, files.sha256(folder / WEIGHTS))
     files.write_json(folder / CONFIG, config)
     sizes = {"parameters": sum(tensor.numel() for tensor in weights.values()), "bytes": (folder / WEIGHTS).stat().st_size}

@@ -7,8 +7,10 @@ import logging
 import math
 import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Callable
@@ -109,7 +111,7 @@ class VideoReader:
 def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
     """A function that appends frames of one size, uint8 [H, W, 3] RGB; ``path`` (.mp4) appears when the block ends."""
     _require_text(path)
-    writer: cv2.VideoWriter | None = None
+    writer: cv2.VideoWriter | _FFmpegWriter | None = None
     written = 0
     with files.replacing(path, suffix=".tmp.mp4") as temporary:
 
@@ -132,8 +134,41 @@ def video_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], Non
         _require_whole(temporary, written, path)
 
 
-def _open_writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    """Of frames of (width, height), with the first codec that this OpenCV can write; of none, one that is not open."""
+class _FFmpegWriter:
+    """OpenCV's writer for H.264 where only the program ffmpeg can write it."""
+
+    def __init__(self, program: str, path: Path, rate: float, size: tuple[int, int]) -> None:
+        frames = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{size[0]}x{size[1]}", "-r", f"{rate:.6f}", "-i", "-"]
+        coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)]
+        command = [program, "-loglevel", "quiet", "-y", *frames, *coded]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def isOpened(self) -> bool:
+        return True
+
+    def write(self, frame: np.ndarray) -> None:
+        with suppress(BrokenPipeError):  # a full disk: the file is counted at the end
+            self._process.stdin.write(frame.tobytes())
+
+    def release(self) -> None:
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+
+@lru_cache(maxsize=1)
+def _ffmpeg() -> str | None:
+    """The program ffmpeg, if it is installed and writes H.264."""
+    program = shutil.which("ffmpeg")
+    if program is None:
+        return None
+    listed = subprocess.run([program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=False)
+    return program if " libx264 " in listed.stdout else None
+
+
+def _open_writer(path: Path, rate: float, size: tuple[int, int]) -> "cv2.VideoWriter | _FFmpegWriter":
+    """Of frames of (width, height), with the first codec that this OpenCV can write; of none, one that is not open. Where H.264 is
+    not among them, the program ffmpeg writes it, if it is there."""
     log = cv2.utils.logging
     level = log.setLogLevel(log.LOG_LEVEL_SILENT)  # of a codec that is missing, we tell
     try:
@@ -141,6 +176,8 @@ def _open_writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWri
             writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), rate, size)
             if writer.isOpened():
                 break
+            if codec == _CODECS[0] and _ffmpeg():
+                return _FFmpegWriter(_ffmpeg(), path, rate, size)
     finally:
         log.setLogLevel(level)
     if codec != _CODECS[0] and writer.isOpened():
@@ -151,7 +188,7 @@ def _open_writer(path: Path, rate: float, size: tuple[int, int]) -> cv2.VideoWri
 @lru_cache(maxsize=1)
 def _say_once() -> None:
     logging.getLogger(__name__).warning(
-        "This OpenCV writes no H.264, so videos are MPEG-4 part 2, which some browsers do not play; "
+        "This OpenCV writes no H.264 and there is no ffmpeg that does, so videos are MPEG-4 part 2, which some browsers do not play; "
         "`ffmpeg -i overlay.mp4 -c:v libx264 out.mp4` converts one."
     )
 

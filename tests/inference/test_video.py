@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -61,6 +62,7 @@ def test_a_video_that_is_cut_off_is_reported_behind_its_last_frame(tmp_path):
 
 def test_a_missing_codec_is_told_once_and_the_next_one_taken(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(video, "_CODECS", ("none", "mp4v"))
+    monkeypatch.setattr(video, "_ffmpeg", lambda: None)
     video._say_once.cache_clear()
     for name in ("x.mp4", "y.mp4"):
         with video_writer(tmp_path / name, 10) as append:
@@ -69,6 +71,26 @@ def test_a_missing_codec_is_told_once_and_the_next_one_taken(tmp_path, monkeypat
     (record,) = caplog.records
     assert "writes no H.264" in record.getMessage()
     video._say_once.cache_clear()
+
+
+def test_ffmpeg_writes_h_264_where_opencv_cannot(tmp_path, monkeypatch, caplog):
+    """A stand-in for the program takes what it is given to a file; its arguments are those of a real one."""
+    program = tmp_path / "ffmpeg"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nif '-encoders' in sys.argv: print(' V..... libx264  H.264')\n"
+        "else: open(sys.argv[-1], 'wb').write(sys.stdin.buffer.read()); open(sys.argv[-1] + '.txt', 'w').write(' '.join(sys.argv))\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(video, "_CODECS", ("none", "mp4v"))
+    monkeypatch.setattr(video, "_require_whole", lambda temporary, frames, path: shutil.copy(temporary, tmp_path / "raw"))
+    video._ffmpeg.cache_clear()
+    with video_writer(tmp_path / "x.mp4", 29.97) as append:
+        append(np.full((31, 32, 3), (1, 2, 3), np.uint8))
+    video._ffmpeg.cache_clear()
+    assert (tmp_path / "raw").read_bytes() == bytes((3, 2, 1)) * 32 * 32 and not caplog.records
+    (arguments,) = [path.read_text() for path in tmp_path.glob(".x.mp4*.txt")]
+    assert "-s 32x32 -r 29.970000 -i - -c:v libx264" in arguments and (tmp_path / "x.mp4").is_file()
 
 
 def test_a_failing_block_leaves_no_video(tmp_path):

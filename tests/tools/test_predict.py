@@ -211,7 +211,7 @@ def test_a_video_becomes_a_video_and_maps_of_its_frames(run_tool, tmp_path):
     frames = []
     while (frame := capture.read())[0]:
         frames.append(frame[1])
-    assert len(frames) == 5 and frames[0].shape[1] >= 1024
+    assert len(frames) == 5 and all(frame.shape == (64, 98, 3) for frame in frames)  # the rate and the size of the video
     before = (tmp_path / "out" / "panoptic.json").read_bytes()
     stamp = (tmp_path / "out" / "overlay" / "drive.mp4").stat().st_mtime_ns
     assert run_tool("--input", path, "--resume") == 0

@@ -1,0 +1,110 @@
+"""A trained model as one module from an image to its maps, which torch.export takes at any height and width.
+
+Shapes: H x W pixels.
+"""
+
+from abc import abstractmethod
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..inference.model import PanopticModel
+from ..modeling.mask2former import DomainAdaptiveMask2Former
+from ..modeling.panoptic_deeplab import DomainAdaptivePanopticDeepLab
+from ..modeling.mask_head import STRIDES
+from .merging import panoptic_of_centers, panoptic_of_masks, semantic_of_masks
+from .preparing import prepare
+
+
+class PanopticGraph(nn.Module):
+    """Normalisation, network and merging of one image, at the size that it is given in."""
+
+    def __init__(self, model: nn.Module, *, image_format: str, num_classes: int) -> None:
+        """
+        Args:
+            model: one of the two meta-architectures, in evaluation.
+            image_format: RGB or BGR, the order that the network takes.
+        """
+        super().__init__()
+        self.model = model
+        self.reversed = image_format == "BGR"
+        self.num_classes = num_classes
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """
+        Args:
+            image: uint8 [H, W, 3] RGB.
+
+        Returns:
+            ``semantic`` int32 [H, W], contiguous classes, and, for the panoptic task, ``panoptic`` int32 [H, W].
+        """
+        height, width = image.shape[:2]
+        labels, panoptic = self.maps(self._padded(image), (height, width))
+        return tuple(x.int() for x in (labels, panoptic) if x is not None)
+
+    @property
+    def num_outputs(self) -> int:
+        """How many maps there are."""
+        return 1 + self.is_panoptic
+
+    @property
+    @abstractmethod
+    def is_panoptic(self) -> bool:
+        """Whether there is a panoptic map."""
+
+    @abstractmethod
+    def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        """Classes and panoptic map [H, W] of a normalised and padded image [1, 3, H', W']."""
+
+    def _padded(self, image: Tensor) -> Tensor:
+        pixels = image.permute(2, 0, 1).float()
+        if self.reversed:
+            pixels = pixels[[2, 1, 0]]
+        pixels = (pixels - self.model.pixel_mean) / self.model.pixel_std
+        cell = self.model.size_divisibility
+        below, right = ((n + cell - 1) // cell * cell - n for n in image.shape[:2])
+        return F.pad(pixels[None], (0, right, 0, below))
+
+
+class CenterGraph(PanopticGraph):
+    """Of Panoptic-DeepLab."""
+
+    @property
+    def is_panoptic(self) -> bool:
+        return self.model.ins_embed_head is not None
+
+    def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        features = self.model.backbone(image)
+        labels = _cropped(self.model.sem_seg_head(features)[0], size).argmax(dim=0)
+        if not self.is_panoptic:
+            return labels, None
+        center, offset = (_cropped(x, size) for x in self.model.ins_embed_head(features))
+        return labels, panoptic_of_centers(labels, center[0], offset, self.model.post_processing, self.num_classes)
+
+
+class MaskGraph(PanopticGraph):
+    """Of Mask2Former."""
+
+    @property
+    def is_panoptic(self) -> bool:
+        return self.model.panoptic
+
+    def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+        output = self.model.mask_head(self.model.backbone(image))
+        classes, masks = output.class_logits[-1][0], output.mask_logits[-1][0]
+        labels = semantic_of_masks(classes, masks, size, STRIDES[0])
+        if not self.is_panoptic:
+            return labels, None
+        return labels, panoptic_of_masks(classes, masks, size, STRIDES[0], self.model.post_processing)
+
+
+def graph_of(model: PanopticModel) -> PanopticGraph:
+    """The graph of a copy of the network, which is left as it is."""
+    network, graphs = model.predictor.model, {DomainAdaptivePanopticDeepLab: CenterGraph, DomainAdaptiveMask2Former: MaskGraph}
+    options = {"image_format": model.predictor.image_format, "num_classes": model.taxonomy.num_classes}
+    return graphs[type(network)](prepare(network), **options).eval()
+
+
+def _cropped(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """[K, H, W] of [1, K, H', W']."""
+    return x[0, :, : size[0], : size[1]]

@@ -1,0 +1,72 @@
+"""Write a trained model for use elsewhere: a small file for inference, ONNX, or torch.export's program.
+
+    python tools/export.py output/demo --to safetensors --output exported
+    python tools/export.py output/demo --to onnx --output exported
+    python tools/export.py exported --to onnx --output exported --check images
+
+safetensors: weights, config.json and a model card, for `load`, `from_pretrained` and predict.py --run.
+onnx, torch: one graph from an RGB image of any height and width to its panoptic map, with normalisation and merging inside.
+--check compares the graph's maps with PyTorch's on images and says how many pixels differ. docs/export.md has more.
+"""
+
+import _environment  # noqa: F401  (first: says what is missing)
+
+import argparse
+from pathlib import Path
+
+FORMATS = ("safetensors", "onnx", "torch")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("model", metavar="MODEL", help="OUTPUT_DIR of a run, a folder that this tool wrote, or a .pth file")
+    parser.add_argument("--to", choices=FORMATS, nargs="+", required=True, help="one or several of them")
+    parser.add_argument("--output", required=True, help="folder of the files")
+    parser.add_argument("--use", choices=("student", "teacher"), help="default: TEST.MODEL, if it is there")
+    parser.add_argument("--licence", default="other", help="SPDX identifier for the model card (default: the terms it lists)")
+    parser.add_argument("--check", nargs="+", metavar="IMAGES", help="images or folders for a comparison with PyTorch")
+    parser.add_argument("--num", type=int, help="only the first so many images of --check")
+    parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    parse()  # --help and a wrong command line need not wait for the imports below
+
+from detectron2.utils.logger import setup_logger
+
+from gbw_panoptic import cli, load
+from gbw_panoptic.export.checking import compare
+from gbw_panoptic.export.onnx_file import write_onnx
+from gbw_panoptic.export.torch_program import write_program
+from gbw_panoptic.inference.model import PanopticModel
+
+
+def main() -> None:
+    arguments = parse()
+    setup_logger(name="gbw_panoptic")
+    model = load(arguments.model, device="cpu", model=arguments.use, scores=False, opts=arguments.opts)
+    folder = Path(arguments.output)
+    for form in arguments.to:
+        for path in written(model, form, folder, arguments.licence):
+            print(f"Written to {path}: {path.stat().st_size / 2**20:.1f} MB", flush=True)
+    if arguments.check:
+        for form in (form for form in arguments.to if form != "safetensors"):
+            print(compare(model, form, folder, arguments.check, arguments.num))
+
+
+def written(model: PanopticModel, form: str, folder: Path, licence: str) -> list[Path]:
+    """The files of one format."""
+    if form == "safetensors":
+        model.save_pretrained(folder, licence=licence)
+        return [folder / name for name in ("model.safetensors", "config.json", "README.md")]
+    folder.mkdir(parents=True, exist_ok=True)
+    write = write_onnx if form == "onnx" else write_program
+    return [write(model, folder)]
+
+
+if __name__ == "__main__":
+    cli.run(main)
