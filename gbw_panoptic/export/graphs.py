@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..inference.model import PanopticModel
 from ..modeling.mask2former import DomainAdaptiveMask2Former
 from ..modeling.panoptic_deeplab import DomainAdaptivePanopticDeepLab
-from ..modeling.mask_head import STRIDES
+from ..modeling.masks.head import STRIDES
 from .merging import panoptic_of_centers, panoptic_of_masks, semantic_of_masks
 from .preparing import prepare
 

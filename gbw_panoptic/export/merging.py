@@ -1,7 +1,7 @@
 """Panoptic merging as a graph of tensors alone: what :mod:`gbw_panoptic.modeling` does with loops and branches, without them.
 
 The maps are those of :func:`~gbw_panoptic.modeling.post_processing.panoptic_segmentation` and
-:func:`~gbw_panoptic.modeling.segment_merging.merge_segments`, ties included. Sizes that depend on values (how many centres, thing
+:func:`~gbw_panoptic.modeling.masks.merging.merge_segments`, ties included. Sizes that depend on values (how many centres, thing
 pixels, kept queries) are never 0: a row that stands for "none" comes first.
 
 Shapes: C classes, H x W pixels, K centres, Q queries, h x w cells of the masks.
@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..modeling.outputs import PostProcessing
-from ..modeling.segment_merging import SegmentPostProcessing
-from ..modeling.semantic_masks import QUERIES_AT_A_TIME
+from ..modeling.masks.merging import SegmentPostProcessing
+from ..modeling.masks.semantic import QUERIES_AT_A_TIME
 
 #: Coordinate of the centre that stands for "none", in pixels: farther than any that an offset points to.
 _FAR = 1e8

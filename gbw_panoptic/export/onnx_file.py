@@ -17,6 +17,7 @@ from ..inference.model import PanopticModel
 from ..inference.publishing import description_of
 from ..optional import import_optional
 from .graphs import PanopticGraph, graph_of
+from .preparing import traceable
 
 NAME = "model.onnx"
 #: That torch's exporter writes operators for; a lower one would be converted, or silently not.
@@ -90,7 +91,7 @@ def session(path: Path, threads: int = 0) -> Any:
 
 def _program(graph: PanopticGraph, opset: int) -> Any:
     example = torch.zeros(64, 96, 3, dtype=torch.uint8)
-    with torch.no_grad():
+    with traceable(), torch.no_grad():
         return torch.onnx.export(
             graph,
             (example,),

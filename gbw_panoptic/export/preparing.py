@@ -1,7 +1,10 @@
 """A copy of a network without what its libraries write for sizes that are Python numbers: the same function of the image."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +23,26 @@ def prepare(model: nn.Module) -> nn.Module:
             if type(child).__name__ == "Conv2dSame":  # timm's
                 setattr(parent, name, _EvenSameConv2d(child))
     return model
+
+
+@contextmanager
+def traceable() -> Iterator[None]:
+    """While a graph is traced: sizes that libraries put into a tensor (transformers' pixel decoder) do not become numbers."""
+    with ExitStack() as stack:
+        for name in ("tensor", "as_tensor"):
+            stack.enter_context(mock.patch.object(torch, name, _of_sizes(getattr(torch, name))))
+        yield
+
+
+def _of_sizes(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``torch.tensor`` that takes rows of symbolic sizes [[height, width], ...], too."""
+
+    def made(data: Any, *args: Any, **options: Any) -> Tensor:
+        if isinstance(data, list) and any(isinstance(size, torch.SymInt) for row in data if isinstance(row, (list, tuple)) for size in row):
+            return torch.stack([torch.stack([torch.full((), size, dtype=torch.int64) for size in row]) for row in data])
+        return original(data, *args, **options)
+
+    return made
 
 
 class _EvenSameConv2d(nn.Module):
