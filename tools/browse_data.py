@@ -43,7 +43,6 @@ from torch import Tensor
 from gbw_panoptic import cli, files
 from gbw_panoptic.data import check_datasets
 from gbw_panoptic.data.samplers import RareClassSampler
-from gbw_panoptic.data.segment_targets import segment_targets
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.engine.build import build_trainer, resume_or_load
 from gbw_panoptic.engine.checkpoint import YOUNG_PARTS
@@ -85,7 +84,6 @@ def main() -> None:
             output,
             taxonomy_of(cfg.DATASETS.TRAIN),
             bgr=cfg.INPUT.FORMAT == "BGR",
-            as_segments=trainer.checkpointer.model.learns_segments,
             origin=origin,
         )
         with cli.progress(arguments.num, "Pages", unit="step") as bar:
@@ -145,17 +143,15 @@ def write_sampling(trainer: DomainAdaptationTrainer, sources: tuple[str, ...], p
 class Pages:
     """Writes ``<iteration>.png``: for each place in the batch, source, target and what is made of both, a row each."""
 
-    def __init__(self, output: Path, taxonomy: Taxonomy, *, bgr: bool, as_segments: bool = False, origin: str) -> None:
+    def __init__(self, output: Path, taxonomy: Taxonomy, *, bgr: bool, origin: str) -> None:
         """
         Args:
             bgr: whether the samples' images are in that channel order.
-            as_segments: whether the model makes segments of labels.
             origin: of the first step, for the title.
         """
         self.output = output
         self.taxonomy = taxonomy
         self.bgr = bgr
-        self.as_segments = as_segments
         self.origin = origin
 
     def write(self, step: RecordedStep, sampling: dict[int, float]) -> None:
@@ -188,9 +184,9 @@ class Pages:
         return rows
 
     def _arrays(self, sample: dict) -> dict[str, np.ndarray]:
-        if self.as_segments and "sem_seg" in sample:
-            options = {"thing_ids": self.taxonomy.thing_ids, "ignore_label": self.taxonomy.ignore_label}
-            sample = {"image": sample["image"], "segments": segment_targets(sample, **options)}
+        if "segment_ids" in sample:
+            segments = SegmentTargets.of_labels(sample["segment_ids"], sample["segment_classes"])
+            sample = {"image": sample["image"], "segments": segments}
         values = {**_segment_keys(sample["segments"]), **sample} if "segments" in sample else sample
         arrays = {key: value.detach().cpu().numpy() for key, value in values.items() if isinstance(value, Tensor)}
         image = np.clip(np.rint(arrays["image"].transpose(1, 2, 0)), 0, 255).astype(np.uint8)

@@ -6,12 +6,13 @@ or changed, so that neither the worker that makes it nor their number matters.
 Shapes: H x W the crop; all sizes are (height, width) in pixels.
 """
 
-from typing import Any, Mapping, Protocol, Sequence
+from typing import Any, Protocol, Sequence
 
 import numpy as np
 import torch
 from detectron2.config import configurable
 from detectron2.data import MetadataCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
 from .. import files
@@ -22,12 +23,12 @@ from .label_maps import LabelMap, read_label_map
 from .photometric import PhotometricDistortion
 from .raw_cache import RawCache
 from .samplers import Domain, Draw, Stream, random_generator
-from .targets import panoptic_deeplab_targets
+from .targets import TargetMaker
 from .views import ViewSampler, Window, build_view_sampler, cut, resize_ids, resize_image
 
 
 class SourceMapper:
-    """Labelled images: image, semantic labels and, for panoptic labels and task, instance targets."""
+    """Labelled images, with the training targets that the architecture is trained on."""
 
     @configurable
     def __init__(
@@ -38,7 +39,7 @@ class SourceMapper:
         image_format: str = "RGB",
         pad_value: Sequence[int] = (0, 0, 0),
         distortion: PhotometricDistortion = PhotometricDistortion(strength=0),
-        target_options: Mapping[str, Any] | None,
+        targets: TargetMaker,
         single_category_max_area: float = 1.0,
         min_crop_pixels: int = 0,
         max_tries: int = 10,
@@ -49,7 +50,7 @@ class SourceMapper:
         Args:
             pad_value: of image pixels beyond the border, in the order of ``image_format``.
             distortion: of the colours of the crop.
-            target_options: keyword arguments of :func:`panoptic_deeplab_targets`; None for the semantic task.
+            targets: makes the training targets of a crop of its labels.
             single_category_max_area: a crop is redrawn if a class has this share of its labelled pixels, or more, or is
                 the only one; 1 accepts all.
             min_crop_pixels: a crop is redrawn if it has no more than this of the class for which the image was drawn.
@@ -61,7 +62,7 @@ class SourceMapper:
         self.image_format = image_format
         self.pad_value = tuple(pad_value)
         self.distortion = distortion
-        self.target_options = target_options
+        self.targets = targets
         self.single_category_max_area = single_category_max_area
         self.min_crop_pixels = min_crop_pixels
         self.max_tries = max_tries
@@ -70,23 +71,13 @@ class SourceMapper:
 
     @classmethod
     def from_config(cls, cfg) -> dict[str, Any]:
-        taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
-        target_options = {
-            "thing_ids": frozenset(taxonomy.thing_labels),
-            "ignore_label": taxonomy.ignore_label,
-            "sigma": cfg.INPUT.GAUSSIAN_SIGMA,
-            "ignore_stuff_in_offset": cfg.INPUT.IGNORE_STUFF_IN_OFFSET,
-            "small_instance_area": cfg.INPUT.SMALL_INSTANCE_AREA,
-            "small_instance_weight": cfg.INPUT.SMALL_INSTANCE_WEIGHT,
-            "ignore_crowd_in_semantic": cfg.INPUT.IGNORE_CROWD_IN_SEMANTIC,
-        }
         return {
-            "taxonomy": taxonomy,
+            "taxonomy": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy,
             "views": build_view_sampler(cfg, cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN),
             "image_format": cfg.INPUT.FORMAT,
             "pad_value": _rounded(cfg.MODEL.PIXEL_MEAN),
             "distortion": PhotometricDistortion(cfg.INPUT.PHOTOMETRIC_STRENGTH, cfg.INPUT.FORMAT),
-            "target_options": target_options if cfg.MODEL.TASK == "panoptic" else None,
+            "targets": META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE).build_targets(cfg),
             "single_category_max_area": cfg.INPUT.CROP.SINGLE_CATEGORY_MAX_AREA,
             "min_crop_pixels": cfg.DATALOADER.RARE_CLASS_SAMPLING.MIN_CROP_PIXELS,
             "max_tries": cfg.DATALOADER.RARE_CLASS_SAMPLING.MAX_TRIES,
@@ -101,7 +92,7 @@ class SourceMapper:
         """
         generator = random_generator(self.seed, Domain.SOURCE, Stream.AUGMENTATION, draw.position)
         image = _read_image(record, self.image_format, self.cache)
-        ignore_crowd = bool(self.target_options and self.target_options.get("ignore_crowd_in_semantic"))
+        ignore_crowd = self.targets.ignore_crowd
         label = read_label_map(record, image.shape[:2], self.taxonomy, ignore_crowd=ignore_crowd, cache=self.cache)
         size = self.views.resized_size(image.shape[:2], generator)
         label = label.resize(size)
@@ -112,17 +103,9 @@ class SourceMapper:
         crop = cut(resize_image(image, size), window, fill=self.pad_value, flip=flip)
         return {
             "image": _as_tensor(self.distortion(crop, colours)),
-            **self._targets(rows, label),
+            **self.targets(rows, label.categories, label.segments),
             **_file_facts(record, image),
         }
-
-    def _targets(self, rows: np.ndarray, label: LabelMap) -> dict[str, Tensor]:
-        if self.target_options is None or label.segments is None:
-            sem_seg = torch.from_numpy(label.categories[rows].astype(np.int64))
-            return {"sem_seg": sem_seg, "sem_seg_weights": torch.ones(sem_seg.shape)}
-        targets = panoptic_deeplab_targets(rows, label.segments, **self.target_options)
-        del targets["center_points"]  # a list of its own length in every sample; instance_ids say the same
-        return targets
 
     def _draw_window(self, label: LabelMap, class_id: int | None, generator: np.random.Generator) -> Window:
         """Decide on the label alone: files are decoded once, targets made once."""

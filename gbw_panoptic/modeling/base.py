@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from detectron2.structures import ImageList
 
+from ..data.targets import TargetMaker, build_dense_targets
 from ..structures.predictions import DensePrediction, SegmentPrediction
 from ..structures.samples import ModelOutput, Sample
 from ..weighting import ClassWeighting
@@ -54,6 +55,11 @@ class DomainAdaptiveModel(nn.Module, ABC):
         self.size_divisibility = size_divisibility
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
+
+    @classmethod
+    def build_targets(cls, cfg) -> TargetMaker:
+        """What makes its training targets in the source mapper."""
+        return build_dense_targets(cfg)
 
     @property
     def device(self) -> torch.device:

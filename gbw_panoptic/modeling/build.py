@@ -141,7 +141,6 @@ def mask2former_parts(cfg) -> dict:
             score_instances=cfg.TEST.INSTANCE_AP,
         ),
         "panoptic": panoptic,
-        "ignore_label": taxonomy.ignore_label,
         "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
         "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
         "size_divisibility": max(backbone.size_divisibility, max(STRIDES)),

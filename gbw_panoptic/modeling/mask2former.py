@@ -10,7 +10,7 @@ from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 
-from ..data.segment_targets import segment_targets
+from ..data.targets import SegmentLabels, build_segment_labels
 from ..structures.predictions import DensePrediction, SegmentPrediction
 from ..structures.samples import ModelOutput, Sample
 from ..structures.segments import SegmentTargets
@@ -32,10 +32,10 @@ class DomainAdaptiveMask2Former(DomainAdaptiveModel):
 
     weighted_keys = ("CLASSIFICATION", "MASK")
     learns_segments = True
-    label_keys = ("segments", "sem_seg")
+    label_keys = ("segments", "segment_ids")
 
     @configurable
-    def __init__(self, *, mask_head: MaskHead, criterion: SegmentCriterion, panoptic: bool, ignore_label: int, **common) -> None:
+    def __init__(self, *, mask_head: MaskHead, criterion: SegmentCriterion, panoptic: bool, **common) -> None:
         """
         Args:
             panoptic: whether things have instances; else every class is one segment of an image, and there are no
@@ -47,11 +47,14 @@ class DomainAdaptiveMask2Former(DomainAdaptiveModel):
         self.mask_head = mask_head
         self.criterion = criterion
         self.panoptic = panoptic
-        self.ignore_label = ignore_label
 
     @classmethod
     def from_config(cls, cfg):
         return mask2former_parts(cfg)
+
+    @classmethod
+    def build_targets(cls, cfg) -> SegmentLabels:
+        return build_segment_labels(cfg)
 
     def heads(self, images: ImageList, *, instances: bool) -> MaskHeadOutput:
         return self.mask_head(self.backbone(images.tensor))
@@ -104,5 +107,4 @@ class DomainAdaptiveMask2Former(DomainAdaptiveModel):
     def _targets(self, sample: Sample) -> SegmentTargets:
         if "segments" in sample:
             return sample["segments"].to(self.device)
-        options = {"ignore_label": self.ignore_label, "device": self.device}
-        return segment_targets(sample, thing_ids=self.post_processing.thing_ids, **options)
+        return SegmentTargets.of_labels(sample["segment_ids"].to(self.device, non_blocking=True), sample["segment_classes"])

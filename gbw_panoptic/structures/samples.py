@@ -64,11 +64,20 @@ class InstanceLabels(TypedDict, total=False):
     instance_classes: Annotated[Tensor, "[K] int64: contiguous id of instance k at index k - 1"]
 
 
-class SourceSample(FileFacts, SemanticLabels, InstanceLabels):
-    """What the source mapper emits."""
+class SegmentLabels(TypedDict, total=False):
+    """What a mask model is trained on: the segments of the labels; `segments` stands in place of the other two."""
+
+    segment_ids: Annotated[Tensor, "[H, W] int32: 0 = no segment (void, a crowd), else 1..N"]
+    segment_classes: Annotated[Tensor, "[N] int64: contiguous id of segment n at index n - 1"]
+    segments: Annotated[SegmentTargets, "of a mixed image, with the weights and confidences of a teacher's segments"]
+
+
+class SourceSample(FileFacts, InstanceLabels, SegmentLabels):
+    """What the source mapper emits: dense labels, or segments and `sem_seg`."""
 
     image: Annotated[Tensor, "[3, H, W] uint8: channels in the order of `INPUT.FORMAT`"]
-    segments: NotRequired[Annotated[SegmentTargets, "what a mask model is trained on, in place of the other labels"]]
+    sem_seg: Annotated[Tensor, "[H, W] int64: contiguous id, or the taxonomy's `ignore_label`"]
+    sem_seg_weights: NotRequired[Annotated[Tensor, "[H, W] float32 >= 0: factor of the pixel's loss (small instances)"]]
 
 
 class TargetSample(FileFacts, InstanceLabels):

@@ -28,6 +28,17 @@ class SegmentTargets:
     weights: Tensor
     confidence: Tensor
 
+    @classmethod
+    def of_labels(cls, ids: Tensor, classes: Tensor) -> "SegmentTargets":
+        """Ground truth: ``ids`` [H, W] integers, 0 = none, else 1..N, on whose device the result is, and ``classes`` [N]."""
+        return cls(
+            masks=ids == torch.arange(1, len(classes) + 1, device=ids.device).view(-1, 1, 1),
+            classes=classes.to(ids.device, non_blocking=True),
+            valid=ids > 0,
+            weights=torch.ones(len(classes), device=ids.device),
+            confidence=torch.ones(ids.shape, device=ids.device),
+        )
+
     def to(self, device: torch.device) -> "SegmentTargets":
         """The same on ``device``."""
         return SegmentTargets(**{x.name: getattr(self, x.name).to(device, non_blocking=True) for x in fields(self)})

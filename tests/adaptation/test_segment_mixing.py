@@ -34,7 +34,8 @@ def target_map(seed, *, size=(15, 18), classes=(1, 2, 4)):
 
 
 def mix(source, chosen, target):
-    pasted, classes = select_segments(source, torch.as_tensor(chosen, dtype=torch.int64))
+    ids = (source.masks * torch.arange(1, len(source.classes) + 1).view(-1, 1, 1)).sum(dim=0)
+    pasted, classes = select_segments(ids, source.classes, torch.as_tensor(chosen, dtype=torch.int64))
     return paste_segments(pasted, classes, target, thing_ids=THINGS)
 
 

@@ -76,10 +76,10 @@ def batch(sizes=((H, W), (H, W)), void=False):
         sem_seg[0] = IGNORE
         if void:
             sem_seg[:] = IGNORE
-        ids = torch.where(sem_seg == 2, (torch.arange(size[1]) > size[1] // 2).long() + 1, 0)
+        right = (sem_seg == 2) & (torch.arange(size[1]) > size[1] // 2)
+        order, ids = torch.where(sem_seg == IGNORE, -1, sem_seg + right).unique(return_inverse=True)
         source.append({
-            "image": blobs(generator, size), "sem_seg": sem_seg, "instance_ids": ids,
-            "instance_classes": torch.tensor([2, 2]), "offset_weights": torch.ones(1, *size),
+            "image": blobs(generator, size), "sem_seg": sem_seg, "segment_ids": ids, "segment_classes": order[1:].clamp(max=2),
         })  # fmt: skip
         valid = torch.ones(size, dtype=torch.bool)
         valid[-3:] = False

@@ -14,7 +14,7 @@ from PIL import Image
 from gbw_panoptic.config import add_gbw_panoptic_config
 from gbw_panoptic.data.mappers import SourceMapper, TargetMapper, _as_tensor
 from gbw_panoptic.data.samplers import Draw
-from gbw_panoptic.data.targets import panoptic_deeplab_targets
+from gbw_panoptic.data.targets import DenseTargets, SegmentLabels, panoptic_deeplab_targets
 from gbw_panoptic.data.views import ViewSampler, Window, cut, resize_ids, shortest_edge_size
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES, IGNORE_LABEL
@@ -69,13 +69,13 @@ def random_views() -> ViewSampler:
 
 
 def source_mapper(views: ViewSampler | None = None, **options) -> SourceMapper:
-    options = {"taxonomy": CITYSCAPES, "target_options": TARGETS, **options}
+    options = {"taxonomy": CITYSCAPES, "targets": DenseTargets(TARGETS), **options}
     return SourceMapper(views=views or whole(), **options)
 
 
 def test_source_keys_are_those_of_the_contract(record: dict, semantic_record: dict) -> None:
     assert set(source_mapper()(record, Draw(0, 0))) == SEMANTIC_KEYS | INSTANCE_KEYS
-    assert set(source_mapper(target_options=None)(record, Draw(0, 0))) == SEMANTIC_KEYS
+    assert set(source_mapper(targets=DenseTargets(None))(record, Draw(0, 0))) == SEMANTIC_KEYS
     assert set(source_mapper()(semantic_record, Draw(0, 0))) == SEMANTIC_KEYS
 
 
@@ -104,11 +104,23 @@ def test_untouched_view_gives_the_file_and_its_targets(record: dict, image_forma
 def test_semantic_task_has_the_same_labels(record: dict, ignore_crowd: bool) -> None:
     options = {**TARGETS, "ignore_crowd_in_semantic": ignore_crowd}
     views = random_views()
-    panoptic = source_mapper(views, target_options=options)
+    panoptic = source_mapper(views, targets=DenseTargets(options))
     assert (PERSON in panoptic(record, Draw(3, 0))["sem_seg"].unique()) == (not ignore_crowd)
     if not ignore_crowd:
-        semantic = source_mapper(views, target_options=None)
+        semantic = source_mapper(views, targets=DenseTargets(None))
         assert torch.equal(semantic(record, Draw(3, 0))["sem_seg"], panoptic(record, Draw(3, 0))["sem_seg"])
+
+
+def test_a_mask_model_s_samples_hold_segments_and_no_dense_maps(record: dict, semantic_record: dict) -> None:
+    segments = SegmentLabels(thing_ids=CITYSCAPES.thing_ids)
+    sample = source_mapper(targets=segments)(record, Draw(0, 0))
+    assert set(sample) == {"image", "sem_seg", "segment_ids", "segment_classes"} | FILE_KEYS
+    assert sample["segment_classes"].tolist() == [ROAD, SKY, CAR, CAR]
+    crowd = sample["sem_seg"] == PERSON
+    assert crowd.any() and torch.equal(sample["segment_ids"] == 0, crowd | (sample["sem_seg"] == IGNORE_LABEL))
+    plain = source_mapper(targets=segments)(semantic_record, Draw(0, 0))
+    assert plain["segment_classes"].tolist() == [0, 18]
+    assert torch.equal(plain["segment_ids"] == 2, plain["sem_seg"] == 18)
 
 
 def test_semantic_labels_of_a_file(semantic_record: dict) -> None:

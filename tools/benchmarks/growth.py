@@ -7,7 +7,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gbw_panoptic.data.segment_targets import segment_targets
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
 from gbw_panoptic.losses import cross_entropy_per_class
 from gbw_panoptic.modeling.masks.criterion import SegmentCriterion
@@ -93,7 +92,7 @@ def _post_processing(size: tuple[int, int], centers: int, seed: int) -> Callable
 def _queries(arguments: argparse.Namespace, queries: int, seed: int) -> Callable[[], None]:
     size = tuple(arguments.loss_size)
     sample = sample_of(argparse.Namespace(size=size, things=12), seed)
-    targets = [segment_targets(sample, **_THINGS)]
+    targets = [SegmentTargets.of_labels(sample["segment_ids"], sample["segment_classes"])]
     criterion = SegmentCriterion(
         num_classes=CITYSCAPES.num_classes, no_object_weight=0.1, num_points=arguments.points, oversample=3.0,
         importance=0.75, min_confidence=0.0, loss_weights=CostWeights(classification=2.0, mask=5.0, dice=5.0),

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from gbw_panoptic.data import register_all
-from gbw_panoptic.data.segment_targets import segment_targets
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 from gbw_panoptic.modeling.masks.head import MaskHeadOutput
 from gbw_panoptic.structures.segments import SegmentTargets
@@ -33,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
     register_all()
     samples = [sample_of(arguments, arguments.seed + index) for index in range(arguments.batch)]
-    targets = [segment_targets(x, thing_ids=CITYSCAPES.thing_ids) for x in samples]
+    targets = [SegmentTargets.of_labels(x["segment_ids"], x["segment_classes"]) for x in samples]
     theirs, ours, weighted = theirs_of(arguments), ours_of(arguments), ours_of(arguments, *_GBW)
     where = f"Swin-T at {arguments.size[0]}x{arguments.size[1]}, batch {arguments.batch}, {arguments.queries} queries"
     output = _output(ours, samples)
@@ -76,11 +75,11 @@ def kept_megabytes(run: Callable) -> float:
 def sample_of(arguments: argparse.Namespace, seed: int) -> dict[str, Tensor]:
     """Noise with the labels of a generated street."""
     panoptic = torch.from_numpy(street(tuple(arguments.size), things=arguments.things, seed=seed)).long()
-    classes = torch.where(panoptic >= 0, panoptic // 1000, CITYSCAPES.ignore_label)
-    instances, ids = torch.where((panoptic >= 0) & (panoptic % 1000 > 0), panoptic, 0).unique(return_inverse=True)
+    values, ids = panoptic.clamp(min=-1).unique(return_inverse=True)
+    void = int(values[0] < 0)
     generator = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 256, (3, *arguments.size), dtype=torch.uint8, generator=generator)
-    return {"image": image, "sem_seg": classes, "instance_ids": ids, "instance_classes": instances[1:] // 1000}
+    return {"image": image, "segment_ids": ids + 1 - void, "segment_classes": values[void:] // 1000}
 
 
 def ours_of(arguments: argparse.Namespace, *options: str) -> nn.Module:

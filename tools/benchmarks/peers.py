@@ -7,9 +7,8 @@ import torch
 from detectron2.modeling import build_model
 
 from gbw_panoptic.data import register_all
-from gbw_panoptic.data.segment_targets import segment_targets
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
-from gbw_panoptic.taxonomy import CITYSCAPES
+from gbw_panoptic.structures.segments import SegmentTargets
 
 from . import gbw, masks
 from .timing import Comparison, alternate
@@ -69,7 +68,7 @@ def _deeplab(arguments: argparse.Namespace, device: torch.device) -> tuple[Calla
 
 def _mask2former(arguments: argparse.Namespace, device: torch.device) -> tuple[Callable, Callable]:
     samples = [masks.sample_of(arguments, arguments.seed + index) for index in range(arguments.batch)]
-    labels = masks.labels_of([segment_targets(x, thing_ids=CITYSCAPES.thing_ids) for x in samples])
+    labels = masks.labels_of([SegmentTargets.of_labels(x["segment_ids"], x["segment_classes"]) for x in samples])
     labels = {name: [x.to(device) for x in values] for name, values in labels.items()}
     theirs, ours = masks.theirs_of(arguments).to(device), masks.ours_of(arguments, "MODEL.DEVICE", str(device))
     images = torch.stack([x["image"] for x in samples]).float().to(device) / 255

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...structures.segments import SegmentMap, SegmentTargets
+from ...structures.segments import SegmentMap
 
 
 def choose_segments(number: int, generator: np.random.Generator) -> Tensor:
@@ -18,15 +18,16 @@ def choose_segments(number: int, generator: np.random.Generator) -> Tensor:
     return torch.as_tensor(np.sort(generator.permutation(number)[: (number + 1) // 2]), dtype=torch.int64)
 
 
-def select_segments(targets: SegmentTargets, indices: Tensor) -> tuple[Tensor, Tensor]:
+def select_segments(ids: Tensor, classes: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Place [H, W] int64 of each pixel's segment among ``indices`` [P] (0 = none of them, else 1..P); classes [P].
 
-    All on the host.
+    Args:
+        ids: [H, W] integers, 0 = none, else 1..N; on the host, as all is here.
+        classes: [N] int64.
     """
-    places = torch.zeros(targets.masks.shape[1:], dtype=torch.int64)
-    for place, index in enumerate(indices.tolist(), start=1):
-        places.masked_fill_(targets.masks[index], place)
-    return places, targets.classes[indices]
+    places = torch.zeros(len(classes) + 1, dtype=torch.int64)
+    places[indices + 1] = torch.arange(1, len(indices) + 1)
+    return places[ids.long()], classes[indices]
 
 
 def paste_segments(pasted: Tensor, classes: Tensor, target: SegmentMap, *, thing_ids: Collection[int]) -> SegmentMap:

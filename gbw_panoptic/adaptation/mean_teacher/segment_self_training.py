@@ -7,7 +7,6 @@ Shape legend: H x W pixels of the crop.
 import torch
 from torch import Tensor
 
-from ...data.segment_targets import segment_targets
 from ...structures.samples import LabelledTarget, MixedSample, SourceSample
 from ...structures.segments import SegmentMap
 from .segment_labels import MaskScaling
@@ -52,9 +51,9 @@ class SegmentSelfTraining(MeanTeacherTraining):
 
     def _paste(self, source: SourceSample, image: Tensor, segments: SegmentMap, generator) -> tuple[Tensor, SegmentMap]:
         """Chosen on the host, where the source's label is: no synchronisation."""
-        of_source = segment_targets(source, thing_ids=self.scaling.thing_ids, ignore_label=self.ignore_label)
-        chosen = choose_segments(len(of_source.classes), generator)
-        pasted, classes = (x.to(image.device, non_blocking=True) for x in select_segments(of_source, chosen))
+        ids, of_source = source["segment_ids"], source["segment_classes"]
+        chosen = choose_segments(len(of_source), generator)
+        pasted, classes = (x.to(image.device, non_blocking=True) for x in select_segments(ids, of_source, chosen))
         source_image = source["image"].to(image.device, non_blocking=True).float()
         return (
             torch.where(pasted > 0, source_image, image),

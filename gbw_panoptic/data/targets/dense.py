@@ -8,7 +8,7 @@ scans the image several times per segment; here, every pixel is looked up once, 
 """
 
 from dataclasses import dataclass
-from typing import Collection, Mapping, Sequence
+from typing import Any, Collection, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -171,7 +171,7 @@ def panoptic_deeplab_targets(
         ``center_classes`` H x W int64, the class of the instance whose Gaussian is largest, or ``ignore_label``.
     """
     rows, segment_ids = segment_rows(np.asarray(panoptic_ids), segments_info)
-    areas = _counts(rows, len(segment_ids) + 1)
+    areas = counts_of_rows(rows, len(segment_ids) + 1)
     tables = _SegmentTables(len(areas), ignore_label)
     for segment in segments_info:
         row = segment_ids.get(int(segment["id"]), 0)
@@ -215,6 +215,33 @@ def _targets_of_rows(
     }
 
 
+@dataclass(frozen=True)
+class DenseTargets:
+    """Labels and weights of pixels and, for panoptic labels and task, centres and offsets of instances.
+
+    Attributes:
+        options: keyword arguments of :func:`panoptic_deeplab_targets`; None for the semantic task.
+    """
+
+    options: Mapping[str, Any] | None
+
+    @property
+    def ignore_crowd(self) -> bool:
+        """Whether crowds have no label in ``sem_seg``."""
+        return bool(self.options and self.options.get("ignore_crowd_in_semantic"))
+
+    def __call__(
+        self, rows: np.ndarray, categories: np.ndarray, segments: Sequence[Mapping] | None
+    ) -> dict[str, Tensor]:
+        """Keys of semantic and perhaps instance labels; arguments are those of :class:`~.maker.TargetMaker`."""
+        if self.options is None or segments is None:
+            sem_seg = torch.from_numpy(categories[rows].astype(np.int64))
+            return {"sem_seg": sem_seg, "sem_seg_weights": torch.ones(sem_seg.shape)}
+        targets = panoptic_deeplab_targets(rows, segments, **self.options)
+        del targets["center_points"]  # a list of its own length in every sample; instance_ids say the same
+        return targets
+
+
 def segment_rows(panoptic_ids: np.ndarray, segments_info: Sequence[Mapping]) -> tuple[np.ndarray, dict[int, int]]:
     """Replace ids (up to 2^24, sparse) by rows of a small table.
 
@@ -231,7 +258,7 @@ def segment_rows(panoptic_ids: np.ndarray, segments_info: Sequence[Mapping]) -> 
     return look_up(table, panoptic_ids if low == 0 else panoptic_ids - low), segment_ids
 
 
-def _counts(rows: np.ndarray, length: int) -> list[int]:
+def counts_of_rows(rows: np.ndarray, length: int) -> list[int]:
     """How often each row occurs."""
     if rows.dtype == np.uint8 and rows.size < 2**24:  # float32 counts exactly, three times as fast
         return cv2.calcHist([rows], [0], None, [256], [0, 256]).ravel()[:length].astype(int).tolist()
