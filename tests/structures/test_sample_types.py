@@ -1,7 +1,7 @@
 """What mappers emit is what the types say: keys, shapes, dtypes and ranges."""
 
 import re
-from typing import get_args, get_type_hints
+from typing import NotRequired, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -19,7 +19,8 @@ def check(sample: dict, kind: type, *, without: set[str] = frozenset()) -> None:
     height, width = sample["image"].shape[-2:]
     sizes = {"H": height, "W": width, "K": len(sample.get("instance_classes", ())), "N": len(sample.get("segment_classes", ())), **{str(n): n for n in range(4)}}
     for key, value in sample.items():
-        (_, meaning, *_) = get_args(hints[key])
+        hint = get_args(hints[key])[0] if get_origin(hints[key]) is NotRequired else hints[key]
+        (_, meaning, *_) = get_args(hint)
         if not isinstance(value, torch.Tensor):
             continue
         shape, dtype = re.match(r"\[([^\]]*)\] (\w+)", meaning).groups()
