@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from . import plain_png, rasters
-from .documents import Each, Maybe, read_bytes, read_json, read_yaml  # noqa: F401  (one door to all files)
+from .documents import Each, Maybe, misfit, parse_json, read_bytes, read_json, read_yaml  # noqa: F401  (one door to all files)
 from .errors import UserError
 
 TEMPORARY_SUFFIX = ".tmp"
@@ -46,6 +46,11 @@ def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
 def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
     """(H, W), upright as its EXIF tag says, from the header alone; the pixels are not decoded."""
     return rasters.read_size(path)
+
+
+def turns_alone(image: str | os.PathLike, label: str | os.PathLike) -> bool:
+    """Whether an image is turned by its EXIF tag, its label by none, and their sizes do not tell for which way that was drawn."""
+    return rasters.turns_unseen(image) and not rasters.turns_unseen(label)
 
 
 def size_remedy(path: str | os.PathLike, found: tuple[int, int], otherwise: str) -> str:
@@ -211,12 +216,18 @@ def replacing(path: str | os.PathLike, suffix: str = TEMPORARY_SUFFIX) -> Iterat
         temporary.unlink(missing_ok=True)
 
 
-def clear_temporaries(folder: str | os.PathLike) -> None:
-    """Remove what writers that were killed have left in ``folder``; what a living process of this machine writes stays."""
+def clear_temporaries(folder: str | os.PathLike, *, below: bool = True) -> None:
+    """Remove what writers that were killed have left in ``folder``; what a living process of this machine writes stays.
+
+    Args:
+        below: whether the folders in it (of a city, of a video) are cleared, too.
+    """
     with os.scandir(folder) as entries:
-        found = [(entry.path, _TEMPORARY.fullmatch(entry.name)) for entry in entries]
-    for path, match in found:
-        if match and not _is_alive(int(match[1])):
+        found = [(entry.path, _TEMPORARY.fullmatch(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for path, match, is_folder in found:
+        if is_folder and below:
+            clear_temporaries(path, below=False)
+        elif match and not is_folder and not _is_alive(int(match[1])):
             Path(path).unlink(missing_ok=True)
 
 

@@ -63,29 +63,34 @@ def cannot_read(path: str | os.PathLike, error: OSError | ValueError) -> UserErr
 def read_size(path: str | os.PathLike) -> tuple[int, int]:
     """(H, W), upright as its EXIF tag says, from the header alone."""
     with _open(path) as image:
-        # Pillow has turned the size of a TIFF already
-        sideways = image.format != "TIFF" and raster_metadata.orientation(image) in _SIDEWAYS
-        return (image.width, image.height) if sideways else (image.height, image.width)
+        return (image.width, image.height) if _turn(image) in _SIDEWAYS else (image.height, image.width)
 
 
 def stored_size(path: str | os.PathLike) -> tuple[int, int]:
     """(H, W) of the pixels as they lie in the file, whatever its EXIF tag says."""
     with _open(path) as image:
-        return image.height, image.width
+        sideways = image.format == "TIFF" and raster_metadata.orientation(image) in _SIDEWAYS
+        return (image.width, image.height) if sideways else (image.height, image.width)
+
+
+def turns_unseen(path: str | os.PathLike) -> bool:
+    """Whether an image's EXIF tag mirrors it or turns it by half, or any way if it is square: its size does not tell."""
+    with _open(path) as image:
+        turned = raster_metadata.orientation(image)
+        return turned in _TURNS and (turned not in _SIDEWAYS or image.width == image.height)
 
 
 def read_rgb(path: str | os.PathLike) -> Image.Image:
     """8-bit RGB, upright. What is converted is said once per kind; what cannot be converted without loss of sense is refused."""
     with _open(path) as image:
-        turned = 1 if image.format == "TIFF" else raster_metadata.orientation(image)
-        bits = raster_metadata.bits_per_channel(image)
-        image = _loaded(image, path)
-        image = _as_rgb(image, bits, path)
-        return image.transpose(_TURNS[turned]) if turned in _TURNS else image
+        turned, bits = _turn(image), raster_metadata.bits_per_channel(image)
+        if raster_metadata.orientation(image) in _TURNS:
+            _say_once("what an EXIF tag turns is read upright, and results are of the upright image", path)
+        return _upright(_as_rgb(_loaded(image, path), bits, path), turned)
 
 
 def read_lossless(path: str | os.PathLike) -> tuple[Image.Image, int]:
-    """A decoded image of a format that keeps every value, as it lies in the file, and its bits per channel.
+    """A decoded image of a format that keeps every value, upright as its own EXIF tag says, and its bits per channel.
 
     Raises:
         UserError: unreadable, or compressed with loss, whatever the file is called.
@@ -97,15 +102,26 @@ def read_lossless(path: str | os.PathLike) -> tuple[Image.Image, int]:
                 f"expected a PNG of ids, found {_format_name(image)} at {path}, whose compression changes ids; take the "
                 "original labels"
             )
-        bits = raster_metadata.bits_per_channel(image)
-        return _loaded(image, path), bits
+        turned, bits = _turn(image), raster_metadata.bits_per_channel(image)
+        return _upright(_loaded(image, path), turned), bits
+
+
+def _turn(image: Image.Image) -> int:
+    """EXIF orientation of an image that is open and not yet decoded; 1 where Pillow itself turns it."""
+    return 1 if image.format == "TIFF" else raster_metadata.orientation(image)
+
+
+def _upright(image: Image.Image, turned: int) -> Image.Image:
+    return image.transpose(_TURNS[turned]) if turned in _TURNS else image
 
 
 def _open(path: str | os.PathLike) -> Image.Image:
     """The header is read, no pixel decoded."""
     require_file(path)
     try:
-        return Image.open(path, formats=FORMATS)
+        image = Image.open(path, formats=FORMATS)
+        image.filename = ""  # with it, Pillow maps plain TIFFs into memory, in rows of their turned width
+        return image
     except UnidentifiedImageError:
         return _open_pixels_only(path)
     except Image.DecompressionBombError as error:

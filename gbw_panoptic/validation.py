@@ -1,6 +1,8 @@
 """Contradictions in a configuration, found before anything is built. Each becomes one sentence with its remedy."""
 
-from .config import key_problems
+import logging
+
+from .config import key_problems, unread_keys
 from .config.checks import adaptation, data, network, run, weighting
 from .errors import UserError
 
@@ -37,3 +39,5 @@ def validate(cfg) -> None:
     for check in checks:
         for problem in check(cfg):
             raise UserError(problem)
+    if unread := unread_keys(cfg):
+        logging.getLogger("gbw_panoptic").warning("Nothing here reads %s: another value has no effect.", ", ".join(unread))

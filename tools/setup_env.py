@@ -81,7 +81,7 @@ class Environment:
         try:
             stamp = json.loads(self.stamp.read_text(encoding="utf-8"))
             return self.python.exists() and stamp["digest"] == self.digest(self.detectron2 or stamp["detectron2"])
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return False
 
     def make(self) -> None:

@@ -6,6 +6,7 @@ Shape legend: C classes, H x W pixels of an image at its full size, K picks.
 """
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Callable, ContextManager, Iterable, Iterator, Protocol, Sequence
 
 import numpy as np
@@ -149,6 +150,10 @@ class Acquisition:
         if not 1 <= number <= self.rounds:
             raise UserError(f"expected a round in 1..{self.rounds}, found {number}; correct the round or their number")
         self.store.check_round(number)
+        if comm.is_main_process():
+            for folder in filter(Path.is_dir, (self.store.folder, self.store.folder / "picks")):
+                files.clear_temporaries(folder)
+        comm.synchronize()
         if self.store.spent > self.allowed(number):
             raise UserError(
                 f"expected at most {self.allowed(number)} pixels bought before round {number} of this budget, found "

@@ -7,6 +7,7 @@ from detectron2.config import CfgNode, get_cfg
 
 from .defaults import add_gbw_panoptic_config
 from .key import HOSTS, Key
+from .resuming import rule
 from .table import PARTS
 
 _PATH = Path("docs/configuration.md")
@@ -18,6 +19,9 @@ Every key that is read, with its default, what it may be, and what it does. This
 A configuration is a YAML file with `_BASE_`, or `KEY VALUE` pairs at the end of a command. An integer does where a
 number is meant. A list is written `(1, 2)` or `[1, 2]`; one of a single entry `(1,)`. A default in *italics* is
 Detectron2's. Where settings contradict each other, the command says so before anything is built.
+
+A checkpoint holds the settings it was made with. At a `--resume`, another value of a key is *free* (training does not depend
+on it), *applied* from there on (the log says so), or *refused* (it would be another experiment).
 """
 
 
@@ -29,8 +33,8 @@ def page() -> str:
 
 
 def _part(title: str, rows: tuple[Key, ...], cfg: CfgNode) -> str:
-    lines = [f"| `{key.name}` | {_default(key, cfg)} | {key.kind.expected} | {key.text} |" for key in rows]
-    return "\n".join([f"## {title}\n", "| key | default | may be | what it does |", "|---|---|---|---|", *lines, ""])
+    lines = [f"| `{key.name}` | {_default(key, cfg)} | {key.kind.expected} | {rule(key.name)} | {key.text} |" for key in rows]
+    return "\n".join([f"## {title}\n", "| key | default | may be | at a resume | what it does |", "|---|---|---|---|---|", *lines, ""])
 
 
 def _default(key: Key, cfg: CfgNode) -> str:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from fvcore.common.config import BASE_KEY
 
 from .. import files
 from ..errors import UserError
+from .defaults import add_gbw_panoptic_config
 from .kinds import shown
 from .table import KEYS
 
@@ -24,6 +25,14 @@ def key_problems(cfg: CfgNode) -> Iterator[str]:
         problem = key.problem(_get(cfg, key.name.split(".")))
         if problem:
             yield problem
+
+
+def unread_keys(cfg: CfgNode) -> list[str]:
+    """Keys that nothing of this project reads, Detectron2's, where they have another value than by default."""
+    host = get_cfg()
+    add_gbw_panoptic_config(host)
+    names = [name for name in _names(host) if name not in KEYS and not isinstance(_get(host, name.split(".")), CfgNode)]
+    return [name for name in names if _get(cfg, name.split(".")) != _get(host, name.split("."))]
 
 
 def merge_file(cfg: CfgNode, path: str) -> None:

@@ -98,8 +98,8 @@ PANOPTIC_DEEPLAB = (
     Key("MODEL.PANOPTIC_DEEPLAB.NMS_KERNEL",
         integer("an odd number", low=1, high=1001, only=lambda side: side % 2 == 1),
         "Side of the square in which a centre is the hottest, pixels."),
-    Key("MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", integer(low=1, high=999),
-        "Instances of an image; ids number 999 of a class at most."),
+    Key("MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", integer(low=1, high=16384),
+        "Instances of an image at most; of a class, the strongest 999 have numbers, the rest are a group."),
     Key("MODEL.PANOPTIC_DEEPLAB.STUFF_AREA", integer(low=0, unit=" pixels"), "Stuff of fewer pixels becomes void."),
     Key("MODEL.PANOPTIC_DEEPLAB.INSTANCE_AREA", integer(low=0, unit=" pixels"),
         "Things of fewer pixels become void (ours; Detectron2 keeps every instance).", 0),
@@ -166,8 +166,8 @@ BACKBONES = (
 
 _M2F = "Mask2Former's released Cityscapes configuration"
 MASK2FORMER = (
-    Key("MODEL.MASK2FORMER.NUM_QUERIES", integer(low=1, high=999),
-        f"Segments of an image at most ({_M2F}); ids number 999 of a class.", 100),
+    Key("MODEL.MASK2FORMER.NUM_QUERIES", integer(low=1, high=16384),
+        f"Segments of an image at most ({_M2F}); of a class, the strongest 999 have numbers, the rest are a group.", 100),
     Key("MODEL.MASK2FORMER.HIDDEN_DIM",
         integer("a multiple of 32", low=32, high=65536, only=lambda width: width % 32 == 0),
         "Of queries, pixel decoder and masks.", 256),

@@ -13,6 +13,7 @@ from detectron2.engine import HookBase, hooks
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
 
+from .. import files
 from ..adaptation import Strategy
 from ..adaptation.mean_teacher.teacher import unwrapped
 from ..cli import Progress
@@ -222,10 +223,9 @@ def _lines(path: str) -> Iterator[dict]:
     with suppress(FileNotFoundError), open(path, "rb") as file:
         for line in file:
             try:
-                value = json.loads(line)
-                value["iteration"], value["bytes"] = int(value["iteration"]), len(line)
-            except (ValueError, KeyError, TypeError):
+                value = files.parse_json(line, finite=False)
+            except ValueError:
                 return
-            if not line.endswith(b"\n"):
+            if files.misfit(value, {"iteration": int}) or not line.endswith(b"\n"):
                 return
-            yield value
+            yield {**value, "bytes": len(line)}

@@ -9,6 +9,38 @@ from torch import Tensor
 _KINDS = {"betas", "momentum"}
 #: What Adam and AdamW remember of every parameter that has had an update.
 _MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+#: Settings of a group that are those of the resume; others are as in the checkpoint.
+_APPLIED = ("lr", "initial_lr", "weight_decay", "momentum", "nesterov")
+#: What Python raises where a state is of another form.
+_MALFORMED = (TypeError, ValueError, LookupError, AttributeError, RuntimeError)
+
+
+def adopted(state: Mapping, optimizer: torch.optim.Optimizer, names: Sequence[str]) -> Mapping:
+    """The trainer's part of a checkpoint for ``optimizer``: in its groups, with the settings that a resume applies.
+
+    What is remembered of a parameter is found by its name, since other settings may group parameters otherwise. Without names,
+    in files of older versions, the order counts. A state of another form stays as it is: :func:`describe_fault` is for that.
+
+    Args:
+        names: of the optimizer's parameters, in its order.
+    """
+    try:
+        return {**state, "optimizer": _adopted(state["optimizer"], state.get("parameters"), optimizer, names)}
+    except _MALFORMED:
+        return state
+
+
+def _adopted(saved: Mapping, made: object, optimizer: torch.optim.Optimizer, names: Sequence[str]) -> Mapping:
+    groups, entries = saved["param_groups"], saved["state"]
+    own = optimizer.state_dict()["param_groups"]
+    if made is not None:
+        if not isinstance(made, list) or sorted(map(str, made)) != sorted(names):
+            return {"param_groups": [], "state": {}}  # of other parameters
+        place = {name: index for index, name in enumerate(made)}
+        entries = {index: entries[place[name]] for index, name in enumerate(names) if place[name] in entries}
+        groups = [{**groups[0], "params": group["params"]} for group in own]
+    applied = [{key: group[key] for key in _APPLIED if key in group} for group in own]
+    return {**saved, "state": entries, "param_groups": [{**g, **a} for g, a in zip(groups, applied, strict=True)]}
 
 
 def describe_fault(state: object, optimizer: torch.optim.Optimizer) -> str:
@@ -20,7 +52,7 @@ def describe_fault(state: object, optimizer: torch.optim.Optimizer) -> str:
     """
     try:
         return next(_faults(state, optimizer), "")
-    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+    except _MALFORMED as error:
         return f"a state of another form ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
 
 

@@ -71,7 +71,7 @@ class CheckpointSaver(HookBase):
 
 def remove_halves(folder: str) -> None:
     """Delete the files that a process was killed in writing; for the one that holds the folder."""
-    own = (f"{part}.*.[0-9]*.tmp" for part in ("", "inference/", "inference/*/", "report/"))  # gbw_panoptic.files' names
+    own = (f"{part}.*.[0-9]*.tmp" for part in ("", "inference/**/", "report/"))  # gbw_panoptic.files' names
     for pattern in ("*.pth.tmp", "last_checkpoint.tmp", *own):
         for path in Path(folder).glob(pattern):
             path.unlink(missing_ok=True)

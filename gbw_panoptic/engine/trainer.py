@@ -14,12 +14,13 @@ from detectron2.engine import TrainerBase
 from detectron2.utils import comm
 
 from ..adaptation import Strategy
+from ..adaptation.teacher import unwrapped
 from ..data.loader import DomainLoader
 from ..errors import UserError
 from ..structures.samples import DomainBatch
 from .execution import LossScaler
 from .hooks import METRICS, truncate_metrics
-from .resuming import describe_fault
+from .resuming import adopted, describe_fault
 
 
 class DomainAdaptationTrainer(TrainerBase):
@@ -177,15 +178,22 @@ class DomainAdaptationTrainer(TrainerBase):
             **super().state_dict(),
             **({"loss_scaler": self.scaler.state_dict()} if self.scaler else {}),
             "optimizer": self.optimizer.state_dict(),
+            "parameters": self._parameter_names(),
             "loader": self.loader.state_dict(),
             "rng": {"seed": self.seed, "iteration": self.iter},
         }
+
+    def _parameter_names(self) -> list[str]:
+        """In the order in which the optimizer counts them, which depends on the settings of its groups."""
+        names = {parameter: name for name, parameter in unwrapped(self.model).named_parameters()}
+        return [names[parameter] for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def load_state_dict(self, state_dict: dict) -> None:
         """
         Raises:
             UserError: the state is not this training's: another optimizer's, another seed's or a damaged one.
         """
+        state_dict = adopted(state_dict, self.optimizer, self._parameter_names())
         fault = describe_fault(state_dict, self.optimizer)
         if fault:
             raise UserError(

@@ -64,7 +64,7 @@ def begin(root: Path, settings: Mapping[str, str], inputs: Sequence[Input], *, r
     root.mkdir(parents=True, exist_ok=True)
     for folder in _FOLDERS:
         if (root / folder).is_dir():
-            files.clear_temporaries(root / folder)
+            files.clear_temporaries(root / folder, below=bool(folder))
     if not resume:  # before the new settings: what lies here is not theirs
         (root / JOURNAL_FILE).unlink(missing_ok=True)
     files.write_json(path, {**settings, "started": time.time(), "inputs": {**earlier.get("inputs", {}), **paths}})
@@ -80,10 +80,11 @@ def _earlier(path: Path) -> dict:
 def _entries(path: Path) -> list[tuple[str, tuple[str, int]]]:
     """What was noted; the last line may be half of one, where a process was killed."""
     entries = []
-    for line in path.read_text(encoding="ascii", errors="replace").splitlines() if path.is_file() else ():
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
-            name, origin, frames = json.loads(line)
+            value = files.parse_json(line)
         except ValueError:
             continue
-        entries.append((name, (origin, frames)))
+        if isinstance(value, list) and [type(one) for one in value] == [str, str, int] and value[2] > 0:
+            entries.append((value[0], (value[1], value[2])))
     return entries

@@ -33,7 +33,7 @@ def panoptic_segmentation(
 ) -> Tensor:
     """The map that Detectron2's ``get_panoptic_segmentation`` gives, from the predictions for one image.
 
-    Whatever ``top_k`` is, no more centres are kept than a class has instance numbers: one more car would be a truck.
+    Of more instances than a class has numbers, the strongest have one: see :func:`merge_semantic_and_instance`.
 
     Args:
         sem_seg: H x W or 1 x H x W int64, predicted class.
@@ -47,14 +47,15 @@ def panoptic_segmentation(
         H x W int64.
     """
     sem_seg = sem_seg.reshape(sem_seg.shape[-2:])
-    top_k = label_divisor if top_k is None else min(top_k, label_divisor)  # the strongest, fewer than numbers of a class
     centers = find_centers(center, threshold=threshold, nms_kernel=nms_kernel, top_k=top_k)
     is_thing = _among(thing_ids, int(sem_seg.max()) + 1, sem_seg.device)
     things = is_thing.index_select(0, sem_seg.flatten()).view(sem_seg.shape)
+    scores = center.reshape(sem_seg.shape)[centers[:, 0], centers[:, 1]]
     return merge_semantic_and_instance(
         sem_seg,
         group_pixels(centers, offset, mask=things),
         num_instances=len(centers),
+        scores=scores,
         thing_ids=thing_ids,
         label_divisor=label_divisor,
         stuff_area=stuff_area,
@@ -151,6 +152,7 @@ def merge_semantic_and_instance(
     instance_ids: Tensor,
     *,
     num_instances: int,
+    scores: Tensor | None = None,
     thing_ids: Collection[int],
     label_divisor: int,
     stuff_area: int,
@@ -165,21 +167,18 @@ def merge_semantic_and_instance(
         sem_seg: H x W int64 >= 0, predicted class.
         instance_ids: H x W int64, 0 = no instance, else 1..K.
         num_instances: K.
+        scores: K float; None: earlier ones are stronger.
         thing_ids: classes with instances.
         label_divisor: panoptic id = class * label_divisor + number within the class, in order of instance id from 1; 0
-            for stuff.
+            for stuff, and for what is left of a class when its numbers have gone to its strongest instances: as in
+            Cityscapes, a group. One number more would be another class.
         stuff_area: stuff classes of fewer pixels become void.
         void_label: also the label of thing pixels without an instance.
         instance_area: instances of fewer thing pixels become void (ours; Detectron2 keeps every instance).
 
     Returns:
         H x W int64 panoptic ids.
-
-    Raises:
-        ValueError: more instances than numbers below ``label_divisor``.
     """
-    if num_instances >= label_divisor:
-        raise ValueError(f"expected fewer than {label_divisor} instances, found {num_instances}: their numbers would change classes")
     num_classes = int(sem_seg.max()) + 1
     device = sem_seg.device
     keys = torch.add(sem_seg, instance_ids, alpha=num_classes).flatten()
@@ -192,9 +191,18 @@ def merge_semantic_and_instance(
     kept = (area > 0) & (area >= instance_area)
     instance_class = votes.argmax(dim=1)
     of_class = F.one_hot(instance_class, num_classes) * kept
-    number = of_class.cumsum(dim=0).gather(1, instance_class[:, None])
+    if num_instances >= label_divisor:
+        of_class = of_class * _strongest(of_class, scores, label_divisor - 1)[:, None]
+    number = (of_class.cumsum(dim=0) * of_class).sum(dim=1, keepdim=True)
 
     stuff = torch.where(~is_thing & (counts[0] >= stuff_area), classes * label_divisor, void_label)
     things = torch.where(is_thing & kept, instance_class[:, None] * label_divisor + number, void_label)
     labels = torch.cat([stuff[None], things])
     return labels.flatten().index_select(0, keys).view(sem_seg.shape)
+
+
+def _strongest(of_class: Tensor, scores: Tensor | None, count: int) -> Tensor:
+    """[K] bool: the ``count`` strongest instances of each class; ``of_class`` [K, C] is 1 for an instance's class."""
+    order = torch.arange(len(of_class), device=of_class.device) if scores is None else scores.argsort(descending=True, stable=True)
+    place = (of_class[order].cumsum(dim=0) * of_class[order]).sum(dim=1)
+    return torch.zeros_like(place, dtype=torch.bool).index_put_((order,), place <= count)

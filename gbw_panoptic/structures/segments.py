@@ -84,7 +84,7 @@ class Segments:
     confidence: Tensor
 
     def panoptic(self, *, thing_ids: Collection[int], label_divisor: int) -> Tensor:
-        """[H, W] int64: class * label_divisor + number (of things from 1 in each class, of stuff 0); -1 = void."""
+        """[H, W] int64: class * label_divisor + number (of things from 1 in each class, of stuff and groups 0); -1 = void."""
         return torch.cat((self.classes.new_tensor([-1]), self._values(thing_ids, label_divisor)))[self.ids]
 
     def instance_scores(self, *, thing_ids: Collection[int], label_divisor: int) -> tuple[Tensor, Tensor]:
@@ -101,16 +101,16 @@ class Segments:
         return values[things], scores[things]
 
     def _values(self, thing_ids: Collection[int], label_divisor: int) -> Tensor:
-        """[S] panoptic value of each segment; -1 for things that a class has no number for, the weakest ones."""
+        """[S] panoptic value of each segment; of more things than a class has numbers, the weakest are a group, number 0."""
         things = is_in(self.classes, thing_ids)
         same = self.classes[:, None] == self.classes
-        kept = torch.ones_like(things)
+        numbered = things
         if len(self.classes) >= label_divisor:
             order = torch.arange(len(self.scores), device=self.scores.device)
             ahead = (self.scores > self.scores[:, None]) | (self.scores == self.scores[:, None]) & (order < order[:, None])
-            kept = ~things | ((same & ahead).sum(dim=1) < label_divisor - 1)
-        number = (same & kept).tril().sum(dim=1)  # this segment and those before it
-        return torch.where(kept, self.classes * label_divisor + torch.where(things, number, 0), -1)
+            numbered = things & ((same & ahead).sum(dim=1) < label_divisor - 1)
+        number = (same & numbered).tril().sum(dim=1)  # this segment and those before it
+        return self.classes * label_divisor + torch.where(numbered, number, 0)
 
 
 def is_in(classes: Tensor, some: Collection[int]) -> Tensor:

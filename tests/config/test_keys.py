@@ -3,6 +3,7 @@
 import ast
 import fnmatch
 import importlib
+import logging
 import math
 import re
 from pathlib import Path
@@ -231,7 +232,7 @@ def test_odd_values_of_every_key_are_taken_or_refused_with_one_sentence(value):
         ("MODEL.RESNETS.NORM", "foo"), ("MODEL.RESNETS.OUT_FEATURES", "[]"), ("SEED", str(2**64)), ("SEED", "-1"),
         ("SOLVER.IMS_PER_BATCH", "0"), ("DATALOADER.NUM_WORKERS", "-1"), ("SOLVER.CHECKPOINT_PERIOD", "0"),
         ("MODEL.PIXEL_MEAN", "(1.0, 2.0)"), ("MODEL.PIXEL_STD", "(1.0, 0.0, 1.0)"), ("MODEL.TASK", "1"),
-        ("MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", "5000"), ("MODEL.MASK2FORMER.NUM_QUERIES", "1000"), ("GBW.LAMBDA", "nan"),
+        ("MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", "70000"), ("MODEL.MASK2FORMER.NUM_QUERIES", "70000"), ("GBW.LAMBDA", "nan"),
         ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "3000"),
     ],
 )  # fmt: skip
@@ -267,3 +268,11 @@ def test_random_values_through_the_whole_check(streets, pairs):
         assert not list(key_problems(cfg))
         numbers = [value_of(cfg, name) for name in KEYS if name != "SOLVER.CLIP_GRADIENTS.NORM_TYPE"]
         assert all(math.isfinite(value) for value in numbers if type(value) is float)
+
+
+def test_another_value_of_a_key_that_nothing_reads_is_warned_of(streets, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("gbw_panoptic"), "propagate", True)
+    cfg = load_config(CONFIG, ["MODEL.RPN.NMS_THRESH", "0.5", "MODEL.WEIGHTS", ""])
+    with caplog.at_level(logging.WARNING, "gbw_panoptic"):
+        validate(cfg)
+    assert "Nothing here reads MODEL.RPN.NMS_THRESH: another value has no effect." in caplog.text

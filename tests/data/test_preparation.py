@@ -545,6 +545,23 @@ def test_an_image_that_its_exif_tag_turns_is_named_as_the_cause(raw_root):
     assert "the image's EXIF tag turns it: remove the tag" in report.faults[0].message
 
 
+def test_an_image_that_its_tag_turns_unseen_is_named(raw_root):
+    """A half turn changes no size: labels are those of the upright image, which the report says."""
+    image, label = (raw_root / f"gta5/{name}/00002.png" for name in ("images", "labels"))
+    pixels, exif = files.read_image(image), Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(pixels[::-1, ::-1].copy()).save(image, exif=exif)
+    assert np.array_equal(files.read_image(image), pixels)
+    for act in (prepare, prepare, check):
+        (report,) = act("gta5", raw_root, workers=1)
+        assert report.turned == ("00002",) and not report.faults
+        assert "1 images are mirrored or turned by half, as their EXIF tags say (first: 00002): their labels" in report.format()
+    ids = files.read_label(label)
+    Image.fromarray(ids[::-1, ::-1].copy()).save(label, exif=exif)  # a label that says so itself
+    assert np.array_equal(files.read_label(label), ids)
+    assert prepare("gta5", raw_root, workers=1)[0].turned == ()
+
+
 def plant_json_fault(root: Path) -> None:
     path = root / SYNTHIA / "panoptic_cityscapes.json"
     value = json.loads(path.read_text())

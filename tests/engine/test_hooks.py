@@ -9,7 +9,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from gbw_panoptic.adaptation import SourceOnly
-from gbw_panoptic.engine.hooks import ClassWeightLogger
+from gbw_panoptic.engine.hooks import ClassWeightLogger, truncate_metrics
 from gbw_panoptic.losses import cross_entropy_per_class
 from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting
 
@@ -80,3 +80,16 @@ def test_a_resumed_run_does_not_warn_again(warnings):
     after.hook.before_train()
     after.step()
     assert after.logged()["gbw/source/sem_seg/skipped"] == 1 and len(warnings()) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["", "null", "5", "[1]", '{"a": 1}', '{"iteration": "2"}', '{"iteration": 1e999}', '{"iteration": true}', "[" * 9999,
+             '{"iteration": ' + "9" * 5000 + "}", '{"iteration": 2, "x": "\\ud800"}', "\0" * 40, '{"iteration": 2']
+)  # fmt: skip
+def test_metrics_end_where_a_line_is_damaged(tmp_path, line):
+    """A loss of power may leave anything behind the lines that were written; a resume goes on behind the last sound one."""
+    path = tmp_path / "metrics.json"
+    sound = '{"iteration": 0, "total_loss": NaN}\n{"iteration": 1, "total_loss": 1.0}\n'
+    path.write_text(sound + line + "\n" + '{"iteration": 1, "total_loss": 2.0}\n')
+    truncate_metrics(str(path), 5)
+    assert path.read_text() == sound

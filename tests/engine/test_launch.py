@@ -155,11 +155,47 @@ def test_a_scheduler_s_signal_to_all_processes_leaves_a_checkpoint_and_no_proces
     assert job.wait(120) != 0
     assert (tmp_path / "run" / "last_checkpoint").is_file()
     assert (tmp_path / "said").read_text().count("stopped by SIGTERM after iteration") == 1
+    assert_no_process_left(job)
+
+
+def assert_no_process_left(job):
+    """Python's tracker of resources leaves a moment later."""
     deadline = time.monotonic() + 30
-    with pytest.raises(ProcessLookupError):  # Python's tracker of resources leaves a moment later
+    with pytest.raises(ProcessLookupError):
         while time.monotonic() < deadline:
             os.killpg(job.pid, 0)
             time.sleep(0.1)
+
+
+.mark.slow
+.mark.parametrize("moment", ["the first process", "both processes", "the log"])
+def test_a_signal_while_a_launcher_starts_leaves_no_process(streets_root, tmp_path, moment):
+    """Processes that are being started, importing or building: nothing trains on behind a launcher that has gone."""
+    from tiny_runs import TINY
+
+    options = [str(x) for x in (*TINY, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 100000, "DATALOADER.NUM_WORKERS", 0)]
+    train = [str(ROOT / "tools" / "train_net.py"), "--config-file", str(ROOT / "configs/quick/source_only.yaml"), "--num-gpus", "2"]
+    options += ["OUTPUT_DIR", str(tmp_path / "run"), "MODEL.WEIGHTS", ""]
+    environ = environment(DETECTRON2_DATASETS=str(streets_root))
+    with open(tmp_path / "said", "w") as said:
+        job = subprocess.Popen([sys.executable, *train, *options], env=environ, stdout=said, stderr=said, start_new_session=True)
+
+    def ranks():
+        """Children of the launcher, but for Python's tracker of resources."""
+        pids = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+        return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    reached = {
+        "the first process": lambda: len(ranks()) >= 1, "both processes": lambda: len(ranks()) == 2,
+        "the log": (tmp_path / "run" / "log.txt").is_file,
+    }[moment]  # fmt: skip
+    deadline = time.monotonic() + 300
+    while not reached():
+        assert time.monotonic() < deadline and job.poll() is None, (tmp_path / "said").read_text()[-3000:]
+        time.sleep(0.02)
+    job.terminate()
+    assert job.wait(120) != 0 and "Traceback" not in (tmp_path / "said").read_text()
+    assert_no_process_left(job)
 
 
 def test_a_peer_that_has_gone_is_one_sentence():

@@ -7,20 +7,11 @@ import pytest
 import torch
 from tiny_runs import TINY
 
+from gbw_panoptic.config.resuming import APPLIED, FREE, REFUSED, RESUME, rule
 from gbw_panoptic.engine.build import build_models, build_trainer, load_for_evaluation, resume_or_load
 from gbw_panoptic.engine.reading import read_checkpoint
-from gbw_panoptic.engine.settings import (
-    APPLIED,
-    FREE,
-    MEANING,
-    REFUSED,
-    RESUME,
-    Settings,
-    build_defaults,
-    build_settings,
-    check_meaning,
-    rule,
-)
+from gbw_panoptic.engine.resuming import adopted, describe_fault
+from gbw_panoptic.engine.settings import MEANING, Settings, build_defaults, build_settings, check_meaning
 from gbw_panoptic.errors import UserError
 
 QUICK = "quick/source_only.yaml"
@@ -45,7 +36,7 @@ def test_every_key_is_declared_and_every_beginning_is_of_some_key():
     assert not {beginning for beginning in RESUME if not any(key.startswith(beginning) for key in keys)} - of_its_main_branch
     assert set(RESUME.values()) == {FREE, APPLIED, REFUSED} and not set(MEANING) - set(keys)
     assert all(rule(key) == REFUSED for key in MEANING)
-    assert rule("SOLVER.WEIGHT_DECAY") == rule("A.KEY.THAT.NOBODY.DECLARED") == REFUSED
+    assert rule("SOLVER.OPTIMIZER") == rule("A.KEY.THAT.NOBODY.DECLARED") == REFUSED
     assert rule("SOLVER.BASE_LR") == APPLIED and rule("OUTPUT_DIR") == FREE
 
 
@@ -66,7 +57,7 @@ def test_any_other_value_of_any_key_is_treated_as_declared(caplog):
 @pytest.mark.parametrize(
     "switch",
     [
-        ("SOLVER.WEIGHT_DECAY", 0.5), ("DATASETS.TRAIN", '("gta5_semantic_train",)'), ("INPUT.FORMAT", "BGR"),
+        ("SELF_TRAINING.EMA_DECAY", 0.5), ("DATASETS.TRAIN", '("gta5_semantic_train",)'), ("INPUT.FORMAT", "BGR"),
         ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "hard_pixel_mining"), ("SOLVER.OPTIMIZER", "SGD"), ("SEED", 3),
     ],
 )  # fmt: skip
@@ -86,8 +77,8 @@ def test_a_resume_of_the_same_settings_and_of_free_and_applied_ones(saved, caplo
         trainer = resumed(saved, "SOLVER.BASE_LR", 0.5, "SOLVER.CHECKPOINT_PERIOD", 7, "DATALOADER.NUM_WORKERS", 1)
     assert trainer.start_iter == 1 and "From here on SOLVER.BASE_LR is 0.5 (before: " in caplog.text
     assert "CHECKPOINT_PERIOD is" not in caplog.text
-    with pytest.raises(UserError, match="expected INPUT.FORMAT 'RGB', .* found 'BGR', and other values of SOLVER.WEIGHT_DECAY;"):
-        resumed(saved, "SOLVER.WEIGHT_DECAY", 0.5, "INPUT.FORMAT", "BGR")
+    with pytest.raises(UserError, match="expected INPUT.FORMAT 'RGB', .* found 'BGR', and other values of SOLVER.OPTIMIZER;"):
+        resumed(saved, "SOLVER.OPTIMIZER", "SGD", "INPUT.FORMAT", "BGR")
 
 
 def test_checkpoints_without_settings_are_resumed_with_a_warning(saved, tmp_path, caplog):
@@ -128,3 +119,34 @@ def test_weights_mean_what_they_were_trained_with(saved, tmp_path):
         timm = {"MODEL.BACKBONE.NAME": "build_timm_backbone"}
         check_meaning({**own, **timm, "MODEL.TIMM.NAME": "resnet18"}, {"settings": {**own, **timm}}, path)
     check_meaning(own, {}, path)
+
+
+def test_other_decays_are_applied_though_they_group_parameters_otherwise(make_cfg, tmp_path):
+    """What the optimizer remembers of a parameter stays that parameter's; weight decay and factors are the resume's."""
+    trainer = build_trainer(make_cfg(QUICK, *TINY))
+    remembered = {}
+    for name, parameter in trainer.model.named_parameters():
+        parameter.grad = torch.randn_like(parameter)
+    trainer.optimizer.step()
+    for name, parameter in trainer.model.named_parameters():
+        remembered[name] = trainer.optimizer.state[parameter]["exp_avg"].clone()
+    trainer.checkpointer.save("model_0000000")
+    decays = ("SOLVER.WEIGHT_DECAY", 0.5, "SOLVER.WEIGHT_DECAY_NORM", 0.25, "SOLVER.WEIGHT_DECAY_EMBED", 0.25)
+    regrouped = (*decays, "SOLVER.WEIGHT_DECAY_NORM", 0.5, "SOLVER.BACKBONE_MULTIPLIER", 0.125)
+    for opts in (decays, regrouped):
+        again = resumed(make_cfg, *opts)
+        own = {name: again.optimizer.state[parameter]["exp_avg"] for name, parameter in again.model.named_parameters()}
+        assert own.keys() == remembered.keys() and all(torch.equal(own[name], value) for name, value in remembered.items())
+        assert {group["weight_decay"] for group in again.optimizer.param_groups} == ({0.5, 0.25} if opts is decays else {0.5})
+    assert again.state_dict()["parameters"] != trainer.state_dict()["parameters"]
+    assert len({group["initial_lr"] for group in again.optimizer.param_groups}) == 2
+
+    path = tmp_path / "run" / "model_0000000.pth"
+    whole = torch.load(path, weights_only=True)
+    junk = (None, [], "abc", whole["trainer"]["parameters"][1:], [*whole["trainer"]["parameters"][1:], "another"], [None, 1])
+    for names in junk:  # again is in the groups of another multiplier
+        state = {**whole["trainer"], "parameters": names}
+        found = describe_fault(adopted(state, again.optimizer, again.state_dict()["parameters"]), again.optimizer)
+        assert found == "an optimizer of other parameters"
+    torch.save({**whole, "trainer": {k: v for k, v in whole["trainer"].items() if k != "parameters"}}, path)  # of an older version
+    assert {group["weight_decay"] for group in resumed(make_cfg, *decays).optimizer.param_groups} == {0.5, 0.25}

@@ -209,10 +209,28 @@ def test_a_class_never_changes_because_its_numbers_run_out():
     sem_seg, offset = torch.full((height, width), car), torch.zeros(2, height, width)
     for top_k in (5000, None):
         panoptic = panoptic_segmentation(sem_seg, heat, offset, **OPTIONS, stuff_area=0, nms_kernel=1, top_k=top_k)
-        assert (panoptic // 1000 == car).all() and (panoptic % 1000 > 0).all()
-        kept = [int(y) * width + int(x) for y, x in find_centers(heat, nms_kernel=1, top_k=1000)]
-        assert len(kept) == len(panoptic.unique()) == 999
-        assert heat.flatten()[kept].min() > heat.flatten().sort().values[200]  # the strongest
+        assert (panoptic // 1000 == car).all()
+        numbers, group = (panoptic % 1000).flatten(), panoptic == car * 1000
+        assert group.sum() == 201 and numbers.unique().tolist() == list(range(1000))
+        assert heat[~group].min() > heat[group].max()  # the strongest have numbers
     ids = torch.arange(1, 1201).view(height, width)
-    with pytest.raises(ValueError, match="fewer than 1000 instances, found 1200"):
-        merge_semantic_and_instance(sem_seg, ids, num_instances=1200, **OPTIONS, stuff_area=0)
+    panoptic = merge_semantic_and_instance(sem_seg, ids, num_instances=1200, **OPTIONS, stuff_area=0)
+    assert panoptic.flatten().tolist() == [*range(car * 1000 + 1, car * 1000 + 1000), *[car * 1000] * 201]
+
+
+def test_numbers_run_out_class_by_class():
+    """900 cars and 900 persons have numbers each; of 1,200 cars, persons keep all of theirs, and the strongest cars."""
+    height, width = 40, 60
+    car, person = (CITYSCAPES.names.index(name) for name in ("car", "person"))
+    heat = torch.rand(height, width, generator=torch.Generator().manual_seed(1)) * 0.5 + 0.4
+    offset = torch.zeros(2, height, width)
+    for cars, persons in ((900, 900), (1200, 1200), (1500, 300)):
+        sem_seg = torch.zeros(height * width, dtype=torch.int64)
+        sem_seg[:cars], sem_seg[cars : cars + persons] = car, person
+        sem_seg = sem_seg.view(height, width)
+        found = panoptic_segmentation(sem_seg, heat, offset, **OPTIONS, stuff_area=0, nms_kernel=1, top_k=5000)
+        assert torch.equal(found // 1000, sem_seg)
+        for thing, count in ((car, cars), (person, persons)):
+            numbers, most = found[sem_seg == thing] % 1000, min(count, 999)
+            assert (numbers > 0).sum() == most == len(numbers.unique()) - (count > 999)
+            assert (numbers[heat[sem_seg == thing].topk(most).indices] > 0).all()

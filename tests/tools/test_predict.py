@@ -279,9 +279,13 @@ def test_the_journal_knows_inputs_by_their_content(tmp_path):
     journal = begin(tmp_path / "out", {"weights": "1"}, [item], resume=False)
     journal.finish(item, "digest", frames=3)
     with open(journal.path, "a") as file:
-        file.write('["b", "half of a li')  # the process was killed
+        file.write("\n".join(['null', '5', '{"a": 1}', '["c", 5, 1]', '[[], "x", 1]', '["d", "x", true]', '["e", "x", -1]', "[" * 5000, "\0\0"]))
+        file.write('\n["b", "half of a li')  # the process was killed
+    left = tmp_path / "out" / "labelIds" / "drive" / ".000001.png.99999999.tmp"  # and another one before
+    left.parent.mkdir(parents=True)
+    left.touch()
     again = begin(tmp_path / "out", {"weights": "1"}, [item], resume=True)
-    assert again.frames(item, "digest") == 3 and again.frames(item, "another") is None
+    assert not left.exists() and again.frames(item, "digest") == 3 and again.frames(item, "another") is None
     with pytest.raises(UserError, match="--resume: expected the weights"):
         begin(tmp_path / "out", {"weights": "2"}, [item], resume=True)
     assert begin(tmp_path / "out", {"weights": "2"}, [item], resume=False).frames(item, "digest") is None

@@ -214,7 +214,7 @@ class PseudoLabeller:
             post_processing(likeliest_classes(sem_seg), center, offset),
             label_divisor=post_processing.label_divisor,
             thing_ids=post_processing.thing_ids,
-            max_instances=post_processing.top_k,
+            max_instances=min(post_processing.top_k, len(post_processing.thing_ids) * (post_processing.label_divisor - 1)),
         )
         if self.instance_quality == "score":
             weights = instance_scores(ids, classes, sem_seg, center)

@@ -32,6 +32,7 @@ class _CheckTask:
 class _CheckResult:
     faults: tuple[Fault, ...]
     description: Description | None
+    turned: bool
 
 
 def check(
@@ -57,9 +58,11 @@ def _check_split(root: Path, split: Split, raw: RawSplit, workers: int) -> Split
     has_index, segments = segments is not None, segments or {}
     tasks = [_CheckTask(image, has_index, segments.get(image.name.stem)) for image in raw.images]
     pixels: dict[str, dict[int, int]] = {}
+    turned: list[str] = []
     sound = 0
     for stem, result in zip(stems, ordered_map(_check_image, tasks, workers=workers, title=f"checking {split.title}")):
         faults += result.faults
+        turned += [stem] if result.turned else []
         sound += not result.faults
         if result.description is not None:
             pixels[stem] = result.description.pixels
@@ -80,6 +83,7 @@ def _check_split(root: Path, split: Split, raw: RawSplit, workers: int) -> Split
         faults=tuple(faults),
         void_categories=raw.void_categories,
         left_out=raw.left_out,
+        turned=tuple(turned),
     )
 
 
@@ -101,7 +105,8 @@ def _check_image(check_task: _CheckTask) -> _CheckResult:
     faults += label_faults
     if description is not None and check_task.has_index:
         faults += _compare_segments(description, check_task.segments_info, raw)
-    return _CheckResult(tuple(dict.fromkeys(faults)), description)
+    turned = not faults and bool(files.raw_labels) and disk.turns_alone(files.image, files.raw_labels[-1])
+    return _CheckResult(tuple(dict.fromkeys(faults)), description, turned)
 
 
 def _check_labels(

@@ -31,12 +31,14 @@ class Description:
         pixels: contiguous id -> pixels > 0.
         size: (H, W).
         by_times: whether an earlier version made the label, whose age alone says that it is up to date.
+        turned: whether the image's EXIF tag turns it, and no size tells whether the label was drawn that way.
     """
 
     segments_info: list[SegmentInfo] | None
     pixels: dict[int, int]
     size: tuple[int, int]
     by_times: bool = False
+    turned: bool = False
 
 
 @dataclass(frozen=True)

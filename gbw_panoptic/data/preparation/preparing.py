@@ -116,6 +116,7 @@ def _prepare_split(root: Path, split: Split, raw: RawSplit, workers: int, overwr
         void_categories=raw.void_categories,
         left_out=raw.left_out,
         by_times=sum(found.by_times for found in described.values()),
+        turned=tuple(name.stem for name, found in described.items() if found.turned),
     )
 
 
@@ -132,7 +133,8 @@ def _prepare_image(raw: RawImage, *, overwrite: bool) -> Description | Fault:
                 path.parent.mkdir(parents=True, exist_ok=True)
             converter.write(files, converter.derive(raw), origin)
         path = files.prepared_labels[-1]
-        return replace(converter.describe(converter.readers[-1](path), path, raw.split.taxonomy), by_times=state is _State.NEWER)
+        described = converter.describe(converter.readers[-1](path), path, raw.split.taxonomy)
+        return replace(described, by_times=state is _State.NEWER, turned=disk.turns_alone(files.image, files.raw_labels[-1]))
     except UserError as error:
         return as_fault(error)
 
@@ -173,8 +175,7 @@ def _state(raw: RawImage) -> _State:
 def _make_clean_folder(folder: Path) -> None:
     """Create ``folder``; remove the temporary files that a killed run left in it and in its city folders."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (folder, *(Path(entry) for entry in os.scandir(folder) if entry.is_dir())):
-        disk.clear_temporaries(path)
+    disk.clear_temporaries(folder)
 
 
 def _write_indices(

@@ -21,6 +21,7 @@ class SplitReport:
         void_categories: names in the raw JSON that belong to no class.
         left_out: what the search for images left out, in one line.
         by_times: how many labels an earlier version made, which are kept because they are newer than the raw ones.
+        turned: images whose EXIF tags turn them, where no size tells whether their labels were drawn that way.
     """
 
     split: Split
@@ -33,6 +34,7 @@ class SplitReport:
     void_categories: tuple[str, ...] = ()
     left_out: str = ""
     by_times: int = 0
+    turned: tuple[str, ...] = ()
 
     def format(self) -> str:
         """Several lines of text."""
@@ -44,6 +46,11 @@ class SplitReport:
             lines.append(
                 f"  {self.by_times} labels are of an earlier version: only their age was compared with the raw labels; --check "
                 "compares all pixels, --overwrite makes them again"
+            )
+        if self.turned:
+            lines.append(
+                f"  {len(self.turned)} images are mirrored or turned by half, as their EXIF tags say (first: {self.turned[0]}): their labels "
+                "are read as drawn on the upright image; if they were drawn on the stored pixels, remove the tags"
             )
         if self.void_categories:
             void = f"void: {', '.join(self.void_categories)}"
