@@ -24,7 +24,7 @@ import study
 from gbw_panoptic import cli, files
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting.run_folder import RunFolder
-from studies.active.tables import run_result, study_plot, study_table
+from studies.active.tables import RESULTS, run_result, study_plot, study_table
 
 REFERENCE = "RIPU"
 #: Method -> CBDA's switches.
@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parse()
     output = Path(arguments.output).resolve()
     if arguments.rebuild:
-        return write(files.read_json(arguments.rebuild), output)
+        return write(files.read_json(arguments.rebuild, RESULTS, remedy="give a results.json of this study"), output)
     runs = list(plan(arguments, output))
     if not arguments.collect:
         train_all(runs, output, arguments)

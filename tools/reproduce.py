@@ -134,12 +134,23 @@ def train(folder: Path, config: str, options, row: Row, seed: int, arguments: ar
 
 
 def write_table(output: Path) -> None:
-    results = [files.read_json(path) for path in sorted(output.glob("results/*/*_seed*.json"))]
+    results = [read_result(path) for path in sorted(output.glob("results/*/*_seed*.json"))]
     benchmarks = [row.benchmark for row in ROWS.values()]
     page = f"{reproduction_overview(benchmarks, results)}\n\n{reproduction_page(benchmarks, results)}"
     (output / "results").mkdir(parents=True, exist_ok=True)
     files.atomic_write(output / "results" / "tables.md", f"{page}\n".encode())
     print(f"{len(results)} runs: {output / 'results' / 'tables.md'}")
+
+
+def read_result(path: Path) -> dict:
+    """What :func:`run` has kept of a run; UserError where it is damaged, or another file."""
+    remedy = "remove it: the run is then repeated, from its last checkpoint"
+    result = files.read_json(path, {"row": str, "method": str, "seed": int, "scores": files.Each(float)}, remedy=remedy)
+    row = ROWS.get(result["row"])
+    lacking = [name for name in row.benchmark.columns if name not in result["scores"]] if row else []
+    if lacking:
+        raise UserError(f"Expected scores of {row.benchmark.name} in {path}, found no {', '.join(lacking)}; {remedy}.")
+    return result
 
 
 def parse() -> argparse.Namespace:

@@ -32,7 +32,7 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.taxonomy import CITYSCAPES
 from studies.weighting.pictures import class_plot, effects_plot, lambda_plot, weights_plot
-from studies.weighting.results import RESULT_KEYS, Cell, Results, run_result
+from studies.weighting.results import RESULT, Cell, Results, run_result
 from studies.weighting.runs import adaptation_page, runs_page
 from studies.weighting.tables import class_page, study_page
 
@@ -183,14 +183,7 @@ def write_pages(folder: Path) -> None:
 def read_results(folder: Path) -> list[dict]:
     """The results of all runs, by name."""
     remedy = "remove it and run the study again: it repeats what has no result"
-    results = []
-    for path in sorted(folder.glob("*/seed*.json")):
-        result = files.read_json(path, remedy=remedy)
-        lacking = [key for key in RESULT_KEYS if not isinstance(result, dict) or key not in result]
-        if lacking:
-            raise UserError(f"Expected a run's result in {path}, found no {', '.join(lacking)} there; {remedy}.")
-        results.append(result)
-    return results
+    return [files.read_json(path, RESULT, remedy=remedy) for path in sorted(folder.glob("*/seed*.json"))]
 
 
 def make_data(output: Path, arguments: argparse.Namespace) -> Path:

@@ -13,7 +13,7 @@ from typing import Callable, Iterable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from .. import cli
+from .. import cli, files
 from ..errors import UserError
 from ..taxonomy import CITYSCAPES
 from .domains import DOMAINS, SYNTHIA
@@ -26,6 +26,8 @@ from .write import FORMATS, read_contiguous, write_bytes, write_image
 #: Rises whenever the same seed would give other files.
 GENERATOR_VERSION = 1
 MANIFEST_NAME = "streets.json"
+#: What is read of an earlier manifest.
+_MANIFEST = {"version": int, "settings": {"formats": [str]}}
 _SPLITS = ("train", "val")
 _MIN_SIZE = 32  # pixels; below, objects vanish
 _LEAST_REACH = 10.0  # metres
@@ -186,7 +188,7 @@ def _claim_root(root: Path, settings: dict, overwrite: bool) -> None:
                 "choose another root"
             )
         return
-    found = _read_manifest(path)
+    found = files.read_json(path, _MANIFEST, remedy="delete it, or choose another root")
     if {"gap": 1.0, "reach": REACH, **found["settings"]} == settings and found["version"] == GENERATOR_VERSION:
         return
     if not overwrite:
@@ -196,15 +198,6 @@ def _claim_root(root: Path, settings: dict, overwrite: bool) -> None:
         )
     for name in set(found["settings"]["formats"]) & set(FORMATS):
         shutil.rmtree(root / name, ignore_errors=True)
-
-
-def _read_manifest(path: Path) -> dict:
-    try:
-        manifest = json.loads(path.read_text())
-        manifest["settings"]["formats"], manifest["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is not a Streets manifest ({error!r}): delete it or choose another root") from error
-    return manifest
 
 
 def _write_manifest(root: Path, manifest: dict) -> None:

@@ -7,8 +7,10 @@ for references), "seed", "mIoU", "IoU": {class: percent}, "imbalance" (None with
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
-from gbw_panoptic.documents import Each
+from gbw_panoptic.documents import Each, Maybe
+from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.scores import averaged_classes
 from gbw_panoptic.reporting.sections import read_rounds
 from gbw_panoptic.reporting.gains import Gain, gain, mean_and_deviation, spread
@@ -18,11 +20,16 @@ from .budgets import BudgetPanel, budget_curves
 
 #: Form of what a study reads of a round of acquisition.
 _ROUND = {"classes": Each(int), "imbalance": float}
+#: Form of what is read of results.json.
+RESULTS = {
+    "protocol": str,
+    "runs": [{"method": str, "budget": Maybe(float), "seed": int, "mIoU": float, "IoU": Each(float), "imbalance": Maybe(float)}],
+}  # fmt: skip
 #: Title of a column -> value of a run.
 COLUMNS = {
     "mIoU": lambda run: run["mIoU"],
-    "worst class": lambda run: min(run["IoU"].values()),
-    "five worst": lambda run: sum(sorted(run["IoU"].values())[:5]) / min(5, len(run["IoU"])),
+    "worst class": lambda run: min(run["IoU"].values(), default=None),
+    "five worst": lambda run: fmean(sorted(run["IoU"].values())[:5]) if run["IoU"] else None,
     "imbalance": lambda run: run["imbalance"],
 }
 _DECIMALS = {"imbalance": 3}
@@ -37,7 +44,10 @@ def run_result(folder: Path, *, method: str, budget: float | None, seed: int, pr
     run = RunFolder.read(folder)
     if not run.is_finished:
         return None
-    scores = run.headline()["scores"]["semantic"][protocol]
+    by_protocol = run.headline()["scores"]["semantic"]
+    if protocol not in by_protocol:
+        raise UserError(f"--protocol: expected one of {', '.join(by_protocol)}, by which {folder} was evaluated, found {protocol!r}; correct it")
+    scores = by_protocol[protocol]
     rounds = read_rounds(folder / "active", _ROUND)
     names = list(rounds[0]["classes"]) if rounds else []
     return {

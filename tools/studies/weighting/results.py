@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import false_discovery_control, ttest_1samp
 
+from gbw_panoptic.documents import Each, Maybe
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.scores import averaged_classes
 from gbw_panoptic.reporting.gains import COLUMNS, Gain, gain
@@ -26,11 +27,15 @@ from gbw_panoptic.reporting.run_folder import RunFolder, class_scalars
 #: Column of the tables -> task and metric of a result file.
 STUDY_COLUMNS = {name: place for name, place in COLUMNS.items() if name not in ("PQ things", "PQ stuff")}
 STUDY_COLUMNS["rare precision"] = ("semantic", "rare_precision")
-#: What every result file has.
-RESULT_KEYS = (
-    "task", "network", "strategy", "weighting", "seed", "model", "iterations", "device", "machine", "precision", "scores",
-    "classes", "pseudo_labels", "quality", "gbw",
-)  # fmt: skip
+_CLASS = {"IoU": float, "recall": float, "precision": float, "pixels": float, "source_pixels": int}
+_SERIES = [Maybe(float)]
+#: Form of a result file.
+RESULT = {
+    "task": str, "network": str, "strategy": str, "weighting": str, "seed": int, "model": str, "iterations": int, "device": str,
+    "machine": str, "precision": str, "scores": Each(float), "classes": Each(_CLASS),
+    "pseudo_labels": Each({"recall": float, "precision": float}), "quality": _SERIES,
+    "gbw": Each({"iterations": [int], "weight": Each(_SERIES), "gradient": Each(_SERIES), "share": Each(_SERIES)}),
+}  # fmt: skip
 #: Points in time that are kept of class weights and gradients.
 _TIMES = 10
 #: Heads whose weights are kept (on the target's unlabelled images, all are), and what they weigh.
