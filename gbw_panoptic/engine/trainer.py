@@ -14,7 +14,7 @@ from detectron2.engine import TrainerBase
 from detectron2.utils import comm
 
 from ..adaptation import Strategy
-from ..adaptation.teacher import unwrapped
+from ..adaptation.mean_teacher.teacher import unwrapped
 from ..data.loader import DomainLoader
 from ..errors import UserError
 from ..structures.samples import DomainBatch

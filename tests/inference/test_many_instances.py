@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from gbw_panoptic import files
-from gbw_panoptic.adaptation.pseudo_instances import instances_from_panoptic
+from gbw_panoptic.adaptation.mean_teacher.pseudo_instances import instances_from_panoptic
 from gbw_panoptic.evaluation import saved
 from gbw_panoptic.evaluation.accumulator import ScoreAccumulator
 from gbw_panoptic.inference import Prediction
-from gbw_panoptic.inference.results import ResultFolder
+from gbw_panoptic.inference.result_folder import ResultFolder
 from gbw_panoptic.modeling import PostProcessing
 from gbw_panoptic.structures.segments import Segments
 from gbw_panoptic.taxonomy import CITYSCAPES
