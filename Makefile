@@ -36,10 +36,10 @@ test-slow: setup
 	$(PY) -m pytest -m slow
 
 study: setup
-	$(PY) tools/weighting_study.py --jobs 2
+	$(PY) tools/weighting_study.py --precision float32 --jobs 2
 
 study-quick: setup
-	$(PY) tools/weighting_study.py --tiers 1 3 --seeds 0 --jobs 2 --output output/study_quick --results output/study_quick/results \
+	$(PY) tools/weighting_study.py --tiers 1 3 5 --seeds 0 --jobs 2 --output output/study_quick --results output/study_quick/results \
 	  --data source 24 --data target-train 24 --data target-val 8 --opts SOLVER.MAX_ITER 4 SOLVER.WARMUP_ITERS 1
 
 doctor: setup

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import demo
 import numpy as np
 import pytest
 import study
@@ -245,10 +246,10 @@ def test_weights_by_hand():
 def test_every_cell_is_a_valid_configuration_of_its_own(make_cfg):
     seen = set()
     for cell in CELLS:
-        cfg = make_cfg(f"study/{design.config_file(cell).name}", *design.options(cell))
+        cfg = make_cfg(f"{design.scale(cell)}/{design.config_file(cell).name}", *design.options(cell))
         validate(cfg)
         head = cfg.WEIGHTING["CLASSIFICATION" if cell.network == design.MASK2FORMER else "SEMANTIC"]
-        assert (cfg.MODEL.TASK, head == "none") == (cell.task, cell.weighting == "unweighted")
+        assert (cfg.MODEL.TASK, head == "none") == (cell.task, cell.weighting in ("unweighted", "BLDA"))
         seen.add(cfg.dump().replace(cfg.OUTPUT_DIR, ""))
     assert len(seen) == len(CELLS)
     assert len({design.folder(cell) for cell in CELLS}) == len(CELLS)
@@ -269,10 +270,11 @@ def fake_training(folder, config_file, options):
 @pytest.fixture
 def run_study(tmp_path, monkeypatch, write_statistics):
     """Calls the tool with fake trainings; gives what was trained and the commands that made the data."""
-    trained, commands = [], []
+    trained, commands, starts = [], [], []
 
     def fake(folder, config_file, options, *, root, jobs):
         trained.append((Path(config_file).stem, folder.parent.name, options[options.index("SEED") + 1]))
+        starts.append(options[options.index("MODEL.WEIGHTS") + 1] if "MODEL.WEIGHTS" in options else None)
         if len(trained) == run.failing:
             raise UserError("it went wrong")
         fake_training(folder, config_file, options)
@@ -283,10 +285,19 @@ def run_study(tmp_path, monkeypatch, write_statistics):
         weighting_study.main()
 
     monkeypatch.setattr(study, "run_training", fake)
-    monkeypatch.setattr(weighting_study, "call", lambda *command: commands.append(command))
+    def call(*command, data=None, jobs=1):
+        commands.append(command)
+        if command[0] == "tools/tau_curve.py":
+            scores = {tau: {"rare recall": 40 - 9 * float(tau), "rare precision": 50.0} for tau in ("0", "1")}
+            target = Path(command[1], "tau", command[3], "teacher.json")
+            target.parent.mkdir(parents=True)
+            target.write_text(json.dumps({"prior": command[3], "scores": scores, "model": "teacher"}))
+
+    monkeypatch.setattr(weighting_study, "call", call)
     for name in weighting_study.STATISTICS.values():
-        write_statistics(tmp_path / "datasets" / name / "class_statistics.json")
-    run.trained, run.commands, run.failing = trained, commands, None
+        for place in (tmp_path, tmp_path / "demo"):
+            write_statistics(place / "datasets" / name / "class_statistics.json")
+    run.trained, run.commands, run.starts, run.failing = trained, commands, starts, None
     return run
 
 
@@ -423,6 +434,28 @@ def test_a_pair_of_runs_is_of_one_precision(tmp_path, run_study, monkeypatch, ca
     assert run_study.trained[2:] == [("self_training", folders[1], "0")]
     assert "run(s) left" not in capsys.readouterr().out
     assert json.loads((tmp_path / "results" / folders[1] / "seed0.json").read_text())["precision"] == "bfloat16"
+
+
+def test_the_second_edition_is_of_two_stages_and_over_tau(tmp_path, run_study):
+    run_study("--tiers", "5", "--seeds", "0", "--jobs", "2", "--precision", "float32")
+    assert [config for config, *_ in run_study.trained] == ["source_only"] + ["self_training"] * len(design.SECOND)
+    assert run_study.starts[0] is None  # ImageNet's, by its configuration
+    assert set(run_study.starts[1:]) == {str(tmp_path / "runs/float32/first/source_only/seed0/model_final.pth")}
+    assert ("--reach", "25") in zip(run_study.commands[0], run_study.commands[0][1:]) and str(tmp_path / "demo/datasets") in run_study.commands[0]
+    curves = [command[3] for command in run_study.commands if command[0] == "tools/tau_curve.py"]
+    assert curves == ["frequencies", "weights", "frequencies", "weights", "weights", "weights", "weights"]
+    tables = (tmp_path / "results/second/tables.md").read_text()
+    rows = rows_of(tables, f"Over tau: {design.TIERS[5][0].title}")
+    assert (rows[design.SCALE_FREE]["tau"], rows[design.SCALE_FREE]["rare recall"]) == ("1", "31.0")  # the last of its rows
+    assert not (tmp_path / "results/tables.md").exists()  # of the first edition, which has no run here
+    assert (tmp_path / "results/second/tau.png").read_bytes().startswith(b"\x89PNG")
+    run_study("--tiers", "5", "--seeds", "0", "--precision", "float32")
+    assert len(run_study.trained) == 1 + len(design.SECOND)
+
+
+def test_the_second_editions_data_are_the_demos():
+    flags = dict(zip(demo.DATA[::2], demo.DATA[1::2]))
+    assert flags == {f"--{name}": value for name, value in design.DATA["demo"].items()} | {"--seed": "0"}
 
 
 def test_both_cells_of_a_seed_share_their_first_teacher(tmp_path, run_study):

@@ -1,16 +1,27 @@
-"""What the study of class weighting compares: cells, their configurations, and the tiers and blocks that they form."""
+"""What the study of class weighting compares: cells, their configurations, and the tiers and blocks that they form.
 
+Two editions: the first on small networks from random weights (tiers 1 to 4), the second on the demo's network and scale, in two
+stages (tiers 5 to 7). They share no cell, and no table.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 
 from .results import Block, Cell
 
-CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "study"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 #: GBW with every value given, so that results keep their meaning if a default changes.
 _GBW = {
     "GBW.LAMBDA": "0.5", "GBW.GRADIENT": "logits", "GBW.NORMALIZE": "False", "GBW.MOMENTUM": "0.0",
+    "GBW.READING": "ours", "GBW.ERRORS": "misses", "GBW.GUARD": "0.0", "GBW.COOLDOWN_ITERS": "0",
     "WEIGHTING.BRANCHES": "('source', 'mixed', 'masked', 'target')",
 }  # fmt: skip
+#: Weights that spread by 0.4, as those of _GBW do on average.
+_SCALE_FREE = _GBW | {"GBW.READING": "scale_free", "GBW.LAMBDA": "1.25"}
+#: In three tenths of the second stage the weights go back to 1.
+_GUARDED = _SCALE_FREE | {"GBW.GUARD": "0.5", "GBW.COOLDOWN_ITERS": "150"}
 UNWEIGHTED, GBW = "unweighted", "GBW, logits"
+SCALE_FREE, GUARDED = "GBW, scale-free", "GBW, scale-free, guard"
 #: Name -> class weighting of every loss, and the values of its keys. The first is the reference of all differences.
 WEIGHTINGS = {
     UNWEIGHTED: ("none", {}),
@@ -42,14 +53,38 @@ HEADS = {"GBW, semantic loss only": ("gbw", _GBW | {"WEIGHTING.CENTER": "none", 
 MASKS = {"GBW, classification only": ("gbw", _GBW | {"WEIGHTING.MASK": "none"})}
 #: Of strategies that ask something of unlabelled images: whether weights there gain or lose.
 UNLABELLED = {"GBW, labelled losses only": ("gbw", _GBW | {"WEIGHTING.TARGET": "none"})}
-ALL_WEIGHTINGS = {**WEIGHTINGS, **SENSITIVITY, **HEADS, **MASKS, **UNLABELLED}
-#: Network -> what its configurations' names end with.
-NETWORKS = {
-    "Panoptic-DeepLab, convolutional": "",
-    "Panoptic-DeepLab, transformer": "_mit_b0",
-    "Mask2Former": "_mask2former",
+#: Of the second edition, whose first is the reference, too.
+SECOND = {
+    UNWEIGHTED: WEIGHTINGS[UNWEIGHTED],
+    "effective number": WEIGHTINGS["effective number"],
+    "BLDA": ("none", {"MODEL.SEM_SEG_HEAD.LOSS_TYPE": "blda"}),
+    GBW: WEIGHTINGS[GBW],
+    "GBW, released": ("gbw", _GBW | {
+        "GBW.READING": "released", "GBW.LAMBDA": "1.0", "WEIGHTING.LOSS_DENOMINATOR": "all", "WEIGHTING.CENTER": "none",
+        "WEIGHTING.OFFSET": "none",
+    }),
+    SCALE_FREE: ("gbw", _SCALE_FREE),
+    GUARDED: ("gbw", _GUARDED),
+}  # fmt: skip
+#: What may give precision back, one at a time, and which errors the gradients see.
+IDEAS = {
+    "GBW, scale-free, false positives count": ("gbw", _SCALE_FREE | {"GBW.ERRORS": "both"}),
+    "GBW, scale-free, false positives count against": ("gbw", _SCALE_FREE | {"GBW.ERRORS": "signed"}),
+    "GBW, scale-free, guard alone": ("gbw", _GUARDED | {"GBW.COOLDOWN_ITERS": "0"}),
+    "GBW, scale-free, cool-down alone": ("gbw", _GUARDED | {"GBW.GUARD": "0.0"}),
+    "GBW, scale-free, balanced teacher": ("gbw", _SCALE_FREE | {"SELF_TRAINING.TAU": "1.0"}),
+    "GBW, scale-free, momentum 0.9": ("gbw", _SCALE_FREE | {"GBW.MOMENTUM": "0.9"}),
+    "GBW, scale-free, lambda 2.5": ("gbw", _SCALE_FREE | {"GBW.LAMBDA": "2.5"}),
 }
-CONVOLUTIONAL, TRANSFORMER, MASK2FORMER = NETWORKS
+ALL_WEIGHTINGS = {**WEIGHTINGS, **SENSITIVITY, **HEADS, **MASKS, **UNLABELLED, **SECOND, **IDEAS}
+#: Network -> folder of its configurations, and what their names end with.
+NETWORKS = {
+    "Panoptic-DeepLab, convolutional": ("study", ""),
+    "Panoptic-DeepLab, transformer": ("study", "_mit_b0"),
+    "Mask2Former": ("study", "_mask2former"),
+    "Panoptic-DeepLab, ImageNet": ("demo", ""),
+}
+CONVOLUTIONAL, TRANSFORMER, MASK2FORMER, IMAGENET = NETWORKS
 STRATEGIES = ("source_only", "adversarial", "entropy", "self_training")
 #: Task -> what it changes, and the protocol of its scores: the classes that its source labels.
 TASKS = {
@@ -59,8 +94,9 @@ TASKS = {
         "19",
     ),
 }
-#: Streets as it is generated for the study (make_streets).
-DATA = {"size": "96x192", "gap": "0.35", "source": "400", "target-train": "400", "target-val": "100"}
+_IMAGES = {"source": "400", "target-train": "400", "target-val": "100"}
+#: Folder of configurations -> Streets as it is generated for them (make_streets); that of the demo is tools/demo.py's.
+DATA = {"study": {"size": "96x192", "gap": "0.35", **_IMAGES}, "demo": {"size": "128x256", "gap": "0.4", "reach": "25", **_IMAGES}}
 SENSITIVITY_OF = ("semantic", CONVOLUTIONAL, "self_training")
 
 
@@ -84,13 +120,19 @@ def _sensitivity() -> tuple[Block, ...]:
     )
 
 
+def _ideas() -> Block:
+    compared = block("panoptic", IMAGENET, "self_training", (UNWEIGHTED, SCALE_FREE, *IDEAS))
+    return Block(f"ideas: {compared.title}", compared.cells)
+
+
 def _against_gbw(place: tuple[str, str, str], names: tuple[str, ...]) -> Block:
     """Settings of GBW, compared with the one of the other tiers."""
     compared = block(*place, (GBW, *names, UNWEIGHTED))
     return Block(f"sensitivity: {compared.title}", compared.cells)
 
 
-#: 1: the strategy that is used most; 2: the others, and all for the semantic task; 3: other networks; 4: GBW's settings.
+#: First edition, 1: the strategy that is used most; 2: the others, and all for the semantic task; 3: other networks; 4: GBW's
+#: settings. Second edition, 5: the same strategy; 6: the others; 7: ideas.
 TIERS: dict[int, tuple[Block, ...]] = {
     1: (block("panoptic", CONVOLUTIONAL, "self_training", tuple(WEIGHTINGS)),),
     2: (
@@ -99,9 +141,13 @@ TIERS: dict[int, tuple[Block, ...]] = {
     ),
     3: tuple(block("panoptic", network, "self_training", (UNWEIGHTED, GBW)) for network in (TRANSFORMER, MASK2FORMER)),
     4: _sensitivity(),
+    5: (block("panoptic", IMAGENET, "self_training", tuple(SECOND)),),
+    6: tuple(block("panoptic", IMAGENET, strategy, (UNWEIGHTED, SCALE_FREE, GUARDED)) for strategy in ("adversarial", "entropy")),
+    7: (_ideas(),),
 }
-SEEDS = {1: 5, 2: 3, 3: 3, 4: 3}
-PLANNED = {block: SEEDS[tier] for tier, blocks in TIERS.items() for block in blocks}
+SEEDS = {1: 5, 2: 3, 3: 3, 4: 3, 5: 5, 6: 3, 7: 3}
+#: Edition -> its tiers, and the weighting that its summary is of.
+EDITIONS = {"first": ((1, 2, 3, 4), GBW), "second": ((5, 6, 7), SCALE_FREE)}
 LAMBDA_CELLS = {
     x: Cell(*SENSITIVITY_OF, GBW if x == float(_GBW["GBW.LAMBDA"]) else f"GBW, lambda {x:g}") for x in LAMBDAS
 }
@@ -109,7 +155,17 @@ LAMBDA_CELLS = {
 
 def config_file(cell: Cell) -> Path:
     """The configuration that a cell overrides."""
-    return CONFIGS / f"{cell.strategy}{NETWORKS[cell.network]}.yaml"
+    return _config(cell.network, cell.strategy)
+
+
+def scale(cell: Cell) -> str:
+    """Key of :data:`DATA`."""
+    return NETWORKS[cell.network][0]
+
+
+def planned(tiers: Iterable[int]) -> dict[Block, int]:
+    """Blocks of tiers -> number of their seeds."""
+    return {block: SEEDS[tier] for tier in tiers for block in TIERS[tier]}
 
 
 def options(cell: Cell) -> list[str]:
@@ -122,7 +178,7 @@ def options(cell: Cell) -> list[str]:
     if cell.strategy in ("adversarial", "entropy"):
         losses.append("TARGET")
     tests = ["cityscapes_uda_panoptic_val"]
-    if cell.strategy == "self_training":  # how right the last teacher is; behind training
+    if cell.strategy == "self_training" and cell.network != IMAGENET:  # how right the last teacher is; behind training
         tests.append("cityscapes_uda_panoptic_train")
     keys = {
         **TASKS[cell.task][0], **{f"WEIGHTING.{loss}": kind for loss in losses},
@@ -131,14 +187,19 @@ def options(cell: Cell) -> list[str]:
     return [part for pair in keys.items() for part in pair]
 
 
-def teacher_config(cell: Cell) -> Path | None:
-    """Of the training on the source, without class weights, that gives a cell's first teacher; None where there is none.
+def first_config(cell: Cell) -> Path | None:
+    """Of the training on the source, without class weights, that all cells of a network and seed share; None where there is none.
 
-    Mask2Former's self-training needs one (MC-PanDA's burn-in): with a teacher that starts as badly as the student, what the
-    source has taught is lost.
+    It is the first stage of the second edition, and the first teacher of Mask2Former's self-training (MC-PanDA's burn-in): with
+    a teacher that starts as badly as the student, what the source has taught is lost.
     """
-    needed = cell.network == MASK2FORMER and cell.strategy == "self_training"
-    return CONFIGS / f"source_only{NETWORKS[cell.network]}.yaml" if needed else None
+    needed = cell.network == IMAGENET or cell.network == MASK2FORMER and cell.strategy == "self_training"
+    return _config(cell.network, "source_only") if needed else None
+
+
+def _config(network: str, strategy: str) -> Path:
+    place, end = NETWORKS[network]
+    return CONFIGS / place / f"{strategy}{end}.yaml"
 
 
 def folder(cell: Cell) -> str:

@@ -135,3 +135,19 @@ def setting_curves(lines: Mapping[str, Mapping[float, Effect]], levels: Mapping[
     axes.legend(frameon=False, fontsize=9)
     without_box(axes)
     return png_bytes(figure)
+
+
+def trade_offs(lines: Mapping[str, Mapping[float, tuple[float, float]]], *, labels: tuple[str, str]) -> bytes:
+    """One quantity against another over a setting: name -> value of the setting -> the two; a filled point where the setting is 0."""
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    for place, (name, points) in enumerate(lines.items()):
+        settings = sorted(points)
+        x, y = zip(*(points[setting] for setting in settings))
+        axes.plot(x, y, "o-", markersize=5, markerfacecolor="white", linewidth=1.3, color=f"C{place}", label=name)
+        axes.plot(x[:1], y[:1], "o", markersize=6, color=f"C{place}")
+    axes.set(xlabel=f"{labels[0]}, % (filled: tau 0)", ylabel=f"{labels[1]}, %")
+    axes.grid(color="#e5e5e5", linewidth=0.6)
+    axes.legend(frameon=False, fontsize=8)
+    without_box(axes)
+    return png_bytes(figure)

@@ -7,7 +7,7 @@ import numpy as np
 from gbw_panoptic.reporting.gains import spread
 from gbw_panoptic.reporting.run_folder import class_order
 from gbw_panoptic.visualization.plots import HeatMap, class_heat_maps
-from .effects import Effect, class_effects, effect_bars, setting_curves
+from .effects import Effect, class_effects, effect_bars, setting_curves, trade_offs
 from .results import Block, Cell, Difference, Results
 from .tables import class_shares
 
@@ -70,6 +70,21 @@ def lambda_plot(results: Results, cells: Mapping[float, Cell], reference: Cell) 
         if reference in values:
             levels[column] = _mean(values[reference]).mean
     return setting_curves(lines, levels, label="lambda")
+
+
+def tau_plot(results: Results, block: Block) -> bytes:
+    """Recall against precision of rare classes over the correction of the decision, a line for each weighting; means over seeds."""
+    lines = {}
+    for cell in block.cells:
+        curves = [run["tau"]["scores"] for run in results.runs(cell) if run.get("tau")]
+        taus = sorted(set.intersection(*map(set, curves)), key=float) if curves else []
+        lines[cell.weighting] = {
+            float(tau): tuple(
+                float(np.mean([curve[tau][column] for curve in curves])) for column in ("rare recall", "rare precision")
+            )
+            for tau in taus
+        }
+    return trade_offs({name: points for name, points in lines.items() if points}, labels=("rare recall", "rare precision"))
 
 
 def on_common_seeds(results: Results, cells: Iterable[Cell], score: str) -> dict[Cell, list[float]]:

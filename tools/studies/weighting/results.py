@@ -7,7 +7,8 @@ A result is plain values, one small JSON file a run::
      "classes": {name: {"IoU", "recall", "precision" (percent), "pixels", "source_pixels"}},
      "pseudo_labels": {name: {"recall", "precision"}} (the last teacher on the images that it labels; {} without one),
      "quality": [T] (of pseudo labels; [] without),
-     "gbw": {branch/head: {"iterations": [T], kind: {name: [T]}}} (weight, gradient, share of the pixels; {} without GBW)}
+     "gbw": {branch/head: {"iterations": [T], kind: {name: [T]}}} (weight, gradient, share of the pixels; {} without GBW),
+     "tau": {"prior", "scores": {tau: {column: percent}}} (over the correction of the decision; absent in the first edition)}
 
 T are tenths of the run.
 """
@@ -25,8 +26,7 @@ from gbw_panoptic.reporting.gains import COLUMNS, Gain, gain
 from gbw_panoptic.reporting.run_folder import RunFolder, class_scalars
 
 #: Column of the tables -> task and metric of a result file.
-STUDY_COLUMNS = {name: place for name, place in COLUMNS.items() if name not in ("PQ things", "PQ stuff")}
-STUDY_COLUMNS["rare precision"] = ("semantic", "rare_precision")
+STUDY_COLUMNS = {**COLUMNS, "rare precision": ("semantic", "rare_precision")}
 _CLASS = {"IoU": float, "recall": float, "precision": float, "pixels": float, "source_pixels": int}
 _SERIES = [Maybe(float)]
 #: Form of a result file.
@@ -35,6 +35,7 @@ RESULT = {
     "machine": str, "precision": str, "scores": Each(float), "classes": Each(_CLASS),
     "pseudo_labels": Each({"recall": float, "precision": float}), "quality": _SERIES,
     "gbw": Each({"iterations": [int], "weight": Each(_SERIES), "gradient": Each(_SERIES), "share": Each(_SERIES)}),
+    "tau?": {"prior": str, "scores": Each(Each(float))},
 }  # fmt: skip
 #: Points in time that are kept of class weights and gradients.
 _TIMES = 10
@@ -98,6 +99,11 @@ class Results:
             if value is not None:
                 found[seed] = value
         return found
+
+    def columns(self, cells: Iterable[Cell]) -> list[str]:
+        """Names of :data:`STUDY_COLUMNS` that a run of the cells has a score of."""
+        runs = [run for cell in cells for run in self.runs(cell)]
+        return [name for name in STUDY_COLUMNS if any(name in run["scores"] for run in runs)]
 
     def difference(self, cell: Cell, reference: Cell, *path: str) -> Difference | None:
         """None where no seed has both."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from gbw_panoptic.reporting.page import table
-from .results import STUDY_COLUMNS, Block, Cell, Results
+from .results import Block, Cell, Results
 
 _SOURCE_ONLY = "source_only"
 
@@ -27,16 +27,17 @@ def adaptation_page(results: Results, blocks: Sequence[Block]) -> str:
 
     Runs of a pair may differ in precision here; the last column names such seeds.
     """
-    rows = []
-    for cell in dict.fromkeys(cell for block in blocks for cell in block.cells if cell.strategy != _SOURCE_ONLY):
+    rows, cells = [], dict.fromkeys(cell for block in blocks for cell in block.cells)
+    columns = results.columns(cells)
+    for cell in (cell for cell in cells if cell.strategy != _SOURCE_ONLY):
         base = replace(cell, strategy=_SOURCE_ONLY)
         precisions = [{run["seed"]: run["precision"] for run in results.runs(of)} for of in (cell, base)]
         seeds = [seed for seed in precisions[0] if seed in precisions[1]]
         if seeds:
             mixed = [str(seed) for seed in seeds if precisions[0][seed] != precisions[1][seed]]
-            gains = (results.difference(cell, base, "scores", name) or "" for name in STUDY_COLUMNS)
+            gains = (results.difference(cell, base, "scores", name) or "" for name in columns)
             rows.append([_place(cell), cell.weighting, len(seeds), *gains, ", ".join(mixed)])
-    header = ["", "weighting", "seeds", *STUDY_COLUMNS, "seeds of two precisions"]
+    header = ["", "weighting", "seeds", *columns, "seeds of two precisions"]
     legend = "Difference of a strategy to training on the source alone under the same weighting, paired by seed."
     return "\n".join(["## Against the source alone", "", legend, "", table(rows, header)])
 
@@ -53,12 +54,13 @@ def _coverage(results: Results, planned: Mapping[Block, int], made: set[tuple[Ce
 
 def _scores(results: Results, blocks: Sequence[Block]) -> str:
     """A row a run: what docs say of single seeds is differences of these."""
-    rows = []
-    for cell in dict.fromkeys(cell for block in blocks for cell in block.cells):
+    rows, cells = [], dict.fromkeys(cell for block in blocks for cell in block.cells)
+    columns = results.columns(cells)
+    for cell in cells:
         for run in results.runs(cell):
-            scores = (f"{run['scores'][name]:.1f}" if name in run["scores"] else "" for name in STUDY_COLUMNS)
+            scores = (f"{run['scores'][name]:.1f}" if name in run["scores"] else "" for name in columns)
             rows.append([_place(cell), cell.weighting, run["seed"], run["precision"], run["machine"], *scores])
-    return table(rows, ["", "weighting", "seed", "precision", "machine", *STUDY_COLUMNS])
+    return table(rows, ["", "weighting", "seed", "precision", "machine", *columns])
 
 
 def _place(cell: Cell) -> str:

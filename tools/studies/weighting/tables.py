@@ -7,7 +7,8 @@ from gbw_panoptic.reporting.gains import mean_and_deviation
 from gbw_panoptic.reporting.page import table
 from .results import KEPT_HEADS, STUDY_COLUMNS, Block, Cell, Difference, Results, adjusted
 
-_SUMMARY = ("PQ", "mIoU", "mean recall", "rare recall", "rare precision")
+_SUMMARY = ("PQ", "PQ things", "PQ stuff", "mIoU", "mean recall", "rare recall", "rare precision")
+_TAU = ("rare recall", "rare precision", "mIoU", "PQ", "PQ things", "PQ stuff")
 _NUM_RARE = 5  # as TEST.RARE_CLASSES
 _CLASS_METRICS = ("IoU", "recall", "precision")
 
@@ -48,6 +49,27 @@ def class_page(results: Results, blocks: Sequence[Block]) -> str:
     return "\n".join(parts).rstrip()
 
 
+def tau_tables(results: Results, blocks: Sequence[Block]) -> list[str]:
+    """Scores over the correction of the decision: a table for each block that has any, mean ± standard deviation over seeds."""
+    parts = []
+    for block in blocks:
+        rows = [row for cell in block.cells for row in _tau_rows(results, cell)]
+        if rows:
+            title = f"## Over tau: {block.title}"
+            parts.append("\n\n".join((title, table(rows, ["weighting", "prior", "tau", "seeds", *_TAU]))))
+    return parts
+
+
+def _tau_rows(results: Results, cell: Cell) -> list[list]:
+    curves = [run["tau"] for run in results.runs(cell) if run.get("tau")]
+    rows = []
+    for tau in dict.fromkeys(tau for curve in curves for tau in curve["scores"]):
+        scores = [curve["scores"][tau] for curve in curves if tau in curve["scores"]]
+        means = [mean_and_deviation(found[column] for found in scores if column in found) for column in _TAU]
+        rows.append([cell.weighting, curves[0]["prior"], tau, len(scores), *means])
+    return rows
+
+
 def class_shares(results: Results, cell: Cell) -> dict[str, float]:
     """Class name -> share of the source's labelled pixels (0..1), the most frequent first."""
     runs = results.runs(cell)
@@ -67,11 +89,12 @@ def _summary(results: Results, blocks: Sequence[Block], method: str) -> str:
             if (difference := results.difference(cell, block.reference, "scores", name))
         }
         columns[name] = dict(zip(found, map(_with_adjusted, found.values(), adjusted(list(found.values())))))
+    columns = {name: found for name, found in columns.items() if found or not name.startswith("PQ ")}
     rows = [
-        [block.title, len(results.runs(cell)) or "", *(columns[name].get(block, "") for name in _SUMMARY)]
+        [block.title, len(results.runs(cell)) or "", *(found.get(block, "") for found in columns.values())]
         for block, cell in compared.items()
     ]
-    return table(rows, ["", "seeds", *_SUMMARY])
+    return table(rows, ["", "seeds", *columns])
 
 
 def _with_adjusted(difference: Difference, q: float | None) -> str:
@@ -91,8 +114,7 @@ def _machines(results: Results, block: Block) -> list[str]:
 
 def _block_tables(results: Results, block: Block) -> list[str]:
     """Scores of every cell, and their differences to the first where there are any."""
-    scored = [name for name in STUDY_COLUMNS if any(results.values(cell, "scores", name) for cell in block.cells)]
-    columns = scored or STUDY_COLUMNS
+    columns = results.columns(block.cells) or STUDY_COLUMNS
     means, differences = [], []
     for cell in block.cells:
         scores = [mean_and_deviation(results.values(cell, "scores", name).values()) for name in columns]
