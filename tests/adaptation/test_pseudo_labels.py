@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gbw_panoptic.adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection, class_thresholds, image_quality
+from gbw_panoptic.structures.predictions import DensePrediction
 
 IGNORE = 255
 
@@ -122,6 +123,22 @@ def test_labelled_samples_and_their_log():
     values = {name.split("/")[1]: round(float(value), 4) for name, value in health.items()}
     assert values == {"quality": 0.375, "confidence": round((0.95 + 0.9 + 0.95 + 0.6 + 0.8 + 0.7 + 0.5 + 0.6) / 8, 4),
                       "kept_pixels": 0.375}  # fmt: skip
+
+
+def test_a_teachers_decision_is_corrected_before_it_labels():
+    class Corrected(Teacher):
+        def decision_bias(self, tau):
+            return tau * torch.tensor([0.0, 3.0]).view(-1, 1, 1)
+
+    rule = Selection("threshold", 0.5, "image", 66.0, 0.9)
+    found = {}
+    for tau in (0.0, 1.0):
+        teacher = Corrected(TWO)
+        teacher.dense = DensePrediction(sem_seg=TWO)
+        labelled, _ = PseudoLabeller(rule, False, "pixel", IGNORE, tau)(teacher, samples(2), with_instances=False)
+        found[tau] = torch.stack([sample["sem_seg"] for sample in labelled])
+    assert torch.equal(found[0.0], TWO.argmax(1)) and torch.equal(found[1.0], (TWO + torch.tensor([0.0, 3.0]).view(-1, 1, 1)).argmax(1))
+    assert not torch.equal(found[0.0], found[1.0])
 
 
 def test_ignored_borders_have_no_label_and_no_weight():

@@ -68,6 +68,28 @@ def test_real_shaped_predictions_equal_detectron2(seed: int) -> None:
     assert len(found.unique()) > 20
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_least_area_leaves_detectron2s_map_without_its_small_things(seed: int) -> None:
+    """Numbers within a class may move up; stuff and larger things stay as Detectron2 has them."""
+    generator = torch.Generator().manual_seed(seed)
+    sem_seg = blocks(generator, 60, 90, side=4)
+    center, offset = torch.rand(60, 90, generator=generator) * 0.3, torch.randn(2, 60, 90, generator=generator) * 4
+    options = dict(stuff_area=9, nms_kernel=5, top_k=60)
+    expected, _ = get_panoptic_segmentation(sem_seg[None], center[None].clone(), offset, **OPTIONS, **options)
+    values, inverse, area = expected[0].unique(return_inverse=True, return_counts=True)
+    small = torch.isin(values // 1000, torch.tensor(THINGS)) & (values >= 0) & (area < 40)
+    assert small.any() and not small.all()
+    found = panoptic_segmentation(sem_seg[None], center[None], offset, **OPTIONS, **options, instance_area=40)
+    assert torch.equal(found == -1, (expected[0] == -1) | small[inverse])
+    kept = found >= 0
+    assert torch.equal(found[kept] // 1000, expected[0][kept] // 1000)
+    pairs = torch.stack((found[kept], expected[0][kept])).unique(dim=1)
+    assert len(pairs[0].unique()) == len(pairs[1].unique()) == pairs.shape[1]  # the same segments
+    for thing in THINGS:  # numbers are 1, 2, ... of every class
+        numbers = found[kept & (found // 1000 == thing)].unique() % 1000
+        assert numbers.tolist() == list(range(1, len(numbers) + 1))
+
+
 def test_zero_offsets_have_many_exact_ties() -> None:
     sem_seg = torch.full((24, 24), THINGS[2])
     center = torch.zeros(24, 24)
