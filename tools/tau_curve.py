@@ -22,7 +22,6 @@ from gbw_panoptic.engine.settings import build_settings
 from gbw_panoptic.engine.setup import prepare_config
 from gbw_panoptic.engine.tau_curve import evaluate, recall_weights
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.modeling.validation import PANOPTIC_DEEPLAB
 from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.reporting.page import table
 from gbw_panoptic.validation import validate
@@ -42,6 +41,8 @@ def main() -> None:
     cfg = load(run.path, arguments)
     weights = run.path / arguments.weights
     models = build_models(cfg)
+    if not hasattr(models["student"], "decide"):
+        raise UserError(f"Expected a run whose model has logits of pixels, which tau corrects, found {cfg.MODEL.META_ARCHITECTURE}; give another.")
     load_for_evaluation(models, str(weights), str(run.path), resume=False, settings=build_settings(cfg).values)
     name = arguments.model or cfg.TEST.MODEL
     if name not in models:
@@ -73,10 +74,6 @@ def load(run: Path, arguments: Namespace):
     own = ["WEIGHTING.PRIOR", arguments.prior, "TEST.NUM_PANELS", "0", "TEST.TAU", "0", "MODEL.WEIGHTS", "", "OUTPUT_DIR", str(run)]
     cfg = prepare_config(Namespace(config_file=str(config), opts=[*own, *arguments.opts]))
     validate(cfg)
-    if cfg.MODEL.META_ARCHITECTURE != PANOPTIC_DEEPLAB:
-        raise UserError(
-            f"Expected a run of {PANOPTIC_DEEPLAB}, whose logits of pixels tau corrects, found {cfg.MODEL.META_ARCHITECTURE}; give another."
-        )
     return cfg
 
 
