@@ -344,7 +344,7 @@ def test_the_repositorys_results_take_no_other_settings(monkeypatch, run_study):
 
 
 @pytest.mark.parametrize(
-    "content, words", [("{", "damaged file .*in .*seed0.json; remove it"), ("[]", "found no task"), ('{"task": 1}', "found no network")]
+    "content, words", [("{", "damaged file .*in .*seed0.json; remove it"), ("[]", "expected a mapping"), ('{"task": 1}', "expected a text at task")]
 )
 def test_a_file_that_is_no_result_is_one_sentence(tmp_path, run_study, content, words):
     file = tmp_path / "results" / "cell" / "seed0.json"
