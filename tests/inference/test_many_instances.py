@@ -29,9 +29,8 @@ def by_centers(labels: np.ndarray) -> torch.Tensor:
     process = PostProcessing(
         thing_ids=CITYSCAPES.thing_ids, label_divisor=1000, stuff_area=0, threshold=0.1, nms_kernel=1, top_k=5000
     )
-    logits = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), CITYSCAPES.num_classes).permute(2, 0, 1).float()
     heat = torch.rand(1, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.4
-    return process(logits, heat, torch.zeros(2, HEIGHT, WIDTH))
+    return process(torch.from_numpy(labels).long(), heat, torch.zeros(2, HEIGHT, WIDTH))
 
 
 def by_segments(labels: np.ndarray) -> torch.Tensor:
