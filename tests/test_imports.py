@@ -120,3 +120,31 @@ def test_one_table_alone_names_trainers(path):
 def test_every_row_of_the_table_has_a_builder():
     for name, facts in TRAINERS.items():
         assert list(inspect.signature(pkgutil.resolve_name(facts.builder)).parameters) == ["cfg", "model"], name
+
+
+def test_no_file_imports_itself_through_others():
+    """Imports inside of functions do not count: they are made when both files stand."""
+    files = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): p for p in PACKAGE.rglob("*.py")}
+    imported = {name: {n for n in imported_modules(name, path) if n in files} for name, path in files.items()}
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above[above.index(name) :], name])
+        if name not in done:
+            for other in sorted(imported[name]):
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in files:
+        visit(name, ())
+
+
+def imported_modules(name, path):
+    """Dotted names of what a file imports when it is imported itself."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            module = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+            yield from [f"{module}.{alias.name}" for alias in node.names]
+            if module != ".".join(package):  # of its own package, only modules count: the package is being imported
+                yield module

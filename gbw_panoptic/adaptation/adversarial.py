@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..distributed import average_gradients
 from ..losses.adversarial import SOURCE, TARGET, aligned_map, domain_accuracy, domain_loss
+from ..structures.predictions import DensePrediction
 from ..structures.samples import DomainBatch
 from ..weighting import ClassWeighting, reweighted
 from .strategy import Stateful, Strategy, prefixed
@@ -92,7 +93,7 @@ class AdversarialAlignment(Strategy):
             group["lr"] = self.learning_rate(iteration)
         self.optimizer.step()
 
-    def _maps(self, prediction, *, weighted: bool = False) -> dict[str, Tensor]:
+    def _maps(self, prediction: DensePrediction, *, weighted: bool = False) -> dict[str, Tensor]:
         """Level -> [B, A, H, W] map that its discriminator sees."""
         logits = {level: getattr(prediction, level) for level in self.discriminators}
         if weighted:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..losses import PerClassLoss, entropy_per_class, maximum_squares_per_class
+from ..structures.predictions import DensePrediction
 from ..structures.samples import DomainBatch
 from ..weighting import ClassWeighting
 from .strategy import Stateful, Strategy, prefixed
@@ -55,7 +56,7 @@ class EntropyMinimization(Strategy):
             self.health = {"target/confidence": (confidence * valid).sum() / valid.sum().clamp(min=1)}
         yield losses
 
-    def _per_class(self, prediction, level: str, valid: Tensor) -> PerClassLoss:
+    def _per_class(self, prediction: DensePrediction, level: str, valid: Tensor) -> PerClassLoss:
         options = {"gradient": self.class_weightings[level].gradient}
         if level == "sem_seg":
             options |= {"features": prediction.hidden, "feature_stride": prediction.feature_stride}

@@ -8,7 +8,7 @@ from .predictions import DensePrediction, SegmentPrediction
 from .samples import ModelOutput, Sample
 
 
-class PanopticModel(Protocol):
+class MetaArchitecture(Protocol):
     """The public calls of a meta-architecture; nothing else of it is used outside of ``modeling``.
 
     Attributes:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...data.likeliest import likeliest_classes
 from ...structures.instances import PseudoInstances
-from ...structures.model import PanopticModel
+from ...structures.model import MetaArchitecture
 from ...structures.predictions import DensePrediction
 from ...structures.samples import LabelledTarget, TargetSample
 from .pseudo_instances import instance_scores, instances_from_panoptic
@@ -161,7 +161,7 @@ class PseudoLabeller:
 
     @torch.no_grad()
     def __call__(
-        self, teacher: PanopticModel, samples: list[TargetSample], *, with_instances: bool
+        self, teacher: MetaArchitecture, samples: list[TargetSample], *, with_instances: bool
     ) -> tuple[list[LabelledTarget], dict[str, Tensor]]:
         """
         Args:
@@ -205,7 +205,7 @@ class PseudoLabeller:
             health["pseudo_labels/kept_instances"] = torch.stack(kept).mean()
         return labelled, health
 
-    def _instances(self, teacher: PanopticModel, dense: DensePrediction, index: int, pixel_weights: Tensor) -> PseudoInstances:
+    def _instances(self, teacher: MetaArchitecture, dense: DensePrediction, index: int, pixel_weights: Tensor) -> PseudoInstances:
         if not self.instance_losses:
             return PseudoInstances.none(pixel_weights)
         sem_seg, center, offset = dense.sem_seg[index], dense.center[index], dense.offset[index]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...structures.model import PanopticModel
+from ...structures.model import MetaArchitecture
 from ...structures.samples import LabelledTarget, TargetSample
 from ...structures.segments import SegmentMap, Segments, SegmentTargets
 
@@ -100,7 +100,7 @@ class SegmentLabeller:
 
     @torch.no_grad()
     def __call__(
-        self, teacher: PanopticModel, samples: list[TargetSample], *, with_instances: bool
+        self, teacher: MetaArchitecture, samples: list[TargetSample], *, with_instances: bool
     ) -> tuple[list[LabelledTarget], dict[str, Tensor]]:
         """
         Args:
