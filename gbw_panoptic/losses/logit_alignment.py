@@ -44,10 +44,17 @@ class LogitAlignment(LossShaping):
         # weights, means (published: random; here the normal distribution's quantiles), variances
         quantiles = torch.special.ndtri((torch.arange(_COMPONENTS) + 0.5) / _COMPONENTS)
         start = torch.stack((torch.full_like(quantiles, 1 / _COMPONENTS), quantiles, torch.ones_like(quantiles)), dim=1)
-        self.register_buffer("mixtures", start.repeat(2, num_classes, num_classes, 1, 1))
+        # three dimensions: the channels-last format of the network is of four, and refuses five
+        self.register_buffer("components", start.repeat(2 * num_classes**2, 1, 1))
         self.register_buffer("anchors", start.repeat(2, 1, 1))
         self.register_buffer("calls", torch.zeros(2, dtype=torch.int64))
         self.register_buffer("fitted_at", torch.full((2, num_classes), -1))
+
+    @property
+    def mixtures(self) -> Tensor:
+        """[2 domains, C labels, C channels, K, 3]: weight, mean and variance of each component; a view of the buffer."""
+        classes = self.fitted_at.shape[1]
+        return self.components.view(2, classes, classes, *self.components.shape[1:])
 
     @torch.no_grad()
     def adjustment(self, logits: Tensor, labels: Tensor, pixel_weights: Tensor | None = None) -> Tensor:

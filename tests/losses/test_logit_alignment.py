@@ -146,6 +146,11 @@ def test_state_goes_on_where_it_was():
     assert torch.equal(*found)
 
 
+def test_networks_in_channels_last_format_hold_it():
+    shaping = LogitAlignment(num_classes=C).to(memory_format=torch.channels_last)
+    assert shaping.mixtures.shape == (2, C, C, 5, 3)
+
+
 def test_negative_strength_is_refused():
     with pytest.raises(ValueError, match="BLDA_STRENGTH >= 0"):
         LogitAlignment(num_classes=C, strength=-1)
