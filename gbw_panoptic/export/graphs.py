@@ -9,9 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..inference.model import PanopticModel
+from ..errors import UserError
 from ..modeling.mask2former import DomainAdaptiveMask2Former
+from ..modeling.outputs import PostProcessing
 from ..modeling.panoptic_deeplab import DomainAdaptivePanopticDeepLab
 from ..modeling.masks.head import STRIDES
+from ..modeling.masks.merging import SegmentPostProcessing
 from .merging import panoptic_of_centers, panoptic_of_masks, semantic_of_masks
 from .preparing import prepare
 
@@ -100,9 +103,19 @@ class MaskGraph(PanopticGraph):
 
 def graph_of(model: PanopticModel) -> PanopticGraph:
     """The graph of a copy of the network, which is left as it is."""
+    _require_numbers(model.predictor.model.post_processing, model.taxonomy.label_divisor)
     network, graphs = model.predictor.model, {DomainAdaptivePanopticDeepLab: CenterGraph, DomainAdaptiveMask2Former: MaskGraph}
     options = {"image_format": model.predictor.image_format, "num_classes": model.taxonomy.num_classes}
     return graphs[type(network)](prepare(network), **options).eval()
+
+
+def _require_numbers(process: PostProcessing | SegmentPostProcessing, divisor: int) -> None:
+    """
+    Raises:
+        UserError: there may be more objects than a class has numbers; which of them have one, the graph does not decide.
+    """
+    if getattr(process, "top_k", 0) > divisor:
+        raise UserError(f"MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE: expected at most {divisor} for an export, found {process.top_k}; lower it")
 
 
 def _cropped(x: Tensor, size: tuple[int, int]) -> Tensor:

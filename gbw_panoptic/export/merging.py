@@ -45,7 +45,7 @@ def panoptic_of_centers(labels: Tensor, center: Tensor, offset: Tensor, process:
 
 def _kept_centers(center: Tensor, process: PostProcessing) -> Tensor:
     """[H * W] bool: local maxima above the threshold; of ``top_k`` or more, those above the ``top_k``-th."""
-    kernel, top_k = process.nms_kernel, min(process.top_k or process.label_divisor, process.label_divisor)
+    kernel, top_k = process.nms_kernel, process.top_k
     highest = F.max_pool2d(center[None, None], kernel, stride=1, padding=kernel // 2)[0, 0]
     maximum = (center > max(process.threshold, 0.0)) & (center == highest)
     scores = torch.where(maximum, center, torch.full_like(center, -1.0)).flatten()
@@ -78,10 +78,11 @@ def _segment_values(counts: Tensor, is_thing: Tensor, process: PostProcessing) -
     exists = (torch.arange(counts.shape[0]) > 0)[:, None]
     votes = counts * (is_thing & exists)
     of_instance = votes.argmax(dim=1, keepdim=True)
-    opened = ((classes == of_instance) & (votes > 0).any(dim=1, keepdim=True)).long()
-    number = opened.cumsum(dim=0).gather(1, of_instance)
+    area = votes.sum(dim=1, keepdim=True)
+    kept = (area > 0) & (area >= process.instance_area)
+    number = ((classes == of_instance) & kept).long().cumsum(dim=0).gather(1, of_instance)
     stuff = torch.where(~is_thing & (counts >= process.stuff_area), classes * divisor, -1)
-    things = torch.where(is_thing, of_instance * divisor + number, -1)
+    things = torch.where(is_thing & kept, of_instance * divisor + number, -1)
     return torch.where(exists, things, stuff)
 
 
@@ -100,7 +101,8 @@ def panoptic_of_masks(class_logits: Tensor, mask_logits: Tensor, size: tuple[int
     kept = ((labels != num_classes) & (probability > process.object_threshold)).nonzero()[:, 0]
     chosen = torch.cat((torch.zeros(1, dtype=torch.int64), kept))  # the first stands for none
     real = torch.arange(chosen.shape[0]) > 0
-    masks = _upsampled(mask_logits[chosen], size, stride).sigmoid() * real[:, None, None]
+    masks = _upsampled(mask_logits[chosen], stride).sigmoid()
+    masks = masks * (real[:, None, None] & _inside(size, masks.shape[1:]))
     winner = (masks * probability[chosen, None, None]).argmax(dim=0)
     sure = masks.gather(0, winner[None])[0] >= 0.5
     won = _counts(winner, chosen.shape[0])
@@ -108,7 +110,7 @@ def panoptic_of_masks(class_logits: Tensor, mask_logits: Tensor, size: tuple[int
     claimed = (masks >= 0.5).long().sum(dim=(1, 2))
     accepted = real & (region > 0) & (won.double() >= process.overlap_threshold * claimed.double())
     values = _values_of_queries(labels[chosen], accepted, _one_of(process.thing_ids, num_classes + 1), process.label_divisor)
-    return torch.where(sure, values[winner], -1)
+    return _cropped(torch.where(sure, values[winner], -1), size)
 
 
 def _values_of_queries(labels: Tensor, accepted: Tensor, is_thing: Tensor, divisor: int) -> Tensor:
@@ -128,16 +130,25 @@ def semantic_of_masks(class_logits: Tensor, mask_logits: Tensor, size: tuple[int
     probabilities = class_logits.softmax(dim=-1)[:, :-1]
     scores = None
     for some, masks in zip(probabilities.split(QUERIES_AT_A_TIME), mask_logits.split(QUERIES_AT_A_TIME)):
-        claims = _upsampled(masks, size, stride).sigmoid()
+        claims = _upsampled(masks, stride).sigmoid()
         part = torch.einsum("qc,qyx->cyx", some, claims)
         scores = part if scores is None else scores + part
-    return scores.argmax(dim=0)
+    return _cropped(scores.argmax(dim=0), size)
 
 
-def _upsampled(masks: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    """[Q, H, W] of [Q, h, w]."""
-    masks = F.interpolate(masks[None], scale_factor=float(stride), mode="bilinear", align_corners=False)[0]
-    return masks[:, : size[0], : size[1]]
+def _upsampled(masks: Tensor, stride: int) -> Tensor:
+    """[Q, stride * h, stride * w] of [Q, h, w]: with the padding, whose size a trace compares with the image's if it is cut off here."""
+    return F.interpolate(masks[None], scale_factor=float(stride), mode="bilinear", align_corners=False)[0]
+
+
+def _inside(size: tuple[int, int], padded: tuple[int, int]) -> Tensor:
+    """bool of the padded size: the image."""
+    return (torch.arange(padded[0]) < size[0])[:, None] & (torch.arange(padded[1]) < size[1])
+
+
+def _cropped(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """[H, W] of a map with padding; rows and columns are gathered, since a slice would be compared with what it is cut from."""
+    return values.index_select(0, torch.arange(size[0])).index_select(1, torch.arange(size[1]))
 
 
 def _one_of(classes: tuple[int, ...], num_classes: int) -> Tensor:

@@ -46,13 +46,9 @@ def write_onnx(model: PanopticModel, folder: Path, opset: int = OPSET) -> Path:
     found = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
     if found != opset:
         raise UserError(f"--opset: expected a file of opset {opset}, found {found}, into which this model cannot be converted; take {found}")
-    for output in proto.graph.output:
-        for dimension, name in zip(output.type.tensor_type.shape.dim, ("height", "width")):
-            dimension.dim_param = name  # those of the image; the exporter says so in a long formula
     for key, value in metadata(model, found).items():
         proto.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
-    if not all(dimension.dim_param for dimension in list(proto.graph.input[0].type.tensor_type.shape.dim)[:2]):
-        raise UserError("expected a graph for images of any size, found one of a fixed size; report this with the configuration")
+    _name_sizes(proto)
     path = folder / NAME
     with files.replacing(path) as temporary:
         _imported("onnx").save(proto, str(temporary))
@@ -90,18 +86,34 @@ def session(path: Path, threads: int = 0) -> Any:
 
 
 def _program(graph: PanopticGraph, opset: int) -> Any:
-    example = torch.zeros(64, 96, 3, dtype=torch.uint8)
+    example = torch.zeros(70, 101, 3, dtype=torch.uint8)
     with traceable(), torch.no_grad():
         return torch.onnx.export(
             graph,
             (example,),
             dynamo=True,
-            dynamic_shapes=({0: Dim("height", min=32), 1: Dim("width", min=32)},),
+            dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},),
             input_names=["image"],
             output_names=list(OUTPUTS[: graph.num_outputs]),
             opset_version=opset,
             verbose=False,
         )
+
+
+def _name_sizes(proto: Any) -> None:
+    """Height and width of the image and of the maps by these names; the exporter has formulas.
+
+    Raises:
+        UserError: the graph takes images of one size alone.
+    """
+    for value in (*proto.graph.input, *proto.graph.output):
+        for dimension, name in zip(value.type.tensor_type.shape.dim, ("height", "width")):
+            if not dimension.dim_param:
+                raise UserError(
+                    f"expected a graph for images of any size, found the {name} {dimension.dim_value} in {value.name}; report this with the "
+                    "configuration"
+                )
+            dimension.dim_param = name
 
 
 def _check(graph: PanopticGraph, path: Path) -> None:

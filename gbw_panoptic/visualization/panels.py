@@ -128,7 +128,6 @@ def make_overlay(
     panoptic: np.ndarray,
     taxonomy: Taxonomy,
     *,
-    classes: Iterable[int] | None = None,
     notes: Mapping[int, str] | None = None,
     beside: bool = False,
 ) -> np.ndarray:
@@ -140,7 +139,6 @@ def make_overlay(
     Args:
         image: uint8 [H, W, 3] RGB.
         panoptic: integer [H, W].
-        classes: of the legend, with void; None: what occurs. Frames of a video have one size if they have one legend.
         notes: see :func:`draw_panoptic`.
         beside: whether the image stands to the left of its overlay.
 
@@ -153,10 +151,8 @@ def make_overlay(
         size = tuple(max(1, round(scale * length)) for length in image.shape[1::-1])
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
         panoptic = resize_map(panoptic, size)
-    has_void = classes is not None or bool((panoptic < 0).any())
-    if classes is None:
-        classes = np.unique(np.unique(panoptic[panoptic >= 0]) // taxonomy.label_divisor).tolist()
-    chips = class_chips(classes, taxonomy) + [("void", None)] * has_void
+    classes = np.unique(np.unique(panoptic[panoptic >= 0]) // taxonomy.label_divisor).tolist()
+    chips = class_chips(classes, taxonomy) + [("void", None)] * bool((panoptic < 0).any())
     picture = draw_panoptic(image, panoptic, taxonomy, notes=notes)
     if beside:
         picture = np.concatenate([image, np.full((len(image), _GAP, 3), _PAPER, np.uint8), picture], axis=1)

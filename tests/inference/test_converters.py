@@ -11,6 +11,7 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.files import read_panoptic
 from gbw_panoptic.inference import converters
 from gbw_panoptic.inference.result import Result
+from gbw_panoptic.inference.result_folder import write_panoptic
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 SKY, CAR = CITYSCAPES.ids("sky", "car")
@@ -42,8 +43,8 @@ def test_segments(result):
 def test_coco_panoptic_lists_every_id_of_its_png_once(result, tmp_path):
     made = json.loads(json.dumps(result.to_coco()))
     (annotation,) = made["annotations"]
-    result.save(tmp_path / "out")
-    ids = read_panoptic(tmp_path / "out" / "panoptic" / annotation["file_name"])
+    write_panoptic(tmp_path / annotation["file_name"], result.panoptic, CITYSCAPES)
+    ids = read_panoptic(tmp_path / annotation["file_name"])
     assert made["images"] == [{"id": "a", "file_name": "a.jpg", "height": 10, "width": 12}]
     assert {s["id"]: s["area"] for s in annotation["segments_info"]} == {i: int((ids == i).sum()) for i in np.unique(ids) if i}
     assert [(s["id"], s["category_id"], s["iscrowd"], round(s["score"], 6)) for s in annotation["segments_info"]] == [
@@ -54,7 +55,6 @@ def test_coco_panoptic_lists_every_id_of_its_png_once(result, tmp_path):
 
 def test_coco_instances_are_read_by_coco_s_own_code(result, tmp_path):
     made = result.to_coco("instances")
-    result.save(tmp_path / "x.json")
     (tmp_path / "i.json").write_text(json.dumps(made))
     coco = COCO(str(tmp_path / "i.json"))
     annotations = coco.loadAnns(coco.getAnnIds(imgIds=["a"]))

@@ -51,6 +51,11 @@ def run_folder(streets_root, tmp_path_factory, configured):
     return folder
 
 
+@pytest.fixture(scope="module")
+def model(run_folder):
+    return load(run_folder)
+
+
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
     """A machine without any data set."""
@@ -101,11 +106,11 @@ def test_every_kind_of_image_gives_the_maps_of_predict_py(run_folder, elsewhere,
     assert [one.name for one in model.predict(elsewhere / "folder")] == ["b"]
 
 
-def test_a_checkpoint_alone_is_a_model(run_folder, elsewhere):
+def test_a_checkpoint_alone_is_a_model(run_folder, model, elsewhere):
     alone = shutil.copy(run_folder / "model_final.pth", elsewhere / "alone.pth")
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
-    one, two = load(alone, scores=False), load(run_folder, scores=False)
-    assert one.predictor.short_edge == two.predictor.short_edge == 64 and same(one.predict(image), two.predict(image))
+    one = load(alone, scores=False)
+    assert one.predictor.short_edge == 64 and same(one.predict(image), model.predict(image))
     student = load(alone, model="student", resize=0, opts=("MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", 0.9))
     assert student.name == "student" and student.predictor.model.post_processing.threshold == 0.9
 
@@ -126,8 +131,7 @@ def test_an_older_checkpoint_needs_the_data_sets_of_its_training(run_folder, els
         load(older / "model_final.pth")
 
 
-def test_safetensors_come_back_bit_for_bit_with_a_card(run_folder, elsewhere):
-    model = load(run_folder)
+def test_safetensors_come_back_bit_for_bit_with_a_card(run_folder, model, elsewhere):
     folder = model.save_pretrained(elsewhere / "small")
     again = from_pretrained(folder)
     image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
@@ -146,8 +150,8 @@ def test_safetensors_come_back_bit_for_bit_with_a_card(run_folder, elsewhere):
     assert same(load(copy / "model.safetensors").predict(image), model.predict(image))
 
 
-def test_a_folder_that_lacks_a_tensor_or_is_damaged_is_refused(run_folder, elsewhere):
-    folder = load(run_folder).save_pretrained(elsewhere / "small")
+def test_a_folder_that_lacks_a_tensor_or_is_damaged_is_refused(model, elsewhere):
+    folder = model.save_pretrained(elsewhere / "small")
     weights, config = folder / "model.safetensors", json.loads((folder / "config.json").read_text())
     state = load_file(weights)
     damaged = bytearray(weights.read_bytes())
@@ -188,7 +192,7 @@ def test_nothing_is_asked_of_a_network_unless_a_hub_id_was_given(elsewhere, monk
     assert asked and set(asked) == {"out/own"}
 
 
-def test_a_repository_is_what_save_pretrained_writes(run_folder, elsewhere, monkeypatch):
+def test_a_repository_is_what_save_pretrained_writes(model, elsewhere, monkeypatch):
     """Both ways of the mix-in, with a folder in the place of the Hub."""
     import huggingface_hub
 
@@ -205,7 +209,6 @@ def test_a_repository_is_what_save_pretrained_writes(run_folder, elsewhere, monk
     monkeypatch.setattr(huggingface_hub.ModelHubMixin, "push_to_hub", upload)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", download)
-    model = load(run_folder)
     assert model.push_to_hub("me/model") == "address"
     assert sorted(path.name for path in repository.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     image = np.random.default_rng(0).integers(0, 256, (48, 80, 3), np.uint8)
@@ -225,8 +228,8 @@ def test_what_is_no_image_is_refused(source, words):
         next(_images(source))
 
 
-def test_files_of_a_result(run_folder, elsewhere):
-    result = load(run_folder).predict(picture(elsewhere / "a.png"))
+def test_files_of_a_result(model, elsewhere):
+    result = model.predict(picture(elsewhere / "a.png"))
     assert Image.open(result.save(elsewhere / "deep" / "x.jpg")).size[0] >= 96
     assert json.loads(result.save(elsewhere / "x.json").read_text()) == json.loads(json.dumps(result.to_coco()))
     with pytest.raises(UserError, match="found .*x.mp4; choose another suffix"):

@@ -236,7 +236,7 @@ def test_overlays_are_large_enough_for_names_and_no_larger_than_screens(size):
     assert overlay.dtype == np.uint8 and 1024 <= max(overlay.shape[:2]) < 4096 + 100
 
 
-def test_the_legend_names_what_occurs_unless_it_is_told():
+def test_the_legend_names_what_occurs():
     image, road = np.zeros((64, 128, 3), np.uint8), np.zeros((64, 128), np.int64)
     road[:, 60:] = 10_000  # sky
     chips = {tuple(c) for c in panels.make_overlay(image, road, CITYSCAPES)[512:].reshape(-1, 3)}
@@ -245,9 +245,6 @@ def test_the_legend_names_what_occurs_unless_it_is_told():
     beside = panels.make_overlay(image, road, CITYSCAPES, beside=True)
     assert beside.shape[1] > 2 * panels.make_overlay(image, road, CITYSCAPES).shape[1]
     assert not beside[:512, :1024].any()  # the image, which is black
-    frames = [panels.make_overlay(image, values, CITYSCAPES, classes=range(19)) for values in (road, road - road - 1)]
-    assert frames[0].shape == frames[1].shape
-    assert set(OFFICIAL) <= {tuple(c) for c in frames[1][512:].reshape(-1, 3)}
 
 
 def png_size(data: bytes) -> tuple[int, int]:
