@@ -167,8 +167,8 @@ def assert_no_process_left(job):
             time.sleep(0.1)
 
 
-.mark.slow
-.mark.parametrize("moment", ["the first process", "both processes", "the log"])
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["the first process", "both processes", "the log"])
 def test_a_signal_while_a_launcher_starts_leaves_no_process(streets_root, tmp_path, moment):
     """Processes that are being started, importing or building: nothing trains on behind a launcher that has gone."""
     from tiny_runs import TINY
