@@ -67,7 +67,13 @@ class StepRecorder(HookBase):
     def _record(self, model, args: tuple, kwargs: dict) -> None:
         samples = args[0] if args else kwargs["batched_inputs"]
         branch = kwargs.get("branch", args[1] if len(args) > 1 else "target")
-        self._step.fed.append((branch, samples))
+        if isinstance(branch, str):
+            self._step.fed.append((branch, samples))
+            return
+        start = 0
+        for name, count in branch.items():  # in one pass
+            self._step.fed.append((name, samples[start : start + count]))
+            start += count
 
     def _label(self, *args, **kwargs) -> tuple[list[LabelledTarget], dict]:
         labelled, health = self._labeller(*args, **kwargs)

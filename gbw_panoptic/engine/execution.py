@@ -12,6 +12,10 @@ from .solver import configured_learning_rate
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
+#: Backbones of depthwise convolutions, which gain nothing by bfloat16 on a CPU or lose by it (`tools/benchmark.py precision`).
+_FLOAT32_ON_CPU = ("build_mit_backbone", "build_timm_backbone")
+
+
 class LossScaler:
     """The factor of the losses that keeps float16 gradients from underflow, by the rule and the defaults of torch's ``GradScaler``.
 
@@ -47,14 +51,16 @@ class LossScaler:
 
 
 def automatic_execution(cfg) -> dict[str, bool]:
-    """Values of the keys that say auto: mixed precision where MODEL.DEVICE computes it, channels last where it is mixed.
+    """Values of the keys that say auto: mixed precision where MODEL.DEVICE computes it and the network gains by it, channels last
+    where it is mixed.
 
-    In float32, channels last gains nothing on a CPU; in bfloat16 on one with AMX, a third of a step.
+    In float32, channels last gains nothing on a CPU; in bfloat16 on one with AMX, a third of a step of a ResNet-50.
     """
     mixed = cfg.SOLVER.AMP.ENABLED
     if mixed == "auto":
         is_half = cfg.SOLVER.AMP.PRECISION == "float16"
         mixed = cfg.MODEL.DEVICE.startswith("cuda") if is_half else computes_bfloat16(cfg.MODEL.DEVICE)
+        mixed = mixed and not (cfg.MODEL.DEVICE == "cpu" and cfg.MODEL.BACKBONE.NAME in _FLOAT32_ON_CPU)
     wanted = {"SOLVER.AMP.ENABLED": cfg.SOLVER.AMP.ENABLED, "MODEL.CHANNELS_LAST": cfg.MODEL.CHANNELS_LAST}
     return {name: mixed for name, value in wanted.items() if value == "auto"}
 

@@ -12,6 +12,7 @@ from ..adaptation.mean_teacher.augmentation import BlockMasking
 from ..adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
 from ..adaptation.mean_teacher.training import LossWeights, MeanTeacherTraining
+from ..errors import UserError
 from .checkpoint import load_weights
 from .reading import read_checkpoint
 from .settings import build_settings
@@ -52,7 +53,19 @@ def _parts(cfg, model: nn.Module) -> dict:
         "loss_weights": LossWeights(mixed=options.TARGET_LOSS_WEIGHT, masked=options.MASKED.WEIGHT),
         "ignore_label": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
         "seed": cfg.SEED,
+        "shared_pass": _build_shared_pass(cfg, model),
     }
+
+
+def _build_shared_pass(cfg, model: nn.Module) -> bool:
+    """SELF_TRAINING.SHARED_PASS, if no layer of ``model`` would see that the images come together."""
+    looking = [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if cfg.SELF_TRAINING.SHARED_PASS and looking:
+        raise UserError(
+            f"SELF_TRAINING.SHARED_PASS: expected a network whose results do not depend on the batch, found batch norm in {looking[0]}; "
+            "set NORM FrozenBN or GN for the backbone and the heads, or SHARED_PASS False."
+        )
+    return cfg.SELF_TRAINING.SHARED_PASS
 
 
 def _build_teacher(cfg, model: nn.Module) -> MeanTeacher:

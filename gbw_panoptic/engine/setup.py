@@ -52,7 +52,7 @@ def adapt_to_machine(cfg: CfgNode) -> None:
                 log.warning("One process or no GPU: NORM SyncBN -> BN.")
                 node.NORM = "BN"
     for name, value in automatic_execution(cfg).items():
-        log.info("%s auto -> %s, for what %s has instructions for.", name, value, cfg.MODEL.DEVICE)
+        log.info("%s auto -> %s, for %s and %s.", name, value, cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.NAME)
         section, _, last = name.rpartition(".")
         setattr(attrgetter(section)(cfg), last, value)
     if cfg.TRAINER.DETERMINISTIC:

@@ -52,6 +52,7 @@ def build_evaluator(
         output_dir=output_dir,
         num_panels=cfg.TEST.NUM_PANELS,
         instance_ap=cfg.TEST.INSTANCE_AP,
+        precision=cfg.SOLVER.AMP.PRECISION if cfg.SOLVER.AMP.ENABLED is True else "float32",
     )
 
 
@@ -82,6 +83,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
             pictures go; None writes nothing.
         num_panels: pictures of the first images.
         instance_ap: whether to compute the average precision of instances; outputs then need ``instance_scores``.
+        precision: in which the training computes, for the result file; None where that is not known.
     """
 
     def __init__(
@@ -99,11 +101,12 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
         output_dir: str | None = None,
         num_panels: int = 0,
         instance_ap: bool = False,
+        precision: str | None = None,
     ) -> None:
         self._records = {record["file_name"]: record for record in records}
         self._panel_names = unique_names(map(_absolute, records))
         self._taxonomy, self._protocols, self._task = taxonomy, tuple(protocols), task
-        self._identity = {"model": model_name, "dataset": dataset_name, "iteration": iteration}
+        self._identity = {"model": model_name, "dataset": dataset_name, "iteration": iteration, "precision": precision}
         self._source_pixels, self._num_rare = source_pixels, num_rare
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._num_panels = num_panels if output_dir is not None and comm.is_main_process() else 0

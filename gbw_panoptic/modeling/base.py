@@ -4,6 +4,8 @@ Shape legend: H x W pixels of the input.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import torch
@@ -66,17 +68,23 @@ class DomainAdaptiveModel(nn.Module, ABC):
         return self.pixel_mean.device
 
     def forward(
-        self, batched_inputs: list[Sample], branch: str = "source", *, dense: bool = False, instances: bool = True
+        self,
+        batched_inputs: list[Sample],
+        branch: str | Mapping[str, int] = "source",
+        *,
+        dense: bool = False,
+        instances: bool = True,
     ) -> dict[str, Tensor] | tuple[dict[str, Tensor], DensePrediction] | list[ModelOutput]:
         """
         Args:
             batched_inputs: samples; crops of one size in training.
-            branch: whose weighting state is used in training, one of ``weighting.BRANCHES``.
+            branch: whose weighting state is used in training, one of ``weighting.BRANCHES``; or several in one pass, with the
+                number of samples of each, in order.
             dense: in training return the predictions, too, with their graph: for losses that need no labels.
             instances: run the instance heads, if there are any; without them there are no instance losses.
 
         Returns:
-            Training: name -> scalar loss, none for samples without labels; with ``dense`` a pair of these and the
+            Training: name -> scalar loss, none for samples without labels; of several branches ``<branch>/<name>`` -> loss; with ``dense`` a pair of these and the
             :class:`DensePrediction`. Evaluation: per image ``sem_seg`` [C, H, W] logits and, for the panoptic task,
             ``panoptic_seg`` (map, None), at the record's ``height`` x ``width``.
         """
@@ -86,8 +94,21 @@ class DomainAdaptiveModel(nn.Module, ABC):
         raw = self.heads(images, instances=instances)
         labelled = any(key in batched_inputs[0] for key in self.label_keys)
         padded_size = tuple(images.tensor.shape[-2:])
+        if not isinstance(branch, str):
+            return self._losses_of_branches(raw, batched_inputs, branch, padded_size)
         losses = self.losses(raw, batched_inputs, branch, padded_size=padded_size) if labelled else {}
         return (losses, self.dense(raw, images)) if dense else losses
+
+    def _losses_of_branches(
+        self, raw: Any, batched_inputs: list[Sample], branches: Mapping[str, int], padded_size: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        losses, start = {}, 0
+        for branch, count in branches.items():
+            part = slice(start, start + count)
+            found = self.losses(_samples_of(raw, part), batched_inputs[part], branch, padded_size=padded_size)
+            losses.update({f"{branch}/{name}": loss for name, loss in found.items()})
+            start += count
+        return losses
 
     @torch.no_grad()
     def predict(self, batched_inputs: list[Sample], *, instances: bool = True) -> DensePrediction | SegmentPrediction:
@@ -123,6 +144,15 @@ class DomainAdaptiveModel(nn.Module, ABC):
     @abstractmethod
     def output(self, prediction: Any, record: Sample) -> ModelOutput:
         """Maps of the one image of ``prediction``, in Detectron2's panoptic format, at the record's size."""
+
+
+def _samples_of(raw: Any, part: slice) -> Any:
+    """Some samples' share of what the heads said: every tensor's first axis is the batch."""
+
+    def share(value: Any) -> Any:
+        return value[part] if isinstance(value, Tensor) else tuple(map(share, value)) if isinstance(value, tuple) else value
+
+    return replace(raw, **{field.name: share(getattr(raw, field.name)) for field in fields(raw)})
 
 
 def output_size(record: Sample, size: tuple[int, int]) -> tuple[int, int]:

@@ -228,6 +228,7 @@ def test_bfloat16_without_instructions_is_warned_of(flags, options, slow, make_c
     ("amx_bf16", ("SOLVER.AMP.ENABLED", "auto"), (True, False)),
     ("amx_bf16", ("SOLVER.AMP.ENABLED", "auto", "SOLVER.AMP.PRECISION", "float16"), (False, False)),
     ("amx_bf16", (), (False, False)),
+    ("amx_bf16", ("SOLVER.AMP.ENABLED", "auto", "MODEL.BACKBONE.NAME", "build_mit_backbone"), (False, False)),
 ])  # fmt: skip
 def test_auto_is_what_the_device_is_good_at(flags, options, expected, make_cfg, processor, caplog):
     processor(flags)

@@ -289,12 +289,14 @@ def test_built_from_a_configuration(scenes, tmp_path, request, caplog):
         MODEL=SimpleNamespace(TASK="panoptic"),
         TEST=SimpleNamespace(PROTOCOLS=("19", "13"), RARE_CLASSES=2, NUM_PANELS=2, INSTANCE_AP=False),
         DATASETS=SimpleNamespace(TRAIN=(name,), TEST=(name,)),
+        SOLVER=SimpleNamespace(AMP=SimpleNamespace(ENABLED=False, PRECISION="bfloat16")),
         OUTPUT_DIR=str(tmp_path / "run"),
     )
     with caplog.at_level(logging.INFO, "gbw_panoptic"):
         results = evaluate(build_evaluator(cfg, name, model_name="teacher", iteration=40), scenes)
     written = json.loads((tmp_path / "run" / "inference" / "teacher.json").read_text())
     assert (written["model"], written["dataset"], written["iteration"], written["images"]) == ("teacher", name, 40, 3)
+    assert written["precision"] == "float32"
     assert written["protocols"] == ["19", "13"]
     complete = written["scores"]["panoptic"]["19"]
     assert complete["PQ"] == results["panoptic"]["19"]["PQ"] and set(complete["per_class"]) == set(CITYSCAPES.names)

@@ -42,6 +42,7 @@ class MeanTeacherTraining(Strategy, ABC):
         loss_weights: LossWeights,
         ignore_label: int,
         seed: int,
+        shared_pass: bool = False,
     ) -> None:
         """
         Args:
@@ -52,6 +53,8 @@ class MeanTeacherTraining(Strategy, ABC):
             feature_distance: adds a term to the source losses.
             seed: the augmentation and mixing of a step are a pure function of (seed, iteration, place among the images of the
                 update, those of all ranks and micro-batches).
+            shared_pass: source and mixed images go through the student together; without ``feature_distance`` alone, and the same
+                only if no layer looks at the batch.
         """
         self.teacher = teacher
         self.labeller = labeller
@@ -62,6 +65,7 @@ class MeanTeacherTraining(Strategy, ABC):
         self.loss_weights = loss_weights
         self.ignore_label = ignore_label
         self.seed = seed
+        self.shared_pass = shared_pass
         self.first_place = 0
         self.health: dict[str, Tensor] = {}
         self.modules: dict[str, Stateful] = {"teacher": teacher.model}
@@ -80,6 +84,9 @@ class MeanTeacherTraining(Strategy, ABC):
         self.teacher.update(model, iteration)
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+        if self.shared_pass:
+            yield from self._shared_terms(model, batch, iteration)
+            return
         source = self._source_losses(model, batch.source, iteration)
         yield prefixed("source", source)
         yield from self.target_terms(model, batch, iteration, source)
@@ -88,13 +95,36 @@ class MeanTeacherTraining(Strategy, ABC):
         self, model: nn.Module, batch: DomainBatch, iteration: int, source: dict[str, Tensor]
     ) -> Iterator[dict[str, Tensor]]:
         """The losses on target images. The source losses of this batch, ``source``, are what they are compared with in the log."""
+        targets = self._labelled(batch)
+        mixed = model(self.mixed(batch.source, targets, iteration), branch="mixed")
+        self.health["pseudo_labels/loss_ratio"] = loss_ratio(mixed, source)
+        yield prefixed("mixed", mixed, self.loss_weights.mixed)
+        yield from self._masked_terms(model, targets, iteration)
+
+    def _shared_terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+        """The same terms, those of source and mixed images in one."""
+        targets = self._labelled(batch)
+        samples = [*batch.source, *self.mixed(batch.source, targets, iteration)]
+        losses = model(samples, branch={"source": len(batch.source), "mixed": len(batch.target)})
+        source, mixed = (
+            {name.removeprefix(branch): loss for name, loss in losses.items() if name.startswith(branch)}
+            for branch in ("source/", "mixed/")
+        )
+        self.health["pseudo_labels/loss_ratio"] = loss_ratio(mixed, source)
+        yield {**prefixed("source", source), **prefixed("mixed", mixed, self.loss_weights.mixed)}
+        yield from self._masked_terms(model, targets, iteration)
+
+    def _labelled(self, batch: DomainBatch) -> list[LabelledTarget]:
+        """The batch's target images as the teacher labels them."""
         self.first_place = batch.first_place
         targets, self.health = self.labeller(
             self.teacher.model, batch.target, with_instances="instance_ids" in batch.source[0]
         )
-        mixed = model(self.mixed(batch.source, targets, iteration), branch="mixed")
-        self.health["pseudo_labels/loss_ratio"] = loss_ratio(mixed, source)
-        yield prefixed("mixed", mixed, self.loss_weights.mixed)
+        return targets
+
+    def _masked_terms(
+        self, model: nn.Module, targets: list[LabelledTarget], iteration: int
+    ) -> Iterator[dict[str, Tensor]]:
         if self.masking is not None:
             masked = model(self.masked(targets, iteration), branch="masked")
             yield prefixed("masked", masked, self.loss_weights.masked)

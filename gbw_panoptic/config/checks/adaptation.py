@@ -8,7 +8,7 @@ from detectron2.data import MetadataCatalog
 from ..trainers import has_teacher, trainer_of
 from .words import refusal, value_of
 
-_SWITCHES = ("MASKED.ENABLED", "FEATURE_DISTANCE.ENABLED", "INSTANCE_LOSSES")
+_SWITCHES = ("MASKED.ENABLED", "FEATURE_DISTANCE.ENABLED", "INSTANCE_LOSSES", "SHARED_PASS")
 
 
 def trainer_problems(cfg) -> Iterator[str]:
