@@ -47,7 +47,12 @@ class CategoryMap:
     @property
     def labelled_classes(self) -> tuple[int, ...]:
         """Contiguous ids of the classes that labels may mean."""
-        return _meant(self._table().values(), self.taxonomy)
+        return _meant(self.labels, self.taxonomy)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Classes and unions that labels may hold."""
+        return _numbers(self._table().values(), self.taxonomy)
 
     @property
     def info(self) -> dict:
@@ -114,7 +119,12 @@ class IdTable:
     @property
     def labelled_classes(self) -> tuple[int, ...]:
         """Contiguous ids of the classes that labels may mean."""
-        return _meant(dict(self.ids).values(), self.taxonomy)
+        return _meant(self.labels, self.taxonomy)
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """Classes and unions that labels may hold."""
+        return _numbers(dict(self.ids).values(), self.taxonomy)
 
     @property
     def info(self) -> dict:
@@ -143,6 +153,9 @@ def _kitti_number(value: int) -> tuple[int, int | None]:
 NUMBERINGS = {"cityscapes": _cityscapes_number, "kitti": _kitti_number}
 
 
-def _meant(names: Iterable[str], taxonomy: Taxonomy) -> tuple[int, ...]:
-    labels = {taxonomy.label_names.index(name) for name in names if name != VOID}
+def _numbers(names: Iterable[str], taxonomy: Taxonomy) -> tuple[int, ...]:
+    return tuple(sorted({taxonomy.label_names.index(name) for name in names if name != VOID}))
+
+
+def _meant(labels: Iterable[int], taxonomy: Taxonomy) -> tuple[int, ...]:
     return tuple(sorted({c for label in labels for c in taxonomy.classes_of(label)}))

@@ -67,7 +67,7 @@ def register_all(root: str | None = None, custom: str | None = None, taxonomy: s
         if split.format != "images":
             kind, load = ("sem", load_semantic_records) if split.panoptic_json is None else ("panoptic", load_panoptic_records)
             meaning = split.categories or split.id_table
-            _register(f"{split.dataset}_{kind}_{split.name}", load, folder, split, meaning.labelled_classes)
+            _register(f"{split.dataset}_{kind}_{split.name}", load, folder, split, meaning.labelled_classes, meaning.labels)
 
 
 def _published() -> Iterator[tuple[str, Callable[[Path, Split], list[dict]], Split, tuple[int, ...]]]:
@@ -183,6 +183,7 @@ def _register(
     root: Path,
     split: Split,
     labelled_classes: tuple[int, ...],
+    labels: tuple[int, ...] = (),
 ) -> None:
     if name in DatasetCatalog:
         taken = f"found {name!r} taken; rename {split.dataset} or its split in {split.described_in}"
@@ -192,6 +193,7 @@ def _register(
     MetadataCatalog.get(name).set(
         image_root=str(root / split.image_root),
         labelled_classes=labelled_classes,
+        labels=labels,
         expected_images=partial(expected_images, root, split),
         prepare_command=prepare_command(root, split),
         label_command=label_command(root, split),

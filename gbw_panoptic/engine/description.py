@@ -10,7 +10,7 @@ from ..documents import misfit
 from ..errors import UserError
 from ..taxonomy import LabelUnion, Protocol, Taxonomy
 
-_PROTOCOL = {"name": str, "class_ids": [int], "void_ids": [int], "tasks": [str]}
+_PROTOCOL = {"name": str, "class_ids": [int], "void_ids": [int], "tasks": [str], "groups?": [object]}
 _UNION = {"name": str, "dataset_id": int, "class_ids": [int]}
 _TAXONOMY = {
     "name": str, "names": [str], "dataset_ids": [int], "is_thing": [bool], "colors": [[int]],

@@ -98,8 +98,8 @@ def _build_labeller(cfg) -> PseudoLabeller:
 def _build_mask_scaling(cfg) -> MaskScaling:
     options, taxonomy = cfg.SELF_TRAINING.SEGMENTS, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
     return MaskScaling(
-        thing_ids=taxonomy.thing_ids if cfg.MODEL.TASK == "panoptic" else (),  # else a class is one segment
-        num_classes=taxonomy.num_classes,
+        thing_ids=taxonomy.thing_labels if cfg.MODEL.TASK == "panoptic" else (),  # else a class is one segment
+        num_classes=taxonomy.num_labels,
         things=options.MASK_CONFIDENCE_THINGS,
         stuff=options.MASK_CONFIDENCE_STUFF,
         min_area=options.MIN_AREA,

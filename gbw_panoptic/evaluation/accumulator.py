@@ -10,6 +10,7 @@ import numpy as np
 
 from ..taxonomy import Protocol, Taxonomy
 from .instances import InstanceAveragePrecision
+from .levels import Level
 from .maps import GroundTruth
 from .matching import SegmentOverlaps, count_overlaps
 from .panoptic_quality import PanopticQuality
@@ -30,12 +31,13 @@ class ScoreAccumulator:
 
     def __init__(self, taxonomy: Taxonomy, protocols: Sequence[Protocol], *, instance_ap: bool = False) -> None:
         self._taxonomy, self._protocols = taxonomy, tuple(protocols)
-        categories = [{"id": c, "isthing": thing} for c, thing in enumerate(taxonomy.is_thing)]
-        voids = {p.void_ids for p in self._panoptic_protocols()}
-        self._qualities = {void_ids: PanopticQuality(categories, void_ids) for void_ids in voids}
+        self._levels = {groups: Level(taxonomy, groups) for groups in {p.groups for p in self._protocols}}
+        self._qualities = {
+            (p.void_ids, p.groups): PanopticQuality(self._levels[p.groups].categories) for p in self._panoptic_protocols()
+        }
         self._instances = InstanceAveragePrecision(taxonomy) if instance_ap else None
         self._panoptic_images = 0
-        self.confusion = SemanticConfusion(taxonomy.num_classes)
+        self.confusion = SemanticConfusion(taxonomy.num_classes, taxonomy.num_labels)
 
     def add(
         self,
@@ -59,10 +61,10 @@ class ScoreAccumulator:
         if panoptic is None or truth.ids is None:
             return None
         overlaps = count_overlaps(*panoptic, truth.ids, truth.segments)
-        for quality in self._qualities.values():
-            quality.add(overlaps)
+        for (void_ids, groups), quality in self._qualities.items():
+            quality.add(self._levels[groups].overlaps(overlaps.without(void_ids)))
         if self._instances is not None:
-            self._instances.add(overlaps, scores or {})
+            self._instances.add(overlaps.without(self._taxonomy.union_labels), scores or {})
         self._panoptic_images += 1
         return overlaps
 
@@ -89,20 +91,26 @@ class ScoreAccumulator:
         scores = OrderedDict()
         if self._panoptic_images:
             scores["panoptic"] = {
-                p.name: panoptic_scores(self._qualities[p.void_ids], p, self._taxonomy)
-                for p in self._panoptic_protocols()
+                p.name: panoptic_scores(self._qualities[p.void_ids, p.groups], level.protocol(p), level.classes)
+                for p, level in self._at_levels(self._panoptic_protocols())
             }
         if self._panoptic_images and self._instances is not None:
             scores["instance"] = {
-                p.name: instance_scores(self._instances, p, self._taxonomy) for p in self._panoptic_protocols()
+                p.name: instance_scores(self._instances, p, self._taxonomy)
+                for p in self._panoptic_protocols()
+                if not p.groups
             }
         scores["semantic"] = {
             p.name: semantic_scores(
-                self.confusion, p, self._taxonomy, source_pixels=source_pixels, num_rare=num_rare
+                level.confusion(self.confusion.without(p.void_ids)), level.protocol(p), level.classes,
+                source_pixels=level.pixels(source_pixels), num_rare=num_rare,
             )
-            for p in self._protocols
-        }
+            for p, level in self._at_levels(self._protocols)
+        }  # fmt: skip
         return scores
+
+    def _at_levels(self, protocols: Sequence[Protocol]) -> list[tuple[Protocol, Level]]:
+        return [(p, self._levels[p.groups]) for p in protocols]
 
     def _panoptic_protocols(self) -> list[Protocol]:
         return [p for p in self._protocols if "panoptic" in p.tasks]

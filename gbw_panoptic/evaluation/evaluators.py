@@ -20,6 +20,7 @@ from ..names import unique_names
 from ..taxonomy import Protocol, Taxonomy
 from . import maps
 from .accumulator import ScoreAccumulator
+from .levels import common_protocol
 from .panel import panel_of, write_layers
 from .scores import averaged_classes, flatten, summary_line
 
@@ -42,7 +43,7 @@ def build_evaluator(
     return DomainAdaptationEvaluator(
         DatasetCatalog.get(dataset_name),
         metadata.taxonomy,
-        protocols=[metadata.taxonomy.protocols[name] for name in cfg.TEST.PROTOCOLS],
+        protocols=_protocols(metadata, cfg.TEST.PROTOCOLS),
         task=cfg.MODEL.TASK,
         dataset_name=dataset_name,
         model_name=model_name,
@@ -54,6 +55,12 @@ def build_evaluator(
         instance_ap=cfg.TEST.INSTANCE_AP,
         precision=cfg.SOLVER.AMP.PRECISION if cfg.SOLVER.AMP.ENABLED is True else "float32",
     )
+
+
+def _protocols(metadata, names: Sequence[str]) -> list[Protocol]:
+    """Those of the names and, where labels of the data set are unions of classes, that of the level at which they can be scored."""
+    common = common_protocol(metadata.taxonomy, metadata.get("labels", ()))
+    return [*(metadata.taxonomy.protocols[name] for name in names), *([common] if common else [])]
 
 
 def _absolute(record: Mapping) -> Path:
@@ -177,7 +184,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
             complete = {
                 **self._identity, "images": len(self._images), "protocols": [p.name for p in self._protocols],
                 "seconds_per_image": self._seconds_per_image(), "scores": scores,
-                "confusion": {"classes": self._taxonomy.names, "pixels": self._accumulator.confusion.matrix.tolist()},
+                "confusion": {"classes": self._taxonomy.names, "pixels": self._accumulator.confusion.matrix[: self._taxonomy.num_classes].tolist()},
             }  # fmt: skip
             files.write_json(self._output_dir / f"{self._identity['model']}.json", complete)
         return flatten(scores)

@@ -23,7 +23,7 @@ class GroundTruth:
     """Labels of one image.
 
     Attributes:
-        labels: uint8 H x W contiguous ids, ``ignore_label`` where unlabelled.
+        labels: ``label_dtype`` H x W contiguous ids, unions among them, ``ignore_label`` where unlabelled.
         ids: integer H x W segment ids (0 = void); None for a semantic label.
         segments: COCO-panoptic segments with contiguous ``category_id``; empty for a semantic label.
     """
@@ -37,13 +37,13 @@ def read_ground_truth(record: Mapping, taxonomy: Taxonomy) -> GroundTruth:
     """Reads the panoptic label of a data set record, or else its semantic one; crowds count in the semantic truth."""
     if "pan_seg_file_name" in record:
         ids = files.read_panoptic(record["pan_seg_file_name"])
-        table = np.full(int(ids.max(initial=0)) + 1, taxonomy.ignore_label, np.uint8)
+        table = np.full(int(ids.max(initial=0)) + 1, taxonomy.ignore_label, taxonomy.label_dtype)
         for segment in record["segments_info"]:
             if segment["id"] < len(table):
                 table[segment["id"]] = segment["category_id"]
         return GroundTruth(table.take(ids), ids, record["segments_info"])
     if "sem_seg_file_name" in record:
-        return GroundTruth(files.read_label(record["sem_seg_file_name"]), None, ())
+        return GroundTruth(files.read_label(record["sem_seg_file_name"], taxonomy.label_dtype), None, ())
     raise UserError(
         f"expected labels to evaluate {record['file_name']}, found none: name a labelled data set in DATASETS.TEST"
     )
@@ -57,7 +57,7 @@ def segments_of(panoptic: np.ndarray, taxonomy: Taxonomy) -> tuple[np.ndarray, l
 
 
 def panoptic_map(ids: np.ndarray, segments: Sequence[Mapping], taxonomy: Taxonomy) -> tuple[np.ndarray, dict[int, int]]:
-    """Numbers the listed segments per class.
+    """Numbers the listed segments per class, those of unions left out.
 
     Returns:
         the panoptic map (-1 on ids that are not listed) and segment id -> value in it.
@@ -69,6 +69,8 @@ def panoptic_map(ids: np.ndarray, segments: Sequence[Mapping], taxonomy: Taxonom
     instances: Counter = Counter()
     for segment in segments:
         category = segment["category_id"]
+        if category >= taxonomy.num_classes:
+            continue
         countable = taxonomy.is_thing[category] and not segment.get("iscrowd", 0)
         instances[category] += countable
         values[segment["id"]] = category * taxonomy.label_divisor + (instances[category] if countable else 0)
@@ -95,9 +97,10 @@ def predicted_panoptic_map(output: Mapping, taxonomy: Taxonomy) -> np.ndarray:
 
 
 def predicted_labels(output: Mapping) -> np.ndarray:
-    """uint8 H x W contiguous ids: an output's ``labels``, or else the arg max of its ``sem_seg`` logits [C, H, W]."""
+    """uint8 H x W contiguous ids (int16 where one is 256 or more): an output's ``labels``, or else the arg max of its ``sem_seg`` logits [C, H, W]."""
     labels = output["labels"] if "labels" in output else likeliest_classes(output["sem_seg"])
-    return labels.byte().cpu().numpy()
+    labels = labels.short().cpu().numpy()
+    return labels.astype(np.uint8) if labels.max(initial=0) < 256 else labels
 
 
 def predicted_scores(output: Mapping) -> dict[int, float] | None:

@@ -40,14 +40,24 @@ def semantic_scores(
     """``{"mIoU", "mean_recall", ..., "N", "per_class": {name: {...}}}``, in percent.
 
     With ``source_pixels`` ([C] labelled pixels of the source) also the means over its ``num_rare`` rarest classes of
-    the protocol and their names, ``rare_classes``.
+    the protocol and their names, ``rare_classes``. A taxonomy that says which classes are rare, or how many, is followed.
     """
-    rare = () if source_pixels is None else rarest_classes(source_pixels, protocol.class_ids, num_rare)
+    rare = _rare_classes(protocol, taxonomy, source_pixels, num_rare)
     computed = confusion.compute(protocol.class_ids, void_ids=protocol.void_ids, rare_ids=rare)
     scores = {key: value for key, value in computed.items() if key not in ("n", "per_class")}
     if rare:
         scores["rare_classes"] = [taxonomy.names[c] for c in rare]
     return {**scores, "N": computed["n"], "per_class": _by_name(computed["per_class"], taxonomy)}
+
+
+def _rare_classes(
+    protocol: Protocol, taxonomy: Taxonomy, source_pixels: Sequence[float] | None, num_rare: int
+) -> tuple[int, ...]:
+    if isinstance(taxonomy.rare, tuple):
+        return tuple(c for c in taxonomy.ids(*taxonomy.rare) if c in protocol.class_ids)
+    if source_pixels is None:
+        return ()
+    return rarest_classes(source_pixels, protocol.class_ids, num_rare if taxonomy.rare is None else taxonomy.rare)
 
 
 def flatten(scores: Mapping[str, Mapping[str, Mapping]]) -> OrderedDict:

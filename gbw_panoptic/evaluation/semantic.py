@@ -16,15 +16,16 @@ class SemanticConfusion:
 
     Args:
         num_classes: C; labels 0..C-1 are classes.
+        num_labels: L of the truth, C and more; by default C.
 
     Attributes:
-        matrix: int64 [C, C + 1] pixels; the last column counts pixels predicted as none of the classes, which are
+        matrix: int64 [L, C + 1] pixels; the last column counts pixels predicted as none of the classes, which are
             misses. Pixels whose true label is none of the classes (``ignore_label``) are not counted.
     """
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, num_labels: int | None = None) -> None:
         self.num_classes = num_classes
-        self.matrix = np.zeros((num_classes, num_classes + 1), np.int64)
+        self.matrix = np.zeros((num_labels or num_classes, num_classes + 1), np.int64)
 
     def update(self, predicted: np.ndarray, truth: np.ndarray) -> None:
         """Adds one image.
@@ -38,14 +39,21 @@ class SemanticConfusion:
                 "resize the prediction"
             )
         true_values, predicted_values, pixels = joint_counts(truth, predicted)
-        classes = range(self.num_classes)
-        rows, columns = positions(true_values, classes), positions(predicted_values, classes)
-        table = joint_histogram(rows, columns, (self.num_classes + 1, self.num_classes + 1), pixels)
+        labels, columns = len(self.matrix), positions(predicted_values, range(self.num_classes))
+        rows = positions(true_values, range(labels))
+        table = joint_histogram(rows, columns, (labels + 1, self.num_classes + 1), pixels)
         self.matrix += np.roll(table[1:], -1, axis=1)  # row and column 0 hold what is no class
 
     def merge(self, other: "SemanticConfusion") -> None:
         """Adds another accumulator's pixels."""
         self.matrix += other.matrix
+
+    def without(self, labels: Iterable[int]) -> "SemanticConfusion":
+        """The same pixels without those whose true label is one of ``labels``."""
+        other = SemanticConfusion(self.num_classes, len(self.matrix))
+        other.matrix += self.matrix
+        other.matrix[list(labels)] = 0
+        return other
 
     def compute(
         self, class_ids: Iterable[int] | None = None, *, void_ids: Iterable[int] = (), rare_ids: Iterable[int] = ()

@@ -8,6 +8,7 @@ from .logit_alignment import LogitAlignment
 from ..structures.per_class_loss import group_counts, group_sums
 from .regression import center_loss_per_class, offset_loss_per_class
 from .shaping import LOSS_REGISTRY, LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw, log_frequencies, loss_types
+from .unions import Unions, most_probable
 
 __all__ = [
     "GRADIENTS",
@@ -21,6 +22,7 @@ __all__ = [
     "PerClassLoss",
     "SQUARES",
     "Seesaw",
+    "Unions",
     "center_loss_per_class",
     "cross_entropy_per_class",
     "entropy_per_class",
@@ -31,6 +33,7 @@ __all__ = [
     "image_wise_factors",
     "log_frequencies",
     "maximum_squares_per_class",
+    "most_probable",
     "offset_loss_per_class",
     "sum_gradients",
 ]

@@ -11,6 +11,7 @@ from ..structures.per_class_loss import PerClassLoss
 from .class_gradients import GRADIENTS, SQUARES, class_gradients
 from ..structures.per_class_loss import group_counts, group_sums
 from .shaping import LossShaping
+from .unions import Unions, most_probable, subtract_labels, union_losses
 
 
 def cross_entropy_per_class(
@@ -25,12 +26,13 @@ def cross_entropy_per_class(
     features: Tensor | None = None,
     feature_stride: int = 1,
     parameters: tuple[Tensor, ...] = (),
+    unions: Unions = (),
 ) -> PerClassLoss:
     """Softmax cross entropy summed per class: total_c = sum over pixels i of class c of q_i * (-log softmax(z_i)_c).
 
     Args:
         logits: [B, C, H, W] float, z.
-        labels: [B, H, W] int64 in 0..C-1; ``ignore_label`` (or any other value) takes no part.
+        labels: [B, H, W] int64 in 0..C-1, or C + u for a union; ``ignore_label`` (or any other value) takes no part.
         pixel_weights: [B, H, W] float >= 0, q; 1 when absent. Not part of any denominator.
         top_k: share (0, 1] of an image's pixels kept, those with the largest q_i * l_i ("hard pixel mining",
             DeeperLab, arXiv 1902.05093). Chosen per image, so that it does not depend on how images are spread over
@@ -41,6 +43,7 @@ def cross_entropy_per_class(
         features: [B, K, h, w] float, input of the last 1x1 convolution (``last_layer`` only).
         feature_stride: the logits are the convolution's output, upsampled by it and cropped to H x W (``last_layer`` only).
         parameters: weight and bias of the last convolution (``autograd`` only).
+        unions: of labels that say less than a class, see :mod:`.unions`.
 
     Returns:
         :class:`PerClassLoss` with G = C. ``num_pixels`` counts kept pixels, ignored ones included.
@@ -51,12 +54,15 @@ def cross_entropy_per_class(
     _check(logits, labels, pixel_weights, gradient)
     num_classes = logits.shape[1]
     logits = logits.float()  # the exponentials of half precision are too coarse for gradients of rare classes
+    given = labels
+    labels = most_probable(labels, logits, unions)
     valid = (labels >= 0) & (labels < num_classes) & (labels != ignore_label)
     labels = torch.where(valid, labels, -1)
     shaping = LossShaping() if shaping is None else shaping
     adjustment = shaping.adjustment(logits.detach(), labels, pixel_weights)
     log_probabilities = F.log_softmax(logits if adjustment is None else logits + adjustment, dim=1)
     nll = -log_probabilities.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
+    nll = union_losses(nll, log_probabilities, given, unions)
     losses = torch.where(valid, shaping.phi(nll), 0)
     if pixel_weights is not None:
         losses = losses * pixel_weights
@@ -70,7 +76,7 @@ def cross_entropy_per_class(
     gradients = class_gradients(
         gradient,
         total,
-        lambda: _residual(log_probabilities, labels, (shaping.slope(nll.detach()), confidence)),
+        lambda: _residual(log_probabilities, labels, given, unions, (shaping.slope(nll.detach()), confidence)),
         labels,
         features=features,
         feature_stride=feature_stride,
@@ -86,14 +92,20 @@ def hardest_pixels(losses: Tensor, share: float) -> Tensor:
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, kept, True).view_as(losses)
 
 
-def _residual(log_probabilities: Tensor, labels: Tensor, factors: tuple[Tensor | None, ...]) -> Tensor:
+def _residual(
+    log_probabilities: Tensor, labels: Tensor, given: Tensor, unions: Unions, factors: tuple[Tensor | None, ...]
+) -> Tensor:
     """[B, C, H, W] gradient of q_i * l_i at the logits, 0 where the pixel takes no part.
 
-    softmax(z'_i) - e_{y_i} times each of ``factors``: phi' of the shaping, and q; each [B, H, W], or None for 1.
+    softmax(z'_i) - e_{y_i}, of unions as ``given`` says, times each of ``factors``: phi' of the shaping, and q; each [B, H, W], or
+    None for 1.
     """
-    residual = log_probabilities.exp()
+    residual = subtract_labels(log_probabilities.exp(), given, unions)
     index = labels.clamp(min=0).unsqueeze(1)
-    residual.scatter_add_(1, index, residual.new_full((), -1.0).expand(index.shape))
+    one = residual.new_full((), -1.0).expand(index.shape)
+    if unions:
+        one = torch.where(given.unsqueeze(1) == index, one, 0)
+    residual.scatter_add_(1, index, one)
     product = (labels >= 0).to(residual.dtype)
     for factor in factors:
         if factor is not None:

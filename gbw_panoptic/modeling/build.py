@@ -51,6 +51,7 @@ def panoptic_deeplab_parts(cfg) -> dict:
         "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
         "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
         "num_classes": taxonomy.num_classes,
+        "unions": tuple(union.class_ids for union in taxonomy.unions),
         "tau": cfg.TEST.TAU,
         "log_prior": build_log_prior(cfg),
         # ASPP and the decoder need whole cells of the coarsest stride they read
@@ -131,6 +132,7 @@ def mask2former_parts(cfg) -> dict:
             loss_weights=CostWeights(
                 classification=options.CLASS_WEIGHT, mask=options.MASK_WEIGHT, dice=options.DICE_WEIGHT
             ),
+            unions=tuple(union.class_ids for union in taxonomy.unions),
         ),
         "weightings": {loss: build_class_weighting(cfg, loss) for loss in WEIGHTED},
         "post_processing": SegmentPostProcessing(

@@ -5,6 +5,7 @@ Shape legend: B images, C classes, H x W pixels of the input.
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
 
 from ..data.likeliest import likeliest_classes
-from ..losses import cross_entropy_per_class
+from ..losses import Unions, cross_entropy_per_class, most_probable
 from ..structures.predictions import DensePrediction
 from ..structures.samples import ModelOutput, Sample
 from .base import DomainAdaptiveModel, output_size
@@ -43,6 +44,7 @@ class DomainAdaptivePanopticDeepLab(DomainAdaptiveModel):
         auxiliary_head: AuxiliaryHead | None,
         loss_weights: dict[str, float],
         num_classes: int,
+        unions: Unions = (),
         tau: float = 0.0,
         log_prior: Tensor | None = None,
         **common,
@@ -52,6 +54,7 @@ class DomainAdaptivePanopticDeepLab(DomainAdaptiveModel):
             ins_embed_head: None for the semantic task.
             auxiliary_head: a second semantic head on an earlier feature map, for training only; None without one.
             loss_weights: head name (``sem_seg``, ``center``, ``offset``, ``auxiliary``) -> factor of its loss.
+            unions: of labels that say less than a class.
             tau: of :meth:`decision_bias` in evaluation.
             log_prior: [C] what it takes back; None: the log of the mean class weights of the source branch.
             common: of :class:`DomainAdaptiveModel`; the weightings are those of the heads.
@@ -62,6 +65,7 @@ class DomainAdaptivePanopticDeepLab(DomainAdaptiveModel):
         self.auxiliary_head = auxiliary_head
         self.loss_weights = loss_weights
         self.num_classes = num_classes
+        self.unions = tuple(unions)
         self.tau = tau
         self.register_buffer("log_prior", log_prior, persistent=False)
 
@@ -88,7 +92,8 @@ class DomainAdaptivePanopticDeepLab(DomainAdaptiveModel):
         labels = self._stack(batched_inputs, "sem_seg")
         weights = self._stack(batched_inputs, "sem_seg_weights")
         gradients = {head: weighting.gradient_on(branch) for head, weighting in self.weightings.items()}
-        parts = {"sem_seg": self.sem_seg_head.losses(raw, labels, weights, gradients["sem_seg"])}
+        unions = {"unions": self.unions} if self.unions else {}  # a head of a user's need not know of any
+        parts = {"sem_seg": self.sem_seg_head.losses(raw, labels, weights, gradients["sem_seg"], **unions)}
         if raw.center is not None:
             parts["center"], parts["offset"] = self.ins_embed_head.losses(
                 raw.center,
@@ -96,9 +101,10 @@ class DomainAdaptivePanopticDeepLab(DomainAdaptiveModel):
                 self._instance_targets(batched_inputs),
                 num_classes=self.num_classes,
                 gradients=tuple(gradients[head] is not None for head in ("center", "offset")),
+                **({"class_of": partial(most_probable, scores=raw.sem_seg, unions=self.unions)} if unions else {}),
             )
         if raw.auxiliary is not None:
-            options = {"ignore_label": self.sem_seg_head.ignore_value, "gradient": gradients["auxiliary"]}
+            options = {"ignore_label": self.sem_seg_head.ignore_value, "gradient": gradients["auxiliary"], **unions}
             parts["auxiliary"] = cross_entropy_per_class(raw.auxiliary, labels, weights, **options)
         return {
             f"loss_{head}": self.loss_weights[head] * self.weightings[head](loss, branch=branch)

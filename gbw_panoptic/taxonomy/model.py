@@ -25,12 +25,14 @@ class Protocol:
         class_ids: contiguous ids that are averaged.
         void_ids: contiguous ids whose ground truth becomes void before matching.
         tasks: the tasks that the protocol is defined for.
+        groups: (name, contiguous ids) of classes that are not told apart, all of them things or all stuff.
     """
 
     name: str
     class_ids: tuple[int, ...]
     void_ids: tuple[int, ...] = ()
     tasks: tuple[str, ...] = ("panoptic", "semantic")
+    groups: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ class Taxonomy:
         """Contiguous label of pixels that take no part in training or evaluation; two labels beside it stay free for
         what a store of bought labels notes."""
         return IGNORE_LABEL if self.num_labels < IGNORE_LABEL else 0xFFFF
+
+    @property
+    def union_labels(self) -> tuple[int, ...]:
+        """The labels that are unions."""
+        return tuple(range(self.num_classes, self.num_labels))
 
     @property
     def label_dtype(self) -> type[np.unsignedinteger]:

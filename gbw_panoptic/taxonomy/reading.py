@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from .model import LabelUnion, Protocol, Taxonomy
 SHIPPED = Path(__file__).parent
 _KEYS = ("name", "base", "classes", "unions", "void_ids", "protocols", "rare")
 _CLASS_KEYS = ("name", "id", "thing", "color")
-_PROTOCOL_KEYS = ("classes", "without", "others", "tasks")
+_PROTOCOL_KEYS = ("classes", "without", "others", "tasks", "groups")
 _TASKS = ("panoptic", "semantic")
 _MAX_ID = 999  # panoptic ids are id * 1000 + instance number
 
@@ -34,36 +35,38 @@ def read_taxonomy(name: str | os.PathLike, _derived: tuple[Path, ...] = ()) -> T
     """
     shipped = SHIPPED / f"{name}.yaml"
     if os.path.basename(name) == str(name) and shipped.is_file():
-        return _read_shipped(shipped)
+        return _read(shipped, ())
     path = Path(os.path.abspath(os.path.expanduser(name)))
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
         raise UserError(f"expected a taxonomy at {path}, found nothing; give a YAML or JSON file, or one of {known}")
     if path in _derived:
         raise UserError(f"expected taxonomies whose bases end, found a circle at {path}; correct one of {', '.join(map(str, _derived))}")
-    return _from_categories(path) if path.suffix == ".json" else _from_yaml(path, _derived)
+    found = path.stat()
+    return _read(path, _derived, found.st_mtime_ns, found.st_size)
 
 
-@cache
-def _read_shipped(path: Path) -> Taxonomy:
-    return _from_yaml(path)
+@lru_cache(maxsize=8)
+def _read(path: Path, derived: tuple[Path, ...], *stamp: int) -> Taxonomy:
+    """Remembered as long as the file has the same ``stamp``: a run asks for its taxonomy several times."""
+    return _from_categories(path) if path.suffix == ".json" else _from_yaml(path, derived)
 
 
 def _from_yaml(path: Path, derived: tuple[Path, ...] = ()) -> Taxonomy:
     place = Place(path)
     content = place.mapping(read_yaml(path), "the classes of a taxonomy", _KEYS)
     taxonomy = _base(content, place, (*derived, path)) if "base" in content else _classes(content, place)
-    things = dict(zip(taxonomy.names, taxonomy.is_thing))
-    unions = _unions(content.get("unions", {}), things, taxonomy, place / "unions")
+    if "void_ids" in content:
+        taxonomy = replace(taxonomy, void_ids=_void_ids(content["void_ids"], place / "void_ids"))
+    unions = _unions(content.get("unions"), taxonomy, place / "unions")
     protocols = {protocol.name: protocol for protocol in taxonomy.protocol_list}
     for name, entry in _optional_mapping(content, "protocols", place).items():
-        protocols[name] = _protocol(name, entry, taxonomy.names, place / "protocols" / name)
-    return Taxonomy(
-        **{key: getattr(taxonomy, key) for key in ("name", "names", "dataset_ids", "is_thing", "colors")},
+        protocols[name] = _protocol(name, entry, taxonomy, place / "protocols" / name)
+    return replace(
+        taxonomy,
         protocol_list=tuple(protocols.values()),
         unions=unions,
         rare=_rare(content["rare"], taxonomy.names, place / "rare") if "rare" in content else taxonomy.rare,
-        void_ids=_void_ids(content["void_ids"], place / "void_ids") if "void_ids" in content else taxonomy.void_ids,
     )
 
 
@@ -116,24 +119,24 @@ def _id(value: Any, place: Place) -> int:
     return value
 
 
-def _unions(value: Any, things: dict[str, bool], taxonomy: Taxonomy, place: Place) -> tuple[LabelUnion, ...]:
+def _unions(value: Any, taxonomy: Taxonomy, place: Place) -> tuple[LabelUnion, ...]:
     """Those of the base, then those of the file: name -> classes; the ids follow the largest one."""
     unions = list(taxonomy.unions)
-    entries = place.mapping(value, "names, each with a list of classes") if value else {}
+    entries = place.mapping(value, "names, each with a list of classes") if value is not None else {}
     for name, members in entries.items():
         where = place / name
-        if name in things or name == "void" or name in (union.name for union in unions):
+        if name in taxonomy.names or name == "void" or name in (union.name for union in unions):
             raise where.error("a name that no class has", repr(name), "choose another one")
-        members = where.names(members, tuple(things))
-        if len(members) < 2 or len({things[member] for member in members}) > 1:
-            raise where.error("two or more classes, all of them things or all of them stuff", ", ".join(members))
+        members = _alike(members, taxonomy, where)
         largest = max((*taxonomy.dataset_ids, *taxonomy.void_ids, *(union.dataset_id for union in unions)))
         unions.append(LabelUnion(name, _id(largest + 1, where), tuple(sorted(taxonomy.ids(*members)))))
     return tuple(unions)
 
 
-def _protocol(name: str, entry: Any, names: Sequence[str], place: Place) -> Protocol:
-    """``classes`` are averaged, or all but those ``without``; the ground truth of the others stays or becomes void."""
+def _protocol(name: str, entry: Any, taxonomy: Taxonomy, place: Place) -> Protocol:
+    """``classes`` are averaged, or all but those ``without``; the ground truth of the others stays or becomes void. Classes of one
+    of the ``groups`` are not told apart."""
+    names = taxonomy.names
     entry = place.mapping(entry, "what the protocol averages", _PROTOCOL_KEYS) if entry else {}
     if "classes" in entry and "without" in entry:
         raise place.error("either `classes` or `without`", "both", "drop one of them")
@@ -148,7 +151,25 @@ def _protocol(name: str, entry: Any, names: Sequence[str], place: Place) -> Prot
     others = (place / "others").one_of(entry.get("others"), ("stays", "void")) if partial else "stays"
     tasks = (place / "tasks").names(entry["tasks"], _TASKS, "a list of tasks") if "tasks" in entry else _TASKS
     voids = tuple(i for i, n in enumerate(names) if n not in chosen) if others == "void" else ()
-    return Protocol(name, tuple(i for i, n in enumerate(names) if n in chosen), voids, tasks)
+    groups = _groups(entry.get("groups"), taxonomy, place / "groups")
+    return Protocol(name, tuple(i for i, n in enumerate(names) if n in chosen), voids, tasks, groups)
+
+
+def _groups(value: Any, taxonomy: Taxonomy, place: Place) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    entries = place.mapping(value, "names, each with a list of classes") if value is not None else {}
+    groups = {name: taxonomy.ids(*_alike(members, taxonomy, place / name)) for name, members in entries.items()}
+    grouped = [member for members in groups.values() for member in members]
+    if len(set(grouped)) < len(grouped):
+        raise place.error("each class in one group", f"{taxonomy.names[max(grouped, key=grouped.count)]!r} in two")
+    return tuple((name, tuple(sorted(members))) for name, members in groups.items())
+
+
+def _alike(value: Any, taxonomy: Taxonomy, place: Place) -> tuple[str, ...]:
+    """Two or more classes, all of them things or all of them stuff."""
+    members = place.names(value, taxonomy.names)
+    if len(members) < 2 or len({taxonomy.is_thing[c] for c in taxonomy.ids(*members)}) > 1:
+        raise place.error("two or more classes, all of them things or all of them stuff", ", ".join(members))
+    return members
 
 
 def _rare(value: Any, names: Sequence[str], place: Place) -> tuple[str, ...] | int:

@@ -5,6 +5,8 @@ The layers, their names and their initialisation are Detectron2's; only what a h
 Shape legend: B images, C classes, K feature channels, H x W pixels of the input, h x w pixels at the head's stride.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,7 +17,7 @@ from detectron2.projects.deeplab import DeepLabV3PlusHead
 from detectron2.projects.panoptic_deeplab import INS_EMBED_BRANCHES_REGISTRY
 from detectron2.projects.panoptic_deeplab.panoptic_seg import PanopticDeepLabInsEmbedHead, PanopticDeepLabSemSegHead
 
-from ...losses import LossShaping, PerClassLoss, center_loss_per_class, cross_entropy_per_class, offset_loss_per_class
+from ...losses import LossShaping, Unions, PerClassLoss, center_loss_per_class, cross_entropy_per_class, offset_loss_per_class
 from ...structures.predictions import DensePrediction
 from ...weighting.build import build_loss_shaping
 
@@ -25,7 +27,7 @@ class PerClassPixelLosses:
     share of pixels, those of largest loss, that counts) and ``shaping`` (how the pixel loss is shaped)."""
 
     def losses(
-        self, prediction: DensePrediction, labels: Tensor, pixel_weights: Tensor, gradient: str | None
+        self, prediction: DensePrediction, labels: Tensor, pixel_weights: Tensor, gradient: str | None, unions: Unions = ()
     ) -> PerClassLoss:
         """The pixel loss per class; ``gradient`` is what the class weighting asks for."""
         return cross_entropy_per_class(
@@ -39,6 +41,7 @@ class PerClassPixelLosses:
             features=prediction.hidden,
             feature_stride=prediction.feature_stride,
             parameters=(self.predictor.weight, self.predictor.bias),
+            unions=unions,
         )
 
 
@@ -47,16 +50,27 @@ class PerClassInstanceLosses:
 
     @staticmethod
     def losses(
-        center: Tensor, offset: Tensor, targets: dict[str, Tensor], *, num_classes: int, gradients: tuple[bool, bool]
+        center: Tensor,
+        offset: Tensor,
+        targets: dict[str, Tensor],
+        *,
+        num_classes: int,
+        gradients: tuple[bool, bool],
+        class_of: Callable[[Tensor], Tensor] = lambda labels: labels,
     ) -> tuple[PerClassLoss, PerClassLoss]:
-        """Centre and offset losses per class; ``gradients`` says for each whether its class weighting wants them."""
-        classes = instance_class_map(targets["instance_ids"], targets["instance_classes"], num_classes)
+        """Centre and offset losses per class.
+
+        Args:
+            gradients: for each, whether its class weighting wants them.
+            class_of: maps of labels -> the classes that they count for.
+        """
+        classes = class_of(instance_class_map(targets["instance_ids"], targets["instance_classes"], -1))
         return (
             center_loss_per_class(
                 center,
                 targets["center"],
                 targets["center_weights"],
-                targets["center_classes"],
+                class_of(targets["center_classes"]),
                 num_classes=num_classes,
                 with_gradient=gradients[0],
             ),

@@ -12,7 +12,7 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
-from ...losses import PerClassLoss, cross_entropy_per_class, group_sums
+from ...losses import PerClassLoss, Unions, cross_entropy_per_class, group_sums, most_probable
 from ...losses.masks import AtChosenPoints, mask_losses
 from ...structures.segments import SegmentTargets
 from .head import MaskHeadOutput
@@ -33,6 +33,7 @@ class SegmentCriterion:
         oversample, importance: see :func:`~.points.draw_candidates`.
         min_confidence: points of less ``SegmentTargets.confidence`` count in no mask loss (they do in matching).
         loss_weights: factors of the losses and, in matching, of the costs.
+        unions: of segments whose label says less than a class.
     """
 
     num_classes: int
@@ -42,6 +43,7 @@ class SegmentCriterion:
     importance: float
     min_confidence: float
     loss_weights: CostWeights
+    unions: Unions = ()
 
     def __call__(
         self,
@@ -69,12 +71,23 @@ class SegmentCriterion:
                 maps,
                 num_points=self.num_points,
                 weights=self.loss_weights,
+                unions=self.unions,
             )
             classification = self._classification(
                 output, segments, matches, gradients["classification"], class_parameters
             )
+            segments.classes = self._classes(segments, output.class_logits[-1], matches[-1])
             masks = self._masks(output.mask_logits, maps, segments, matches, gradients)
             return {"classification": classification, **masks}
+
+    def _classes(self, segments: "_AllSegments", class_logits: Tensor, matches: QueryMatches) -> Tensor:
+        """The class that each segment's masks count for: of a union the one that its last query finds most probable, or the first."""
+        if not self.unions:
+            return segments.classes
+        index, classes = segments.index(matches), segments.classes
+        scores = class_logits.new_zeros(len(classes), self.num_classes)
+        scores[index] = class_logits.detach()[matches.images, matches.queries, :-1].to(scores.dtype)
+        return most_probable(classes.view(1, -1, 1), scores.T[None, :, :, None], self.unions).view(-1)
 
     def _classification(
         self,
@@ -89,7 +102,9 @@ class SegmentCriterion:
         for index, (logits, of_set) in enumerate(zip(output.class_logits, matches)):
             last = index == len(matches) - 1
             labels = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
-            labels[of_set.images, of_set.queries] = segments.classes[segments.index(of_set)]
+            matched = segments.classes[segments.index(of_set)]
+            # unions come behind the no-object class, too
+            labels[of_set.images, of_set.queries] = matched + (matched >= self.num_classes)
             loss = cross_entropy_per_class(  # queries as pixels of an image of one column
                 logits.transpose(1, 2).unsqueeze(3),
                 labels.unsqueeze(2),
@@ -97,6 +112,7 @@ class SegmentCriterion:
                 gradient=gradient if last else None,
                 features=output.hidden.transpose(1, 2).unsqueeze(3) if last else None,
                 parameters=parameters,
+                unions=self.unions,
             )
             total = total + loss.total
         factors = torch.ones_like(loss.count)

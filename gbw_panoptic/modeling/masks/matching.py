@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ...losses import Unions
 from .points import TargetMaps, at_points, masks_at_points, nearest_at_points, random_points
 
 #: Cost of a pair whose cost is not finite: above every finite one, so that it is taken last.
@@ -48,12 +49,13 @@ def match(
     *,
     num_points: int,
     weights: CostWeights,
+    unions: Unions = (),
 ) -> list[QueryMatches]:
     """Matches of every prediction set. One copy of all costs to the host; each image's points serve all sets (ours).
 
     Args:
         class_logits: L tensors [B, Q, C + 1]; mask_logits: L tensors [B, Q, h, w].
-        classes: B tensors [N].
+        classes: B tensors [N], of classes and unions.
         num_points: P.
     """
     costs = []
@@ -65,7 +67,7 @@ def match(
         counts = nearest_at_points(maps.counts[image], points).float()
         for set_classes, set_masks in zip(class_logits, mask_logits):
             logits = at_points(set_masks[image].float(), points)
-            costs.append(pair_costs(set_classes[image].float(), logits, of_image, targets, counts, weights))
+            costs.append(pair_costs(set_classes[image].float(), logits, of_image, targets, counts, weights, unions))
     pairs = _assign(costs)
     device = mask_logits[0].device
     result, num_sets = [], len(class_logits)
@@ -79,13 +81,19 @@ def match(
 
 
 def pair_costs(
-    class_logits: Tensor, mask_logits: Tensor, classes: Tensor, targets: Tensor, counts: Tensor, weights: CostWeights
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    classes: Tensor,
+    targets: Tensor,
+    counts: Tensor,
+    weights: CostWeights,
+    unions: Unions = (),
 ) -> Tensor:
     """[Q, N] costs of one image in float32: -probability of the class, mean cross entropy and dice over the points.
 
     Args:
         class_logits: [Q, C + 1]; mask_logits: [Q, P] at the points.
-        classes: [N]; targets: [N, P] masks at the points.
+        classes: [N], C + u for union u, whose probability is the sum of its classes'; targets: [N, P] masks at the points.
         counts: [P], 1 where a point counts, else 0.
     """
     with torch.autocast(mask_logits.device.type, enabled=False):
@@ -95,9 +103,18 @@ def pair_costs(
         probability = mask_logits.sigmoid()
         overlap = 2 * probability @ inside.T + 1
         dice = 1 - overlap / ((probability @ counts)[:, None] + inside.sum(dim=1) + 1)
-        cost = weights.classification * -class_logits.softmax(dim=-1)[:, classes]
+        cost = weights.classification * -_label_probabilities(class_logits, unions)[:, classes]
         cost = cost + weights.mask * cross_entropy / counts.sum().clamp(min=1) + weights.dice * dice
     return torch.where(cost.isfinite(), cost, _NO_PAIR)
+
+
+def _label_probabilities(class_logits: Tensor, unions: Unions) -> Tensor:
+    """[Q, C + 1] softmax; with unions [Q, C + U], without no-object."""
+    probabilities = class_logits.softmax(dim=-1)
+    if not unions:
+        return probabilities
+    sums = [probabilities[:, list(members)].sum(dim=1, keepdim=True) for members in unions]
+    return torch.cat((probabilities[:, :-1], *sums), dim=1)
 
 
 def _assign(costs: Sequence[Tensor]) -> list[tuple[list[int], list[int]]]:
