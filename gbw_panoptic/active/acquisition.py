@@ -19,7 +19,7 @@ from ..data.known_instances import KnownInstances
 from ..errors import UserError
 from . import scores
 from .budget import DynamicBudget, RegionShape, select_within_budget
-from .label_store import NOT_BOUGHT, LabelStore
+from .label_store import LabelStore
 
 #: What makes a pixel worth its label, before class balance.
 SCORES = ("random", "entropy", "ripu")
@@ -117,7 +117,7 @@ class Acquisition:
         """
         Args:
             records: of the target images, with ``file_name`` and a unique ``image_id``.
-            truth: the annotator: record -> uint8 [H, W] of class ids, others void.
+            truth: the annotator: record -> integers [H, W] of class ids, others void.
             instances: the annotator of a store with instances: record -> all of the image.
             budget: of all rounds together, as :func:`parse_budget` reads it.
             progress: number of images and title -> progress bar.
@@ -215,7 +215,7 @@ class Acquisition:
         """Score, costs and barred pixels, all [H, W] on the CPU, and what the image has cost so far."""
         if tuple(probabilities.shape[1:]) != self.sizes[image]:
             raise ValueError(f"expected {self.sizes[image]}, found probabilities {tuple(probabilities.shape)}")
-        bought = torch.from_numpy(self.store.read(self._image_id(image), self.sizes[image]) != NOT_BOUGHT)
+        bought = torch.from_numpy(self.store.read(self._image_id(image), self.sizes[image]) != self.store.not_bought)
         paid = self._paid(self.truth(self.records[image])) if not self.settings.void_costs else torch.ones_like(bought)
         score = self.settings.map(probabilities, weights, number, image).cpu()
         shape = self.settings.shape

@@ -1,6 +1,7 @@
 """The labels that were bought, on disk: one PNG per image, the picks of each round, and a manifest.
 
-    <folder>/labels/<image_id>.png           uint8 [H, W]: class id, 254 = bought but void, 255 = not bought
+    <folder>/labels/<image_id>.png           uint8 [H, W]: class id, 254 = bought but void, 255 = not bought; of more
+                                             than 254 classes uint16, with 65534 and 65535
     <folder>/instances/<image_id>.npz        with instances: those that bought pixels belong to, and their centres
     <folder>/picks/<round>/<image_id>.npy    int32 [K, 2] (row, column), best first
     <folder>/manifest.json                   what every finished round asked for and got
@@ -23,7 +24,7 @@ from ..data.known_instances import ARRAY_DAMAGE, KnownInstances
 from ..errors import UserError
 from .budget import RegionShape
 
-NOT_BOUGHT, BOUGHT_VOID = 255, 254
+NOT_BOUGHT, BOUGHT_VOID = 255, 254  # of up to 254 classes
 _VERSION = 1
 _REMEDY = "restore it, or take another folder for the labels"
 #: Form of a round in the manifest.
@@ -47,6 +48,7 @@ class LabelStore:
         self.folder = Path(folder)
         self.class_names = tuple(class_names)
         self.shape = shape
+        self._dtype = np.uint8 if len(class_names) <= BOUGHT_VOID else np.uint16
         self.with_instances = with_instances
         self._header = {
             "version": _VERSION, "class_names": list(class_names), "with_instances": with_instances,
@@ -76,6 +78,11 @@ class LabelStore:
         self.rounds = manifest["rounds"]
 
     @property
+    def not_bought(self) -> int:
+        """Of pixels that were not bought; one less: bought, but void."""
+        return int(np.iinfo(self._dtype).max)
+
+    @property
     def spent(self) -> int:
         """Pixels of the budget that the finished rounds cost."""
         return sum(entry["cost"] for entry in self.rounds)
@@ -97,15 +104,15 @@ class LabelStore:
             )
 
     def read(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
-        """uint8 [H, W] of ``size``, as the module says; all :data:`NOT_BOUGHT` where there is no file.
+        """[H, W] of ``size``, as the module says; all :attr:`not_bought` where there is no file.
 
         Raises:
             UserError: the file is damaged or has another size.
         """
         path = self._label_path(image_id)
         if not path.exists():
-            return np.full(size, NOT_BOUGHT, np.uint8)
-        labels = files.read_label(path)
+            return np.full(size, self.not_bought, self._dtype)
+        labels = files.read_label(path, self._dtype)
         if labels.shape != tuple(size):
             raise UserError(
                 f"expected bought labels of the image's size {size[0]}x{size[1]}, found {labels.shape[0]}x{labels.shape[1]} "
@@ -169,7 +176,7 @@ class LabelStore:
     def buy(
         self, number: int, image_id: str, truth: np.ndarray, instances: KnownInstances | None = None
     ) -> np.ndarray:
-        """Label the planned regions of an image with ``truth``, uint8 [H, W] of class ids and others for void.
+        """Label the planned regions of an image with ``truth``, integers [H, W] of class ids and others for void.
 
         Args:
             instances: all of the image, where the store keeps those that were bought: a bought pixel tells the instance that
@@ -185,7 +192,7 @@ class LabelStore:
         counts = np.bincount(np.minimum(truth[region], void), minlength=void + 1)
         if region.any():
             labels = self.read(image_id, truth.shape)
-            labels[region] = np.where(truth[region] < void, truth[region], BOUGHT_VOID)
+            labels[region] = np.where(truth[region] < void, truth[region], self.not_bought - 1)
             self._write(image_id, labels, instances)
         return counts
 
@@ -223,10 +230,10 @@ class LabelStore:
             for path in sorted(folders[number].glob("*.npy")):
                 label_path = self._label_path(path.stem)
                 if label_path.exists():
-                    labels = files.read_label(label_path)
+                    labels = files.read_label(label_path, self._dtype)
                     picks = self.picks(number, path.stem)
                     self._check_inside(number, path.stem, picks, labels.shape)
-                    labels[self.shape.bought(picks, labels.shape).numpy()] = NOT_BOUGHT
+                    labels[self.shape.bought(picks, labels.shape).numpy()] = self.not_bought
                     instances = self.read_instances(path.stem, labels.shape) if self.with_instances else None
                     self._write(path.stem, labels, instances)
             shutil.rmtree(folders[number])
@@ -246,7 +253,7 @@ class LabelStore:
         """Both files of an image; of ``instances``, what ``labels`` knows."""
         if self.with_instances:
             self._instances_path(image_id).parent.mkdir(parents=True, exist_ok=True)
-            files.atomic_write(self._instances_path(image_id), instances.restricted(labels != NOT_BOUGHT).to_bytes())
+            files.atomic_write(self._instances_path(image_id), instances.restricted(labels != self.not_bought).to_bytes())
         self._label_path(image_id).parent.mkdir(parents=True, exist_ok=True)
         files.write_png(self._label_path(image_id), labels)
 
@@ -272,7 +279,7 @@ class BoughtLabels:
         self.ignore_label = ignore_label
 
     def __call__(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
-        """uint8 [H, W] of ``size``: class ids where a class was bought, ``ignore_label`` elsewhere."""
+        """[H, W] of ``size``: class ids where a class was bought, ``ignore_label`` elsewhere."""
         labels = self.store.read(image_id, size)
         labels[labels >= len(self.store.class_names)] = self.ignore_label
         return labels
@@ -285,7 +292,7 @@ class BoughtLabels:
 def imbalance(counts: np.ndarray) -> float:
     """1 - entropy / ln C of the classes' shares of ``counts`` [C]: 0 = all equally often, 1 = one class alone (ours)."""
     total = counts.sum()
-    if not total:
+    if not total or len(counts) == 1:
         return 0.0
     shares = counts[counts > 0] / total
     return float(1 + (shares * np.log(shares)).sum() / np.log(len(counts)))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .. import cli, files
 from ..active.acquisition import Acquisition, Predict, Settings
-from ..active.label_store import NOT_BOUGHT, LabelStore
+from ..active.label_store import LabelStore
 from ..data.known_instances import KnownInstances
 from ..data.label_maps import LabelMap, read_label_map
 from ..data.loader import build_image_loader
@@ -175,7 +175,7 @@ def draw_round(acquisition: Acquisition, taxonomy: Taxonomy, num_overlays: int) 
         image = files.read_image(record["file_name"])
         labels = store.read(record["image_id"], image.shape[:2])
         folder.mkdir(parents=True, exist_ok=True)
-        picture = draw_bought(image, labels, taxonomy, not_bought=NOT_BOUGHT)
+        picture = draw_bought(image, labels, taxonomy, not_bought=store.not_bought)
         files.write_png(folder / f"{record['image_id']}.png", picture)
     counts = np.array([list(entry["classes"].values()) for entry in store.rounds])
     imbalances = [entry["imbalance"] for entry in store.rounds]

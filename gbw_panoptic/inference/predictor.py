@@ -31,7 +31,7 @@ class Prediction:
     """What a model says about one image.
 
     Attributes:
-        labels: uint8 [H, W], contiguous ids.
+        labels: uint8 [H, W] (int16 of more than 256 classes), contiguous ids.
         panoptic: int32 [H, W], contiguous id * label_divisor + instance number, -1 = void; None for the semantic task.
         scores: value in ``panoptic`` of an instance -> how sure the model is of it, about 0..1; empty unless asked for.
         confidence: float32 [H, W], the probability of each pixel's class in 0..1; None unless asked for.

@@ -33,8 +33,9 @@ def panoptic_ids(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
 
 
 def write_labels(path: Path, labels: np.ndarray, taxonomy: Taxonomy) -> None:
-    """A PNG of data set ids, of contiguous ids uint8 [H, W]; its folder is made."""
-    files.write_png(_with_folder(path), np.array(taxonomy.dataset_ids, dtype=np.uint8)[labels])
+    """A PNG of data set ids (of two bytes where one does not hold them), of contiguous ids [H, W]; its folder is made."""
+    dtype = np.uint8 if max(taxonomy.dataset_ids) < 256 else np.uint16
+    files.write_png(_with_folder(path), np.array(taxonomy.dataset_ids, dtype=dtype)[labels])
 
 
 def write_panoptic(path: Path, panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
