@@ -40,6 +40,7 @@ def adversarial_problems(cfg) -> Iterator[str]:
 
 def entropy_problems(cfg) -> Iterator[str]:
     """Of entropy minimisation."""
+    yield from _one_class(cfg)
     if cfg.WEIGHTING.TARGET == "gbw" and cfg.GBW.GRADIENT == "last_layer" and learns_segments(cfg):
         yield refusal(
             cfg, "GBW.GRADIENT",
@@ -51,6 +52,7 @@ def entropy_problems(cfg) -> Iterator[str]:
 
 def active_problems(cfg) -> Iterator[str]:
     """Of active learning."""
+    yield from _one_class(cfg)
     if learns_segments(cfg):
         yield (
             f"TRAINER.NAME: expected one that trains on whole segments with {cfg.MODEL.META_ARCHITECTURE}, found "
@@ -106,3 +108,11 @@ def acquisition_problems(cfg) -> Iterator[str]:
         yield refusal(
             cfg, "ACTIVE.ANNOTATOR", "a labelled data set of the target's images", "name one, e.g. cityscapes_uda_panoptic_train"
         )
+
+
+def _one_class(cfg) -> Iterator[str]:
+    if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 1:
+        yield refusal(
+            cfg, "TRAINER.NAME", "a trainer without entropies with the one class of DATASETS.TAXONOMY, of which a model is always sure",
+            "choose another one, or add a class",
+        )  # fmt: skip
