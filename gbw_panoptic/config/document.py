@@ -20,8 +20,9 @@ A configuration is a YAML file with `_BASE_`, or `KEY VALUE` pairs at the end of
 number is meant. A list is written `(1, 2)` or `[1, 2]`; one of a single entry `(1,)`. A default in *italics* is
 Detectron2's. Where settings contradict each other, the command says so before anything is built.
 
-A checkpoint holds the settings it was made with. At a `--resume`, another value of a key is *free* (training does not depend
-on it), *applied* from there on (the log says so), or *refused* (it would be another experiment).
+A checkpoint holds the settings it was made with. A `--resume` may bring another value
+of a key. *free*: training does not depend on it. *applied*: it holds from there on, and the log says so. *refused*: it
+would be another experiment.
 """
 
 
