@@ -117,6 +117,8 @@ def parse_yaml(data: bytes) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
     except (RecursionError, OverflowError):
         raise ValueError("lists in lists without end") from None
+    except (AttributeError, LookupError, TypeError):  # PyYAML's, where a tag and its value do not go together
+        raise ValueError("values that are not what their tags say") from None
     return _checked_texts(value)
 
 

@@ -49,6 +49,9 @@ EVIL_YAML = {
     "a null byte": "a: \0",
     "sets": "!!set {a, b}",
     "ordered": "!!omap [a: 1]",
+    "a list that is called a mapping": "a: !!map [1]",
+    "a word that is called true or false": "a: !!bool x",
+    "a word that is called a number": "a: !!int x",
 }  # fmt: skip
 EVIL_JSON = {
     "deep lists": "[" * 100_000,

@@ -144,7 +144,7 @@ def _get(cfg: CfgNode, names: Sequence[str]) -> Any:
 
 def _misplaced(where: str, error: BaseException) -> UserError:
     found = " ".join(str(error.args[0] if error.args else error).split())
-    return UserError(f"Expected values of each key's own type in {where}, found: {found}; correct the value.")
+    return UserError(f"Expected values of each key's own type in {where}, found: {found[:200]}; correct the value.")
 
 
 def _tree(path: str, derived: tuple[str, ...] = ()) -> dict[str, Any]:

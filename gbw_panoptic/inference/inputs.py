@@ -2,14 +2,14 @@
 
 import glob
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import files
 from ..errors import UserError
 from ..names import unique_names
-from ..searching import Skipped, wanted_files
+from ..searching import Skipped, walk, wanted_files
 
 VIDEO_SUFFIXES = tuple(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .webm .wmv".split())
 
@@ -60,12 +60,23 @@ def _expand(pattern: str, output: Path, skipped: Skipped) -> list[Path]:
     elif os.path.lexists(pattern) or not glob.has_magic(pattern):
         return [Path(pattern)]  # whether it can be read is found out when its turn comes
     else:
-        matches = [Path(match) for match in sorted(glob.glob(_literal_where_it_exists(pattern), recursive=True))]
+        matches = [Path(match) for match in sorted(set(_matches(_literal_where_it_exists(pattern), skipped)))]
         below = _files_below([match for match in matches if match.is_dir()], output, skipped)
         paths = [match for match in matches if not match.is_dir() and _is_wanted(match, output)] + below
     if not paths:
         raise UserError(f"expected images or videos at {pattern}, found none{_but(skipped)}; correct the path or the pattern")
     return paths
+
+
+def _matches(pattern: str, skipped: Skipped) -> Iterator[str]:
+    """What a glob stands for. ``**`` is any folder below, each once: the standard library's goes round in circles of links."""
+    head, found, tail = f"{os.sep}{pattern}".partition(f"{os.sep}**{os.sep}")
+    if not found:
+        yield from glob.iglob(pattern.removesuffix(f"{os.sep}**"))  # a folder stands for all that is below it
+        return
+    for folder in filter(os.path.isdir, glob.iglob(head[1:] or (os.curdir if not pattern.startswith(os.sep) else os.sep))):
+        for path, _ in walk(folder, skipped):
+            yield from _matches(os.path.join(glob.escape(str(path)), tail), skipped)
 
 
 def _literal_where_it_exists(pattern: str) -> str:

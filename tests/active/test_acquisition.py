@@ -129,6 +129,9 @@ def test_a_killed_round_ends_as_if_it_had_not_been(tmp_path, settings, where):
     setattr(cut.store, where, killed)
     with pytest.raises(Killed):
         cut.run(1, predict)
+    for place in ("labels", "picks/1"):  # what a process leaves that is killed while it writes
+        (tmp_path / "cut" / place).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cut" / place / ".a.99999999.tmp").touch()
     for number in (1, 2):
         whole.run(number, predict)
         acquisition(tmp_path / "cut", settings).run(number, predict)

@@ -74,7 +74,7 @@ def test_two_ways_at_once_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("RANK", "one"), ("WORLD_SIZE", ""), ("RANK", "-1"), ("LOCAL_WORLD_SIZE", "2.0"), ("MASTER_PORT", "tcp")]
+    "name, value", [("RANK", "one"), ("WORLD_SIZE", ""), ("RANK", "-1"), ("LOCAL_WORLD_SIZE", "2.0"), ("MASTER_PORT", "tcp"), ("RANK", "9" * 80)]
 )
 def test_garbage_in_the_environment_is_one_sentence(monkeypatch, name, value):
     sound = dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, LOCAL_WORLD_SIZE=1, MASTER_ADDR="127.0.0.1", MASTER_PORT=1)
@@ -84,12 +84,12 @@ def test_garbage_in_the_environment_is_one_sentence(monkeypatch, name, value):
         launch(lambda args: None, arguments(), device="cpu")
 
 
-@pytest.mark.parametrize("numbers", [dict(RANK=2), dict(RANK=1, LOCAL_WORLD_SIZE=3), dict(LOCAL_WORLD_SIZE=0)])
+@pytest.mark.parametrize("numbers", [dict(RANK=2), dict(RANK=1, LOCAL_WORLD_SIZE=3), dict(LOCAL_WORLD_SIZE=0), dict(MASTER_PORT=99999)])
 def test_a_rank_beyond_the_world_is_one_sentence(monkeypatch, numbers):
     sound = dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=1)
     for key, text in {**sound, **numbers}.items():
         monkeypatch.setenv(key, str(text))
-    with pytest.raises(UserError, match="expected RANK below WORLD_SIZE"):
+    with pytest.raises(UserError, match="expected RANK below WORLD_SIZE|MASTER_PORT: expected a port"):
         launch(lambda args: None, arguments(), device="cpu")
 
 

@@ -60,6 +60,20 @@ def test_links_are_followed_and_end(tree):
     assert "out/overlay/1.png" not in found("a")[0] and "a/results/overlay/1.png" not in found("a")[0]
 
 
+def test_a_glob_of_any_depth_ends_in_circles_of_links(tree):
+    """Of the standard library's ``**``, three links to folders above make more paths than there is time for."""
+    for number in range(3):
+        (tree / "a" / f"up{number}").symlink_to("..")
+        (tree / "b" / f"self{number}").symlink_to(".")
+    (tree / "elsewhere" / "x[1]").mkdir(parents=True)
+    (tree / "elsewhere" / "x[1]" / "4.png").touch()
+    (tree / "b" / "linked").symlink_to(tree / "elsewhere")
+    everything = ["a/1.png", "b/1.png", "elsewhere/x[1]/4.png"]
+    assert found("**/*.png") == found("./**/**/*.png") == (everything, [])
+    assert found(f"{tree}/**/*.png") == (everything, []) and found("b/**/*.png") == (["b/1.png", "b/linked/x[1]/4.png"], [])
+    assert found("a/**") == found("a/**/*") == (["a/1.png", "a/2.JPG", *found("a/**")[0][2:]], [])
+
+
 def test_what_is_left_out_is_counted_in_one_line(tree, monkeypatch):
     for name in ("x.heic", "y.HEIC", "z.gif"):
         (tree / "a" / name).touch()
