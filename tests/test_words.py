@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OTHERS = {"README.md", "datasets/README.md", "docs/results/weighting/notebook.md"}
+OTHERS = {"CONTRIBUTING.md", "README.md", "datasets/README.md", "docs/results/weighting/notebook.md"}
 FILES = sorted({f"docs/{path.name}" for path in ROOT.glob("docs/*.md")} | OTHERS)
 MOST_WORDS = 25
 README_LINES = 150

@@ -102,7 +102,7 @@ def test_train_net_has_the_flags_of_detectron2(monkeypatch):
     train_net.parse([])
     theirs, ours = flags(default_argument_parser()), flags(taken[0])
     assert [flag for flag in ours if flag in theirs] == theirs
-    assert {flag[2] for flag in ours if flag not in theirs} <= {"dry_run", "list", "overwrite"}
+    assert {flag[2] for flag in ours if flag not in theirs} <= {"dry_run", "imports", "list", "overwrite"}
 
 
 def test_train_net_without_arguments_prints_its_usage(capsys):
