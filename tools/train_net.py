@@ -64,7 +64,7 @@ if __name__ == "__main__":  # --help, --list and a wrong command line need not w
 from detectron2.engine import hooks
 from detectron2.utils import comm
 
-from gbw_panoptic.config.trainers import trainer_of
+from gbw_panoptic.config.trainers import trainer_of, unread_keys
 from gbw_panoptic.data.register import check_datasets
 from gbw_panoptic.engine.acquisition import AcquisitionHook
 from gbw_panoptic.engine.build import (
@@ -100,6 +100,8 @@ def main(args: argparse.Namespace) -> None:
         if args.dry_run:
             cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "dry_run")
         validate(cfg)
+        for name in unread_keys(cfg, args.opts[::2]):  # of the command line alone: what a file inherits is not meant
+            logging.getLogger("gbw_panoptic").warning("%s is set, and %s does not read it.", name, cfg.TRAINER.NAME)
         check_datasets((*(() if args.eval_only else read_in_training(cfg)), *cfg.DATASETS.TEST))
         if args.resume and not args.eval_only:
             check_resumable(cfg.OUTPUT_DIR)

@@ -24,6 +24,7 @@ class Trainer:
         branches: those of ``weighting.BRANCHES`` whose losses have labels.
         unlabelled_loss: whether WEIGHTING.TARGET weights a loss of its.
         whole_passes: whether all parameters of the model have a part in each of its backward passes.
+        section: of the configuration, which it reads and others do not; SELF_TRAINING belongs to all with a teacher.
         problems: cfg -> a sentence for each setting that contradicts it.
     """
 
@@ -34,6 +35,7 @@ class Trainer:
     branches: tuple[str, ...] = ("source",)
     unlabelled_loss: bool = False
     whole_passes: bool = False
+    section: str = ""
     problems: Callable[[Any], Iterable[str]] = lambda cfg: ()
 
 
@@ -45,13 +47,16 @@ TRAINERS: dict[str, Trainer] = {
         problems=problems.self_training_problems,
     ),
     "AdversarialTrainer": Trainer(
-        f"{_BUILDERS}:build_adversarial_alignment", unlabelled_loss=True, problems=problems.adversarial_problems
+        f"{_BUILDERS}:build_adversarial_alignment", unlabelled_loss=True, section="ADVERSARIAL",
+        problems=problems.adversarial_problems,
     ),
     "EntropyMinimizationTrainer": Trainer(
-        f"{_BUILDERS}:build_entropy_minimization", unlabelled_loss=True, problems=problems.entropy_problems
+        f"{_BUILDERS}:build_entropy_minimization", unlabelled_loss=True, section="ENTROPY",
+        problems=problems.entropy_problems,
     ),
     "ActiveTrainer": Trainer(
         f"{_BUILDERS}:build_active_training", target_labels=True, teacher="ACTIVE.SELF_TRAINING", branches=BRANCHES,
+        section="ACTIVE",
         problems=problems.active_problems,
     ),
 }  # fmt: skip
@@ -66,3 +71,10 @@ def has_teacher(cfg) -> bool:
     """Whether the trainer has a mean teacher."""
     teacher = trainer_of(cfg).teacher
     return value_of(cfg, teacher) if isinstance(teacher, str) else teacher
+
+
+def unread_keys(cfg, names: Iterable[str]) -> list[str]:
+    """Those of ``names`` that belong to trainers, and not to this one."""
+    owned = {trainer.section for trainer in TRAINERS.values() if trainer.section} | {"SELF_TRAINING"}
+    read = {trainer_of(cfg).section} | ({"SELF_TRAINING"} if has_teacher(cfg) else set())
+    return [name for name in names if name.partition(".")[0] in owned - read]

@@ -14,8 +14,9 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
 
 from gbw_panoptic.config import KEYS
+from gbw_panoptic.config.trainers import unread_keys
 from gbw_panoptic.engine import build_trainer
-from gbw_panoptic.engine.setup import seed_run
+from gbw_panoptic.engine.setup import load_config, seed_run
 from gbw_panoptic.weighting.build import build_loss_shaping
 
 ROOT = Path(__file__).parents[2]
@@ -145,3 +146,22 @@ def test_the_shift_of_logit_adjustment(make_cfg):
     words = ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "logit_adjustment", "MODEL.SEM_SEG_HEAD.LOGIT_ADJUSTMENT_TAU")
     one, two = (build_loss_shaping(make_cfg("quick/source_only.yaml", *words, tau)).values for tau in (0.7, 1.4))
     assert one.any() and torch.allclose(2 * one, two)
+
+
+@pytest.mark.parametrize(
+    "config, unread",
+    [
+        ("quick/source_only.yaml", ["SELF_TRAINING.EMA_DECAY", "ADVERSARIAL.GAN", "ENTROPY.LOSS", "ACTIVE.BUDGET"]),
+        ("quick/self_training.yaml", ["ADVERSARIAL.GAN", "ENTROPY.LOSS", "ACTIVE.BUDGET"]),
+        ("quick/adversarial_gbw.yaml", ["SELF_TRAINING.EMA_DECAY", "ENTROPY.LOSS", "ACTIVE.BUDGET"]),
+        ("quick/active_cbda.yaml", ["SELF_TRAINING.EMA_DECAY", "ADVERSARIAL.GAN", "ENTROPY.LOSS"]),
+    ],
+)
+def test_keys_of_other_trainers_are_unread(config, unread):
+    names = ["SEED", "SELF_TRAINING.EMA_DECAY", "ADVERSARIAL.GAN", "GBW.LAMBDA", "ENTROPY.LOSS", "ACTIVE.BUDGET"]
+    assert unread_keys(load_config(str(ROOT / "configs" / config), []), names) == unread
+
+
+def test_bought_labels_with_a_teacher_read_its_keys():
+    cfg = load_config(str(ROOT / "configs/quick/active_cbda.yaml"), ["ACTIVE.SELF_TRAINING", "True"])
+    assert unread_keys(cfg, ["SELF_TRAINING.EMA_DECAY", "ENTROPY.LOSS"]) == ["ENTROPY.LOSS"]
