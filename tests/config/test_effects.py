@@ -25,8 +25,9 @@ FEATURES = '["res2", "res3", "res4", "res5"]'
 #: Configuration -> (what makes its keys count, the keys with values that stand nowhere else).
 TURNED: dict[str, tuple[tuple, dict[str, Any]]] = {
     "quick/active_cbda.yaml": (
-        (),
-        {"ACTIVE.GAMMA": 1.37, "ACTIVE.SOFT": False, "ACTIVE.VOID_COSTS": False, "ACTIVE.TARGET_LOSS_WEIGHT": 1.13,
+        ("MODEL.SEM_SEG_HEAD.LOSS_TYPE", "blda"),
+        {"MODEL.SEM_SEG_HEAD.BLDA_STRENGTH": 0.137,
+         "ACTIVE.GAMMA": 1.37, "ACTIVE.SOFT": False, "ACTIVE.VOID_COSTS": False, "ACTIVE.TARGET_LOSS_WEIGHT": 1.13,
          "ACTIVE.CONSISTENCY_LOSS_WEIGHT": 0.17, "ACTIVE.RADIUS": 23, "ACTIVE.MODE": "pixel"},
     ),
     "quick/self_training.yaml": (
@@ -36,7 +37,8 @@ TURNED: dict[str, tuple[tuple, dict[str, Any]]] = {
         {"SELF_TRAINING.CLASS_PERCENTILE.MAX_THRESHOLD": 0.871, "SELF_TRAINING.TARGET_LOSS_WEIGHT": 0.731,
          "SELF_TRAINING.MASKED.WEIGHT": 0.771, "SELF_TRAINING.FEATURE_DISTANCE.WEIGHT": 0.0037,
          "INPUT.IGNORE_STUFF_IN_OFFSET": False, "INPUT.IGNORE_CROWD_IN_SEMANTIC": True,
-         "MODEL.SEM_SEG_HEAD.FOCAL_GAMMA": 2.31, "MODEL.PANOPTIC_DEEPLAB.SIZE_DIVISIBILITY": 96, "SOLVER.GAMMA": 0.331,
+         "MODEL.SEM_SEG_HEAD.FOCAL_GAMMA": 2.31, "MODEL.PANOPTIC_DEEPLAB.SIZE_DIVISIBILITY": 96,
+         "MODEL.PANOPTIC_DEEPLAB.INSTANCE_AREA": 37, "SOLVER.GAMMA": 0.331,
          "SOLVER.STEPS": (3, 7)},
     ),
     "quick/adversarial_gbw.yaml": (
