@@ -30,8 +30,8 @@ def test_small_runs(options, capsys):
 
 def test_loader_at_a_small_size():
     options = ["loader", "--size", "64", "128", "--crop", "48", "64", "--images", "3", "--repeats", "1"]
-    plain, rare = benchmark.load("loader").main(benchmark.parse(options))
-    assert plain.ratio > 0 < rare.ratio and "48x64 crop of 64x128" in plain.name
+    plain, rare, cached = benchmark.load("loader").main(benchmark.parse(options))
+    assert plain.ratio > 0 < rare.ratio and cached.ratio > 0 and "48x64 crop of 64x128" in plain.name
 
 
 def test_both_optimizers_update_alike():
@@ -116,15 +116,25 @@ def test_scenes_show_what_was_asked_for(things):
     assert sum(s["area"] for s in segments) == (ids > 0).sum() and {s["id"] for s in segments} <= set(np.unique(ids))
 
 
+@pytest.mark.slow
 def test_growth_at_a_small_size():
     options = ["--classes", "5", "10", "--instances", "3", "6", "--queries", "5", "10", "--size", "96", "192"]
     small = ["--loss-size", "32", "64", "--points", "64", "--repeats", "1"]
     comparisons = list(benchmark.load("growth").main(benchmark.parse(["growth", *options, *small])))
-    assert [c.note for c in comparisons] == [
-        *["2.0 times as many classes"] * 2, "2.0 times as many instances", "2.0 times as many centres",
-        "2.0 times as many queries", "4.0 times as many pixels",
+    assert [c.note.partition(";")[0] for c in comparisons] == [
+        *["2.0 times as many classes"] * 3, "2.0 times as many instances", "2.0 times as many centres",
+        *["2.0 times as many queries"] * 2, *["4.0 times as many pixels"] * 2,
     ]  # fmt: skip
-    assert all(c.ratio > 0 for c in comparisons)
+    assert all(c.ratio > 0 for c in comparisons) and sum(" MB" in c.note for c in comparisons) == 6
+
+
+@pytest.mark.slow
+def test_precision_and_self_training_at_a_small_size():
+    options = ["--configs", "study/source_only", "--size", "64", "128", "--repeats", "1"]
+    (precision,) = benchmark.load("precision").main(benchmark.parse(["precision", *options]))
+    options = ["--configs", "streets/self_training", "--images", "2", "--repeats", "1"]
+    (step,) = benchmark.load("self_training").main(benchmark.parse(["self_training", *options]))
+    assert precision.ratio > 0 and precision.ours == "bfloat16, channels last" and 0 < step.ratio and step.goal > 0.9
 
 
 @pytest.mark.slow

@@ -1,13 +1,16 @@
-"""How time grows with classes, instances, queries and pixels: each part at a small and at larger numbers."""
+"""How time and memory grow with classes, instances, queries and pixels: parts and whole steps at a small and at larger numbers."""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from detectron2.modeling import build_model
+from torch import Tensor, nn
 
+from gbw_panoptic.data import register_all
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
+from gbw_panoptic.engine.setup import load_config
 from gbw_panoptic.losses import cross_entropy_per_class
 from gbw_panoptic.modeling.masks.criterion import SegmentCriterion
 from gbw_panoptic.modeling.masks.head import MaskHeadOutput
@@ -15,9 +18,12 @@ from gbw_panoptic.modeling.masks.matching import CostWeights
 from gbw_panoptic.modeling.post_processing import panoptic_segmentation
 from gbw_panoptic.structures.segments import SegmentTargets
 from gbw_panoptic.taxonomy import CITYSCAPES
+from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting
 
-from .masks import sample_of
+from .gbw import batch_of
+from .masks import kept_megabytes, ours_of, sample_of
 from .scenes import dense_prediction, street, with_segments
+from .step import CONFIGS
 from .timing import Comparison, alternate
 
 _THINGS = {"thing_ids": CITYSCAPES.thing_ids}
@@ -38,12 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
     size, loss_size = tuple(arguments.size), tuple(arguments.loss_size)
     half = tuple(length // 2 for length in size)
+    register_all()
     parts = (
+        ("Step of Panoptic-DeepLab R18, batch 1,", "classes", arguments.classes, partial(_deeplab_step, loss_size)),
         ("Semantic loss and its gradient", "classes", arguments.classes, partial(_loss, loss_size, None)),
         ("Semantic loss with GBW's class gradients", "classes", arguments.classes, partial(_loss, loss_size, "logits")),
         ("Training targets of Panoptic-DeepLab", "instances", arguments.instances, partial(_targets, size)),
         ("Post-processing of Panoptic-DeepLab", "centres", arguments.instances, partial(_post_processing, size)),
         ("Mask2Former's losses, 2 sets", "queries", arguments.queries, partial(_queries, arguments)),
+        ("Step of Mask2Former Swin-T, batch 1,", "queries", arguments.queries, partial(_mask2former_step, arguments)),
     )
     for name, unit, numbers, build in parts:
         where = _by(loss_size if unit in ("classes", "queries") else size)
@@ -53,6 +62,11 @@ def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
     seconds = alternate({_by(s): way for s, way in ways.items()}, repeats=arguments.repeats, clock=arguments.clock)
     yield Comparison(f"Post-processing, {count} centres", _by(half), _by(size), seconds[_by(half)], seconds[_by(size)],
                      note="4.0 times as many pixels")  # fmt: skip
+    larger = tuple(2 * length for length in loss_size)
+    ways = {_by(s): _deeplab_step(s, CITYSCAPES.num_classes, arguments.seed) for s in (loss_size, larger)}
+    seconds = alternate(ways, repeats=arguments.repeats, clock=arguments.clock)
+    yield Comparison("Step of Panoptic-DeepLab R18, batch 1", *ways, *seconds.values(),
+                     note="4.0 times as many pixels" + _memory(*ways.values()))  # fmt: skip
 
 
 def _by(size: tuple[int, int]) -> str:
@@ -68,7 +82,35 @@ def _grow(
     (first, base), *larger = seconds.items()
     for way, runs in larger:
         times = int(way.split()[0]) / int(first.split()[0])
-        yield Comparison(name, first, way, base, runs, note=f"{times:.1f} times as many {unit}")
+        memory = _memory(ways[first], ways[way]) if name.startswith(("Step", "Semantic", "Mask2Former")) else ""
+        yield Comparison(name, first, way, base, runs, note=f"{times:.1f} times as many {unit}{memory}")
+
+
+def _memory(*ways: Callable) -> str:
+    return "; keeps {:.0f} and {:.0f} MB".format(*map(kept_megabytes, ways))
+
+
+def _deeplab_step(size: tuple[int, int], classes: int, seed: int) -> Callable[[], None]:
+    """Forward, losses, backward of a network that predicts so many classes; GBW weights the semantic head."""
+    model = build_model(load_config(str(CONFIGS / "streets/source_only.yaml"), ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])).train()
+    head, model.num_classes = model.sem_seg_head, classes
+    head.predictor = nn.Conv2d(head.predictor.in_channels, classes, 1)
+    weightings = {name: ClassWeighting(num_classes=classes) for name in model.weightings}
+    weightings["sem_seg"] = GradientBasedWeighting(num_classes=classes, lam=0.1, gradient="logits")
+    model.weightings = nn.ModuleDict(weightings)
+    (sample,) = batch_of(size, 1, seed)
+    sample["sem_seg"] = torch.randint(0, classes, size, generator=torch.Generator().manual_seed(seed))
+    return partial(_backward, model, [sample])
+
+
+def _mask2former_step(arguments: argparse.Namespace, queries: int, seed: int) -> Callable[[], None]:
+    options = argparse.Namespace(size=arguments.loss_size, things=12, queries=queries, points=arguments.points, seed=seed)
+    return partial(_backward, ours_of(options), [sample_of(options, seed)])
+
+
+def _backward(model: nn.Module, samples: list[dict]) -> None:
+    model.zero_grad()
+    sum(model(samples).values()).backward()
 
 
 def _loss(size: tuple[int, int], gradient: str | None, classes: int, seed: int) -> Callable[[], None]:

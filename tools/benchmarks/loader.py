@@ -50,7 +50,16 @@ def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
 
 def _compare(arguments: argparse.Namespace) -> Iterator[Comparison]:
     size = f"a {arguments.crop[0]}x{arguments.crop[1]} crop of {arguments.size[0]}x{arguments.size[1]}"
-    for name, options in ((f"Source sample, {size}", _PLAIN), ("the same with rare-class sampling", ())):
+    with tempfile.TemporaryDirectory() as cache:
+        cases = (
+            (f"Source sample, {size}", _PLAIN), ("the same with rare-class sampling", ()),
+            ("the same with DATALOADER.RAW_CACHE, filled", (*_PLAIN, "DATALOADER.RAW_CACHE", cache)),
+        )  # fmt: skip
+        yield from _cases(arguments, cases)
+
+
+def _cases(arguments: argparse.Namespace, cases: tuple[tuple[str, tuple], ...]) -> Iterator[Comparison]:
+    for name, options in cases:
         comparison = compare(
             name, reference=("Detectron2", _samples(_detectron2_loader, arguments)),
             ours=_samples(build_train_loader, arguments, *options), arguments=arguments, units=arguments.images,

@@ -11,6 +11,7 @@ from detectron2.utils.events import EventStorage
 from gbw_panoptic.data import register_all
 from gbw_panoptic.data.preparation import prepare
 from gbw_panoptic.engine import build_trainer
+from gbw_panoptic.engine.trainer import DomainAdaptationTrainer
 from gbw_panoptic.engine.setup import adapt_to_machine, load_config
 from gbw_panoptic.streets import generate
 
@@ -72,6 +73,13 @@ def _compare(arguments: argparse.Namespace, folder: str) -> Iterator[Comparison]
 
 def training_step(name: str, folder: str, seed: int, *options: str) -> Callable[[], None]:
     """One true training step, data loading included, of a trainer that goes on every time; nothing is written."""
+    return trainer_and_step(name, folder, seed, *options)[1]
+
+
+def trainer_and_step(
+    name: str, folder: str, seed: int, *options: str
+) -> tuple[DomainAdaptationTrainer, Callable[[], None]]:
+    """A trainer that goes on with every call of its :func:`training_step`."""
     options = ["OUTPUT_DIR", folder, "SEED", str(seed), "MODEL.DEVICE", "cpu", *options]
     cfg = load_config(str(CONFIGS / f"{name}.yaml"), options)
     adapt_to_machine(cfg)
@@ -86,4 +94,4 @@ def training_step(name: str, folder: str, seed: int, *options: str) -> Callable[
             trainer.storage.step()
         trainer.iter += 1
 
-    return step
+    return trainer, step

@@ -45,8 +45,11 @@ class MeanTeacher:
                 sources.append(student_state[name])
             else:
                 tensor.copy_(student_state[name])
-        torch._foreach_mul_(averaged, decay)
-        torch._foreach_add_(averaged, sources, alpha=1 - decay)
+        at_a_time = 1 if averaged[0].device.type == "cpu" else len(averaged)  # a tensor is in the cache when the second comes
+        for start in range(0, len(averaged), at_a_time):
+            some = slice(start, start + at_a_time)
+            torch._foreach_mul_(averaged[some], decay)
+            torch._foreach_add_(averaged[some], sources[some], alpha=1 - decay)
 
     def decay_at(self, iteration: int) -> float:
         """Share of the teacher that an update keeps: 1 within the burn-in, 0 at its end; without one, the ramp."""

@@ -118,18 +118,18 @@ def _center_heatmap(centroids: Tensor, present: Tensor, size: torch.Size, sigma:
     id_bits = num_instances.bit_length()
     no_center = 2 * radius**2 + 1  # above every squared distance within a patch
 
+    narrow = torch.int32 if no_center << id_bits < 2**31 else torch.int64
     reach = torch.arange(-radius, radius + 1, device=device)
-    squared_distances = reach[:, None] ** 2 + reach[None, :] ** 2
+    squared_distances = (reach[:, None] ** 2 + reach[None, :] ** 2).to(narrow)
     y, x = torch.round(centroids).long().unbind(1)
     y, x = (y[:, None] + reach)[:, :, None], (x[:, None] + reach)[:, None, :]
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width) & present[:, None, None]
-    ids = torch.arange(1, num_instances + 1, device=device)[:, None, None]
+    inside = ((y >= 0) & (y < height) & present[:, None, None]) & ((x >= 0) & (x < width))
+    ids = torch.arange(1, num_instances + 1, dtype=narrow, device=device)[:, None, None]
     keys = torch.where(inside, squared_distances << id_bits | ids, no_center << id_bits)
     pixels = torch.where(inside, y * width + x, 0)
 
-    narrow = torch.int32 if no_center << id_bits < 2**31 else torch.int64
     nearest = torch.full((height * width,), no_center << id_bits, dtype=narrow, device=device)
-    nearest.scatter_reduce_(0, pixels.flatten(), keys.flatten().to(narrow), "amin")
+    nearest.scatter_reduce_(0, pixels.flatten(), keys.flatten(), "amin")
     gaussian = torch.exp(-torch.arange(no_center + 1, dtype=torch.float64, device=device) / (2 * sigma**2)).float()
     gaussian[no_center] = 0
     center = gaussian.index_select(0, nearest >> id_bits)
