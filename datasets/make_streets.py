@@ -25,7 +25,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--target-train", type=int, default=400, help="target images to train on (default %(default)s)")
     parser.add_argument("--target-val", type=int, default=100, help="target images to test on (default %(default)s)")
     parser.add_argument("--gap", type=float, default=1.0, help="distance of the two looks, 0..1 (default %(default)s)")
-    parser.add_argument("--reach", type=float, default=70.0, help="metres up to which objects stand (default %(default)s)")
+    parser.add_argument(
+        "--reach", type=float, default=70.0, help="metres up to which objects stand (default %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default %(default)s)")
     parser.add_argument("--formats", default="synthia,gta5,cityscapes", help="data sets to write (default %(default)s)")

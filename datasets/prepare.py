@@ -29,7 +29,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--taxonomy", help="name or file of their classes, as DATASETS.TAXONOMY (default: cityscapes)")
     parser.add_argument("--workers", type=int, default=default_workers(), help="processes (default: %(default)s)")
     parser.add_argument("--check", action="store_true", help="read every file, report every fault, write nothing")
-    parser.add_argument("--prepared", type=Path, help="folder for all that is written (default: $GBW_PREPARED or the root)")
+    parser.add_argument(
+        "--prepared", type=Path, help="folder for all that is written (default: $GBW_PREPARED or the root)"
+    )
     parser.add_argument("--strict", action="store_true", help="a file or a folder that is left out is an error")
     parser.add_argument("--overwrite", action="store_true", help="convert again what is converted already")
     arguments = parser.parse_args()
@@ -50,7 +52,9 @@ def main() -> None:
     arguments = parse_arguments()
     root = default_root() if arguments.root is None else arguments.root.expanduser()
     prepared = default_prepared() if arguments.prepared is None else arguments.prepared.expanduser()
-    options = {key: getattr(arguments, key) for key in ("workers", "custom", "taxonomy", "strict")} | {"prepared": prepared}
+    options = {key: getattr(arguments, key) for key in ("workers", "custom", "taxonomy", "strict")} | {
+        "prepared": prepared
+    }
     try:
         if arguments.check:
             reports = check(arguments.dataset, root, **options)
@@ -61,8 +65,8 @@ def main() -> None:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         raise UserError(
-            f"expected to write to {error.filename or root}, found: {error.strerror}; mend that, or name another folder for prepared "
-            f"files with --prepared DIR, and for training with {PREPARED_VARIABLE}=DIR"
+            f"expected to write to {error.filename or root}, found: {error.strerror}; mend that, or name another "
+            f"folder for prepared files with --prepared DIR, and for training with {PREPARED_VARIABLE}=DIR"
         ) from error
     print("\n".join(report.format() for report in reports))
     if arguments.prepared is not None:

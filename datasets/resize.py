@@ -3,8 +3,8 @@
 
     python datasets/resize.py rendered rendered256 --size 256x256
 
-Pictures are averaged, files of ids (grey or palettes) take the nearest pixel, and so do all files with --labels: panoptic PNGs
-and labels of colours look like pictures. What is there already is kept.
+Pictures are averaged, files of ids (grey or palettes) take the nearest pixel, and so do all files with --labels:
+panoptic PNGs and labels of colours look like pictures. What is there already is kept.
 """
 
 import sys
@@ -26,7 +26,9 @@ from gbw_panoptic.searching import Skipped, wanted_files
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__.split("\n")[0],
+        epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("source", type=Path, help="folder, which is searched with all below it")
     parser.add_argument("target", type=Path, help="folder of the copies")

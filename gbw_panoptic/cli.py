@@ -17,8 +17,8 @@ from .errors import EXIT_CODE, Stopped, explained
 def run(main: Callable[[], int | None]) -> None:
     """Call ``main`` and exit with its status.
 
-    What :func:`~gbw_panoptic.errors.explained` has a sentence for becomes that sentence on stderr and exit code 2. A command
-    that is asked to stop exits with 128 + the signal's number.
+    What :func:`~gbw_panoptic.errors.explained` has a sentence for becomes that sentence on stderr and exit code 2. A
+    command that is asked to stop exits with 128 + the signal's number.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):  # a path that is no UTF-8 must not end a command that prints it
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -62,8 +62,8 @@ def _whole_number(text: str, *, least: int) -> int:
 class Progress:
     """One line on stderr: how much is done, how fast, and the time that is left.
 
-    On a terminal the line is written over; elsewhere it is repeated after each tenth of the work or each minute, ten seconds
-    apart at least. Of nested ones the innermost is shown.
+    On a terminal the line is written over; elsewhere it is repeated after each tenth of the work or each minute, ten
+    seconds apart at least. Of nested ones the innermost is shown.
     """
 
     _open: ClassVar[list["Progress"]] = []

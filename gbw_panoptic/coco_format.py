@@ -7,7 +7,8 @@ MAX_SEGMENT_ID = (1 << 24) - 1  # R + 256 G + 65536 B; 0 is void
 
 
 class SegmentInfo(TypedDict):
-    """One of an image's ``segments_info``; ``category_id`` is contiguous in this project's records, a data set id in files."""
+    """One of an image's ``segments_info``; ``category_id`` is contiguous in this project's records, a data set id in
+    files."""
 
     id: int
     category_id: int
@@ -20,14 +21,16 @@ def checked_segment(segment: Mapping) -> SegmentInfo:
     """A copy of one of ``segments_info``, if its ids are some that the format has; without ``iscrowd``, it is no crowd.
 
     Raises:
-        ValueError: id 0, which is void, or none of 24 bits; a category that is no number; an ``iscrowd`` that is neither 0
-            nor 1: ``bool("0")`` would make a crowd of every instance. The message is a noun phrase.
+        ValueError: id 0, which is void, or none of 24 bits; a category that is no number; an ``iscrowd`` that is
+            neither 0 nor 1: ``bool("0")`` would make a crowd of every instance. The message is a noun phrase.
     """
     if type(segment["id"]) is not int or not 0 < segment["id"] <= MAX_SEGMENT_ID:
         why = ", which is void" if segment["id"] == 0 else f": ids are 1..{MAX_SEGMENT_ID}"
         raise ValueError(f"the segment id {segment['id']!r}{why}")
     if type(segment["category_id"]) is not int:
-        raise ValueError(f"the category_id {segment['category_id']!r} of the segment {segment['id']}, which is no whole number,")
+        raise ValueError(
+            f"the category_id {segment['category_id']!r} of the segment {segment['id']}, which is no whole number,"
+        )
     crowd = segment.get("iscrowd", 0)
     if not isinstance(crowd, int) or crowd not in (0, 1):
         raise ValueError(f"iscrowd {crowd!r} of the segment {segment['id']}, which is neither 0 nor 1,")

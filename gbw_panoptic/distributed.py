@@ -34,7 +34,8 @@ def all_reduce_sums(
 
 
 def mean_over_ranks(total: Tensor, count: Tensor) -> Tensor:
-    """A rank's part of the mean of all ranks: sum / number over all ranks, times their number, which averaging divides by.
+    """A rank's part of the mean of all ranks: sum / number over all ranks, times their number, which averaging divides
+    by.
 
     Args:
         total: scalar sum on this rank, with graph.

@@ -1,7 +1,7 @@
 """JSON and YAML as documents of plain values: bounded, unambiguous and of the form that their reader names.
 
-Refused, whatever the file: another encoding than UTF-8, keys that occur twice, NaN and infinity, integers beyond 64 bits,
-half of a surrogate pair, nesting without end, aliases that expand to more than the file could hold.
+Refused, whatever the file: another encoding than UTF-8, keys that occur twice, NaN and infinity, integers beyond 64
+bits, half of a surrogate pair, nesting without end, aliases that expand to more than the file could hold.
 """
 
 import json

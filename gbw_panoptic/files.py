@@ -32,8 +32,8 @@ _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(\.\w+)?")
 def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
     """Decode an image to uint8 [H, W, 3] in ``format`` ("RGB" or "BGR") channel order, upright as its EXIF tag says.
 
-    Of 16 bits, the high byte is taken, unless that is black; what is transparent becomes white, unless all of it is. Either
-    is said once.
+    Of 16 bits, the high byte is taken, unless that is black; what is transparent becomes white, unless all of it is.
+    Either is said once.
     """
     if format not in ("RGB", "BGR"):
         raise UserError(f"expected the image format RGB or BGR, found {format!r}; set INPUT.FORMAT to one of them")
@@ -49,12 +49,14 @@ def read_image_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def turns_alone(image: str | os.PathLike, label: str | os.PathLike) -> bool:
-    """Whether an image is turned by its EXIF tag, its label by none, and their sizes do not tell for which way that was drawn."""
+    """Whether an image is turned by its EXIF tag, its label by none, and their sizes do not tell for which way that was
+    drawn."""
     return rasters.turns_unseen(image) and not rasters.turns_unseen(label)
 
 
 def size_remedy(path: str | os.PathLike, found: tuple[int, int], otherwise: str) -> str:
-    """What to do about a label of another (H, W) ``found`` than the image at ``path``: an EXIF tag may have turned that."""
+    """What to do about a label of another (H, W) ``found`` than the image at ``path``: an EXIF tag may have turned
+    that."""
     if rasters.stored_size(path) == found != rasters.read_size(path):
         return "the image's EXIF tag turns it: remove the tag, or turn the label alike"
     return otherwise
@@ -85,7 +87,8 @@ def write_panoptic(path: str | os.PathLike, ids: np.ndarray, *, note: str = "") 
 
 
 def read_label(path: str | os.PathLike, dtype: type[np.unsignedinteger] = np.uint8) -> np.ndarray:
-    """Decode a label PNG of one byte per pixel (grey, or the indices of a palette) to uint8 [H, W]; with uint16, one of two bytes."""
+    """Decode a label PNG of one byte per pixel (grey, or the indices of a palette) to uint8 [H, W]; with uint16, one of
+    two bytes."""
     if dtype is np.uint16:
         return read_instance_ids(path).astype(np.uint16)
     labels = plain_png.read(path, "L", "L")
@@ -104,7 +107,8 @@ def read_label(path: str | os.PathLike, dtype: type[np.unsignedinteger] = np.uin
 def read_ids(path: str | os.PathLike, *, colors: bool = False) -> np.ndarray:
     """Decode a label file of any lossless kind to int32 [H, W].
 
-    Grey of 1 to 16 bits and palettes give the number that is stored, colours R + 256 G + 65536 B; alpha is not looked at.
+    Grey of 1 to 16 bits and palettes give the number that is stored, colours R + 256 G + 65536 B; alpha is not looked
+    at.
 
     Args:
         colors: take the colours of a palette, too, and of grey.
@@ -120,7 +124,9 @@ def read_ids(path: str | os.PathLike, *, colors: bool = False) -> np.ndarray:
     if image.mode == "LA":
         image = image.getchannel("L")
     if image.mode not in ("L", "P", "I;16", "I;16B", "I"):
-        raise UserError(f"expected a label file of whole numbers or colours, found mode {image.mode} in {path}; save it as PNG")
+        raise UserError(
+            f"expected a label file of whole numbers or colours, found mode {image.mode} in {path}; save it as PNG"
+        )
     return np.asarray(image).astype(np.int32)
 
 
@@ -129,7 +135,9 @@ def read_rgba(path: str | os.PathLike) -> np.ndarray:
     image, bits = rasters.read_lossless(path)
     if image.mode != "RGBA" or bits != 8:
         found = f"mode {image.mode}" if image.mode != "RGBA" else f"{bits} bits per channel"
-        raise UserError(f"expected an 8-bit RGBA PNG, found {found} in {path}; use the label files as they were downloaded")
+        raise UserError(
+            f"expected an 8-bit RGBA PNG, found {found} in {path}; use the label files as they were downloaded"
+        )
     return np.array(image)
 
 
@@ -209,7 +217,8 @@ def replacing(path: str | os.PathLike, suffix: str = TEMPORARY_SUFFIX) -> Iterat
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None and error.errno is not None:  # what writes to an open file, on a full disk say, does not name it
+        # what writes to an open file, on a full disk say, does not name it
+        if error.filename is None and error.errno is not None:
             error.filename = str(path)
         raise
     finally:
@@ -223,7 +232,9 @@ def clear_temporaries(folder: str | os.PathLike, *, below: bool = True) -> None:
         below: whether the folders in it (of a city, of a video) are cleared, too.
     """
     with os.scandir(folder) as entries:
-        found = [(entry.path, _TEMPORARY.fullmatch(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries]
+        found = [
+            (entry.path, _TEMPORARY.fullmatch(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries
+        ]
     for path, match, is_folder in found:
         if is_folder and below:
             clear_temporaries(path, below=False)
@@ -291,4 +302,6 @@ def read_note(path: str | os.PathLike) -> str:
 
 def _with_note(png: bytes, note: str) -> bytes:
     chunk = b"tEXt" + _NOTE + note.encode("ascii")
-    return png[:_HEADER] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[_HEADER:]
+    return (
+        png[:_HEADER] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[_HEADER:]
+    )

@@ -1,4 +1,5 @@
-"""Locks that a crash does not leave behind: of two commands that would damage each other's files, the second is refused."""
+"""Locks that a crash does not leave behind: of two commands that would damage each other's files, the second is
+refused."""
 
 import os
 import socket
@@ -30,7 +31,8 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def exclusive(path: str | os.PathLike, *, what: str, remedy: str) -> Iterator[None]:
-    """Hold the lock ``path`` during the block. The file goes with the block; one that a killed process left locks nothing.
+    """Hold the lock ``path`` during the block. The file goes with the block; one that a killed process left locks
+    nothing.
 
     Args:
         what: noun phrase for what takes place in the file's folder, one at a time.
@@ -61,8 +63,8 @@ def _take(path: Path, what: str, remedy: str) -> int | None:
             holder = os.read(descriptor, 200).decode(errors="replace").strip() or "of another machine"
             os.close(descriptor)
             raise UserError(
-                f"expected one {what} at a time in {path.parent}, found another one at work, process {holder}; wait for its "
-                f"end, or {remedy}"
+                f"expected one {what} at a time in {path.parent}, found another one at work, process {holder}; wait "
+                f"for its end, or {remedy}"
             ) from None
         except OSError:
             os.close(descriptor)

@@ -15,7 +15,8 @@ _MALLOPT = {-3: 32 * 2**20, -1: -1}
 
 
 def computes_bfloat16(device: str) -> bool:
-    """Whether ``device`` has instructions for bfloat16; a CPU without is slower than in float32, the more the older it is."""
+    """Whether ``device`` has instructions for bfloat16; a CPU without is slower than in float32, the more the older it
+    is."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     # no public function says what oneDNN can; get_capabilities of torch.cpu is too new for our oldest torch
@@ -28,8 +29,8 @@ def computes_bfloat16(device: str) -> bool:
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that a step on the CPU frees: the next step needs it again.
 
-    glibc gives it back to the system, which clears every page anew when it is touched: thousands of page faults a step, whose cost is
-    the machine's (``tools/benchmark.py memory``). The process's peak stays what it was.
+    glibc gives it back to the system, which clears every page anew when it is touched: thousands of page faults a step,
+    whose cost is the machine's (``tools/benchmark.py memory``). The process's peak stays what it was.
 
     Returns:
         Whether that was done: not without glibc, nor where the environment sets MALLOC_TRIM_THRESHOLD_ itself.

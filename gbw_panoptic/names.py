@@ -13,7 +13,8 @@ _DIGITS = 10  # of the digest that takes the place of what is cut off
 
 
 def unique_names(paths: Iterable[Path]) -> dict[Path, str]:
-    """The stem of each absolute path; where stems are equal, with folder, suffix, further folders and a digest as needed.
+    """The stem of each absolute path; where stems are equal, with folder, suffix, further folders and a digest as
+    needed.
 
     Names that differ in case or in the composition of accents only count as equal: many disks take them for one.
     """
@@ -54,7 +55,8 @@ def _folded(name: str) -> str:
 
 
 def _name(path: Path, depth: int) -> str:
-    """Depth 0: stem; 1: folder_stem; 2: folder_stem_suffix; 3: folder_folder_stem_suffix; ...; at last, the digest of the path."""
+    """Depth 0: stem; 1: folder_stem; 2: folder_stem_suffix; 3: folder_folder_stem_suffix; ...; at last, the digest of
+    the path."""
     if depth > len(path.parts):
         return f"{legal_name(path.stem)[:_LONGEST // 8]}~{hashlib.sha256(os.fsencode(path)).hexdigest()}"
     folders = path.parts[1:-1]

@@ -1,8 +1,10 @@
-"""PNG files without surprises, decoded by libspng where it is installed: twice as fast as Pillow, which reads all others.
+"""PNG files without surprises, decoded by libspng where it is installed: twice as fast as Pillow, which reads all
+others.
 
-A file is plain if its header says 8 bits of grey or RGB, not interlaced, and nothing beside the pixels could change how they
-are read: no palette, no transparency, no EXIF tag, no text that may hold one. Checksums are looked at here, since the decoder
-skips them. Whatever is damaged is left to Pillow, which says what is wrong with it.
+A file is plain if its header says 8 bits of grey or RGB, not interlaced, and nothing beside the pixels could change how
+they
+are read: no palette, no transparency, no EXIF tag, no text that may hold one. Checksums are looked at here, since the
+decoder skips them. Whatever is damaged is left to Pillow, which says what is wrong with it.
 """
 
 import os
@@ -27,7 +29,8 @@ _HARMLESS_TEXT = (b"Origin", b"Software")  # other texts may be EXIF in disguise
 
 
 def read(path: str | os.PathLike, mode: Literal["L", "RGB"], layout: Literal["L", "RGB", "RGBA"]) -> np.ndarray | None:
-    """uint8 [H, W] (layout L) or [H, W, channels] of a file; None where it is not plain, not of ``mode``, damaged or cannot be opened.
+    """uint8 [H, W] (layout L) or [H, W, channels] of a file; None where it is not plain, not of ``mode``, damaged or
+    cannot be opened.
 
     Args:
         layout: of the result; in RGBA, the last channel is 255.
@@ -63,7 +66,8 @@ def _is_plain(data: bytes, mode: str) -> bool:
 
 
 def _is_whole_and_harmless(data: bytes, start: int) -> bool:
-    """Whether the chunks from ``start`` to the last one are there, with the checksums that they say, and none is a surprise."""
+    """Whether the chunks from ``start`` to the last one are there, with the checksums that they say, and none is a
+    surprise."""
     view = memoryview(data)
     while start + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)

@@ -49,7 +49,8 @@ def bits_per_channel(image: Image.Image) -> int:
 
 
 def pixels_only(data: bytes, *, exif: bool = False) -> bytes | None:
-    """A PNG, JPEG or WebP file with nothing but what its pixels need, and ``exif``; None for other and for damaged content."""
+    """A PNG, JPEG or WebP file with nothing but what its pixels need, and ``exif``; None for other and for damaged
+    content."""
     try:
         if data.startswith(_PNG):
             kept = (*_PNG_KEPT, b"eXIf") if exif else _PNG_KEPT

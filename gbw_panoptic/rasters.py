@@ -74,14 +74,16 @@ def stored_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def turns_unseen(path: str | os.PathLike) -> bool:
-    """Whether an image's EXIF tag mirrors it or turns it by half, or any way if it is square: its size does not tell."""
+    """Whether an image's EXIF tag mirrors it or turns it by half, or any way if it is square: its size does not
+    tell."""
     with _open(path) as image:
         turned = raster_metadata.orientation(image)
         return turned in _TURNS and (turned not in _SIDEWAYS or image.width == image.height)
 
 
 def read_rgb(path: str | os.PathLike) -> Image.Image:
-    """8-bit RGB, upright. What is converted is said once per kind; what cannot be converted without loss of sense is refused."""
+    """8-bit RGB, upright. What is converted is said once per kind; what cannot be converted without loss of sense is
+    refused."""
     with _open(path) as image:
         turned, bits = _turn(image), raster_metadata.bits_per_channel(image)
         if raster_metadata.orientation(image) in _TURNS:
@@ -96,11 +98,13 @@ def read_lossless(path: str | os.PathLike) -> tuple[Image.Image, int]:
         UserError: unreadable, or compressed with loss, whatever the file is called.
     """
     with _open(path) as image:
-        lossless = image.format in _LOSSLESS or image.format == "TIFF" and image.info.get("compression") in _LOSSLESS_TIFF
+        lossless = (
+            image.format in _LOSSLESS or image.format == "TIFF" and image.info.get("compression") in _LOSSLESS_TIFF
+        )
         if not lossless:
             raise UserError(
-                f"expected a PNG of ids, found {_format_name(image)} at {path}, whose compression changes ids; take the "
-                "original labels"
+                f"expected a PNG of ids, found {_format_name(image)} at {path}, whose compression changes ids; take "
+                "the original labels"
             )
         turned, bits = _turn(image), raster_metadata.bits_per_channel(image)
         return _upright(_loaded(image, path), turned), bits
@@ -152,7 +156,11 @@ def _open_pixels_only(path: str | os.PathLike) -> Image.Image:
             continue
     known = (name for signature, name in _SIGNATURES if re.match(signature, data, re.DOTALL | re.IGNORECASE))
     found = next(known, "something else") if data else "an empty file"
-    remedy = "unpack or generate it again" if "damaged" in found or not data else "convert it to PNG or JPEG, or put the image there"
+    remedy = (
+        "unpack or generate it again"
+        if "damaged" in found or not data
+        else "convert it to PNG or JPEG, or put the image there"
+    )
     raise UserError(f"expected an image, found {found} at {path}; {remedy}")
 
 
@@ -167,7 +175,9 @@ def _loaded(image: Image.Image, path: str | os.PathLike) -> Image.Image:
         found = " ".join(str(error).split()) or type(error).__name__
     again = _load_pixels_only(path)
     if again is None:
-        raise UserError(f"expected a readable image, found a damaged file at {path} ({found}); unpack or generate it again")
+        raise UserError(
+            f"expected a readable image, found a damaged file at {path} ({found}); unpack or generate it again"
+        )
     return again
 
 
@@ -200,7 +210,11 @@ def _as_rgb(image: Image.Image, bits: int, path: str | os.PathLike) -> Image.Ima
     if image.mode == "F":
         raise UserError(f"expected integer pixels, found floating point in {path}; save it as an 8-bit image")
     if bits > 8 and image.format in ("PNG", "TIFF"):  # Pillow has kept the high bytes
-        colors = image.getextrema()[: 3 if image.mode[:3] == "RGB" else 1] if len(image.getbands()) > 1 else [image.getextrema()]
+        colors = (
+            image.getextrema()[: 3 if image.mode[:3] == "RGB" else 1]
+            if len(image.getbands()) > 1
+            else [image.getextrema()]
+        )
         _require_16_bits(max(high for _, high in colors) << 8 | 1, path)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
@@ -214,8 +228,8 @@ def _as_rgb(image: Image.Image, bits: int, path: str | os.PathLike) -> Image.Ima
 def _require_16_bits(largest: int, path: str | os.PathLike) -> None:
     if 0 < largest < _LEAST_OF_16_BITS:
         raise UserError(
-            f"expected values of 16 bits, found none of {_LEAST_OF_16_BITS} or more in {path}, which would be read as black; it "
-            "holds an image of fewer bits: scale it to the whole range, or save it with 8 bits"
+            f"expected values of 16 bits, found none of {_LEAST_OF_16_BITS} or more in {path}, which would be read as "
+            "black; it holds an image of fewer bits: scale it to the whole range, or save it with 8 bits"
         )
     _say_once("of 16 bits per channel, the upper 8 are taken", path)
 
@@ -224,7 +238,9 @@ def _on_white(image: Image.Image, path: str | os.PathLike) -> Image.Image:
     image = image.convert("RGBA")
     least, most = image.getchannel("A").getextrema()
     if most == 0:
-        raise UserError(f"expected visible pixels, found an alpha channel of nothing but 0 in {path}; save it without alpha")
+        raise UserError(
+            f"expected visible pixels, found an alpha channel of nothing but 0 in {path}; save it without alpha"
+        )
     if least == 255:
         return image.convert("RGB")
     _say_once("what is transparent becomes white", path)

@@ -1,4 +1,5 @@
-"""Searching a folder for files without losing any in silence: links are followed, and whatever is left out is counted."""
+"""Searching a folder for files without losing any in silence: links are followed, and whatever is left out is
+counted."""
 
 import os
 from collections import Counter
@@ -40,8 +41,11 @@ class Skipped:
             raise UserError(f"--strict: expected to read everything, but {self.sentence()}; convert, move or unlock it, or drop --strict")
 
 
-def walk(folder: str | os.PathLike, skipped: Skipped, *, without: str | os.PathLike | None = None) -> Iterator[tuple[Path, list[str]]]:
-    """(folder, file names) for ``folder`` and all below it, in order, each folder once, hidden ones and hidden files left out.
+def walk(
+    folder: str | os.PathLike, skipped: Skipped, *, without: str | os.PathLike | None = None
+) -> Iterator[tuple[Path, list[str]]]:
+    """(folder, file names) for ``folder`` and all below it, in order, each folder once, hidden ones and hidden files
+    left out.
 
     Links are followed, after the folders beside them; cycles of links end.
 
@@ -61,14 +65,17 @@ def walk(folder: str | os.PathLike, skipped: Skipped, *, without: str | os.PathL
             folders[:] = []
             continue
         seen.add(key)
-        folders[:] = sorted((n for n in folders if not n.startswith(".")), key=lambda n: (os.path.islink(os.path.join(path, n)), n))
+        folders[:] = sorted(
+            (n for n in folders if not n.startswith(".")), key=lambda n: (os.path.islink(os.path.join(path, n)), n)
+        )
         yield Path(path), sorted(name for name in names if not name.startswith("."))
 
 
 def wanted_files(
     folder: str | os.PathLike, suffixes: tuple[str, ...], skipped: Skipped, *, without: str | os.PathLike | None = None
 ) -> Iterator[Path]:
-    """The files below ``folder`` that end with one of ``suffixes`` (lower case), whatever their own case; see :func:`walk`."""
+    """The files below ``folder`` that end with one of ``suffixes`` (lower case), whatever their own case; see
+    :func:`walk`."""
     for path, names in walk(folder, skipped, without=without):
         for name in names:
             suffix = os.path.splitext(name)[1].lower()

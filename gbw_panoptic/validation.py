@@ -13,7 +13,13 @@ def validate_model(cfg) -> None:
     Raises:
         UserError: as :func:`validate`.
     """
-    checks = (key_problems, data.image_problems, network.resnet_problems, network.architecture_problems, run.file_problems)
+    checks = (
+        key_problems,
+        data.image_problems,
+        network.resnet_problems,
+        network.architecture_problems,
+        run.file_problems,
+    )
     for check in checks:
         for problem in check(cfg):
             raise UserError(problem)
@@ -40,4 +46,6 @@ def validate(cfg) -> None:
         for problem in check(cfg):
             raise UserError(problem)
     if unread := unread_keys(cfg):
-        logging.getLogger("gbw_panoptic").warning("Nothing here reads %s: another value has no effect.", ", ".join(unread))
+        logging.getLogger("gbw_panoptic").warning(
+            "Nothing here reads %s: another value has no effect.", ", ".join(unread)
+        )

@@ -33,8 +33,8 @@ def problem(python, arguments):
         found = "a Python without " + " and ".join(missing[:2] + ["%d more" % (len(missing) - 2)] * (len(missing) > 2))
         if not missing and sys.flags.optimize:
             return (
-                "expected Python with its assertions, which Detectron2 needs, found -%s; leave the option out, or unset "
-                "PYTHONOPTIMIZE" % ("O" * sys.flags.optimize)
+                "expected Python with its assertions, which Detectron2 needs, found -%s; leave the option out, or "
+                "unset PYTHONOPTIMIZE" % ("O" * sys.flags.optimize)
             )
         if not missing:
             return None
@@ -48,7 +48,9 @@ def remedy(arguments):
     command = " ".join(shlex.quote(word) for word in [_short(python)] + list(arguments))
     if os.path.isfile(os.path.join(folder, "setup.json")):  # the stamp of a set-up that was finished
         return command
-    return "make setup && " + command if _short(ROOT) == "." else "make -C %s setup && %s" % (shlex.quote(ROOT), command)
+    return (
+        "make setup && " + command if _short(ROOT) == "." else "make -C %s setup && %s" % (shlex.quote(ROOT), command)
+    )
 
 
 def _short(path):

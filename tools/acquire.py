@@ -1,11 +1,13 @@
-"""Buy labels of target pixels: one round of active learning (RIPU, CBDA), with the labels of ACTIVE.ANNOTATOR as the human.
+"""Buy labels of target pixels: one round of active learning (RIPU, CBDA), with the labels of ACTIVE.ANNOTATOR as the
+human.
 
     python tools/acquire.py --config-file configs/streets/active_ripu.yaml --method cbda --budget 5% --round 1 \\
         MODEL.WEIGHTS output/model_final.pth
 
-Labels, picks and a manifest go to ACTIVE.LABELS (by default active/ in OUTPUT_DIR), overlays (ACTIVE.NUM_OVERLAYS) to its
-folder overlays/<round>, bars of the classes by round to its classes.png.
-A killed round is continued by the same command. Train on them with ActiveTrainer, that ACTIVE.LABELS, ACTIVE.ITERATIONS "()".
+Labels, picks and a manifest go to ACTIVE.LABELS (by default active/ in OUTPUT_DIR), overlays (ACTIVE.NUM_OVERLAYS) to
+its folder overlays/<round>, bars of the classes by round to its classes.png.
+A killed round is continued by the same command. Train on them with ActiveTrainer, that ACTIVE.LABELS, ACTIVE.ITERATIONS
+"()".
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -25,10 +27,14 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--config-file", required=True, metavar="FILE")
     parser.add_argument("--method", choices=METHODS, help="default: what ACTIVE.* of the configuration says")
-    parser.add_argument("--budget", help="of all rounds: 5%% of the target's pixels, or pixels (default: ACTIVE.BUDGET)")
+    parser.add_argument(
+        "--budget", help="of all rounds: 5%% of the target's pixels, or pixels (default: ACTIVE.BUDGET)"
+    )
     parser.add_argument("--round", type=int, required=True, help="1 for the first")
     parser.add_argument("--rounds", type=int, default=5, help="that share the budget (default %(default)s)")
-    parser.add_argument("opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides, such as MODEL.WEIGHTS FILE")
+    parser.add_argument(
+        "opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides, such as MODEL.WEIGHTS FILE"
+    )
     return parser.parse_args()
 
 
@@ -62,11 +68,15 @@ def acquire(cfg, arguments: argparse.Namespace) -> None:
     acquisition = build_acquisition(cfg, build_label_store(cfg), arguments.rounds)
     rounds = acquisition.store.rounds
     if rounds and arguments.round == len(rounds) and not is_drawn(acquisition.store):
-        print(f"Round {arguments.round} was bought before, and stopped while its pictures were drawn: they are drawn now.")
+        print(
+            f"Round {arguments.round} was bought before, and stopped while its pictures were drawn: they are drawn now."
+        )
         entry = rounds[-1]
     else:
         models = {"student": build_models(cfg)["student"]}
-        load_for_evaluation(models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False, settings=build_settings(cfg).values)
+        load_for_evaluation(
+            models, cfg.MODEL.WEIGHTS, cfg.OUTPUT_DIR, resume=False, settings=build_settings(cfg).values
+        )
         entry = acquisition.run(arguments.round, build_predict(cfg, models["student"]))
     draw_round(acquisition, MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy, cfg.ACTIVE.NUM_OVERLAYS)
     print(summary(entry, acquisition))
@@ -85,8 +95,8 @@ def build_config(arguments: argparse.Namespace):
     check_datasets((cfg.ACTIVE.ANNOTATOR,))
     if not cfg.MODEL.WEIGHTS or not Path(cfg.MODEL.WEIGHTS).is_file():
         raise UserError(
-            f"expected the checkpoint of a model in MODEL.WEIGHTS, found {cfg.MODEL.WEIGHTS or 'none'}; train one first, e.g. "
-            "with configs/streets/source_only.yaml, and append MODEL.WEIGHTS FILE"
+            f"expected the checkpoint of a model in MODEL.WEIGHTS, found {cfg.MODEL.WEIGHTS or 'none'}; train one "
+            "first, e.g. with configs/streets/source_only.yaml, and append MODEL.WEIGHTS FILE"
         )
     cfg.freeze()
     return cfg
@@ -101,7 +111,8 @@ def summary(entry: dict, acquisition: Acquisition) -> str:
     lines += [
         f"{'void':16s} {entry['void']:12d} {sum(e['void'] for e in store.rounds):12d}",
         f"Spent {store.spent} of {entry['allowed']} pixels allowed up to round {entry['round']} "
-        f"({acquisition.budget} in all); class imbalance {entry['imbalance']:.3f} (0 = all classes alike, 1 = one alone).",
+        f"({acquisition.budget} in all); class imbalance {entry['imbalance']:.3f} (0 = all classes alike, 1 = one "
+        "alone).",
         f"Labels: {store.folder}",
     ]
     return "\n".join(lines)

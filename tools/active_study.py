@@ -1,13 +1,14 @@
 """The study of active learning on Streets: RIPU and CBDA's switches over budgets and seeds, against both ends.
 
-    python tools/active_study.py --root output/active_study/datasets --output output/active_study/runs --seeds 0 1 2 --budgets 5 10 20 --jobs 2
-    python tools/active_study.py --output output/active_study/again --rebuild docs/results/active_study.json
+    python tools/active_study.py --root output/active_study/datasets --output output/active_study/runs --seeds 0 1 2
+    --budgets 5 10 20 --jobs 2 python tools/active_study.py --output output/active_study/again --rebuild
+    docs/results/active_study.json
 
 For every seed, a model is trained on the source; all other runs of the seed start from it and take equally many more
-iterations: on the source alone, with all target labels, or with labels bought by each method within each budget, the first
-round by the common model. Finished runs are kept, a run that was stopped is repeated: stop and repeat the command at any
-time. It writes results.json, study.md (the table) and study.png; --collect does so of the runs that are finished by now,
---rebuild makes the latter two of a results.json.
+iterations: on the source alone, with all target labels, or with labels bought by each method within each budget, the
+first round by the common model. Finished runs are kept, a run that was stopped is repeated: stop and repeat the command
+at any time. It writes results.json, study.md (the table) and study.png; --collect does so of the runs that are finished
+by now, --rebuild makes the latter two of a results.json.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -112,7 +113,9 @@ def train(run: Run, output: Path, arguments: argparse.Namespace) -> str:
 def collect(runs: list[Run], output: Path, arguments: argparse.Namespace) -> dict:
     """The results of all finished runs as plain values."""
     found = {
-        run: run_result(output / run.folder, method=run.method, budget=run.budget, seed=run.seed, protocol=arguments.protocol)
+        run: run_result(
+            output / run.folder, method=run.method, budget=run.budget, seed=run.seed, protocol=arguments.protocol
+        )
         for run in runs
     }
     finished = [run for run, result in found.items() if result]

@@ -122,7 +122,9 @@ def write_sampling(trainer: DomainAdaptationTrainer, sources: tuple[str, ...], p
     """Class -> probability of being drawn, and their picture; nothing without rare-class sampling."""
     sampler = trainer.loader.source_sampler
     if sampler is None:
-        raise UserError("expected a training on a source, found ACTIVE.SOURCE_FREE True; set it to False to look at pairs.")
+        raise UserError(
+            "expected a training on a source, found ACTIVE.SOURCE_FREE True; set it to False to look at pairs."
+        )
     if not isinstance(sampler, RareClassSampler):
         return {}
     probabilities = dict(zip(sampler.class_ids, sampler.probabilities.tolist()))

@@ -1,9 +1,11 @@
-"""From nothing to an adapted panoptic model: generate Streets, train on the source, adapt to the target with GBW, report.
+"""From nothing to an adapted panoptic model: generate Streets, train on the source, adapt to the target with GBW,
+report.
 
     python tools/demo.py [--output output/demo] [--seed 0]
     python tools/demo.py --data-only                        the data alone, for tools/study.py (make demo-seeds)
 
-Every step is a command that a user would type; it is printed before it runs. Steps whose results exist are not repeated.
+Every step is a command that a user would type; it is printed before it runs. Steps whose results exist are not
+repeated.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -57,7 +59,16 @@ def main() -> None:
 def data_steps(output: Path) -> Iterator[tuple[str, list[str]]]:
     """Title and command of each step that makes the data."""
     data, workers = str(output / "datasets"), str(os.cpu_count() or 1)
-    generate = ["datasets/make_streets.py", "--root", data, *DATA, "--formats", "synthia,cityscapes", "--workers", workers]
+    generate = [
+        "datasets/make_streets.py",
+        "--root",
+        data,
+        *DATA,
+        "--formats",
+        "synthia,cityscapes",
+        "--workers",
+        workers,
+    ]
     yield "Generate Streets", generate
     for name, role in (("synthia", "source"), ("cityscapes", "target")):
         yield f"Prepare the {role}", ["datasets/prepare.py", name, "--root", data, "--workers", workers]
@@ -78,7 +89,8 @@ def training_steps(output: Path, seed: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def was_begun(run: Path) -> bool:
-    """Whether a training has left something to go on from: a checkpoint, or lines of one that was stopped before its first."""
+    """Whether a training has left something to go on from: a checkpoint, or lines of one that was stopped before its
+    first."""
     return any((run / name).is_file() for name in ("last_checkpoint", "metrics.json"))
 
 
@@ -95,8 +107,8 @@ def run(command: list[str], step: str, output: Path, *, quiet: bool = False) -> 
         status = subprocess.call([sys.executable, *command], cwd=ROOT, env=environment, stdout=stdout)
     if status:
         raise UserError(
-            f"Expected {step} to end well, found exit status {status}; see its last lines above, mend the cause and run this "
-            "command again: finished steps are not repeated."
+            f"Expected {step} to end well, found exit status {status}; see its last lines above, mend the cause and "
+            "run this command again: finished steps are not repeated."
         )
 
 

@@ -116,7 +116,9 @@ def main() -> None:
     """Print both parts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("DETECTRON2_DATASETS", "datasets")))
-    parser.add_argument("--custom", type=Path, help="YAML file of your own data sets (default: custom.yaml in the root)")
+    parser.add_argument(
+        "--custom", type=Path, help="YAML file of your own data sets (default: custom.yaml in the root)"
+    )
     arguments = parser.parse_args()
     print("Environment")
     for name, description in describe_environment():

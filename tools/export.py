@@ -5,8 +5,9 @@
     python tools/export.py exported --to onnx --output exported --check images
 
 safetensors: weights, config.json and a model card, for `load`, `from_pretrained` and predict.py --run.
-onnx, torch: one graph from an RGB image of any height and width to its panoptic map, with normalisation and merging inside.
---check compares the graph's maps with PyTorch's on images and says how many pixels differ. docs/export.md has more.
+onnx, torch: one graph from an RGB image of any height and width to its panoptic map, with normalisation and merging
+inside. --check compares the graph's maps with PyTorch's on images and says how many pixels differ. docs/export.md has
+more.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -22,11 +23,15 @@ def parse() -> argparse.Namespace:
         description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("model", metavar="MODEL", help="OUTPUT_DIR of a run, a folder that this tool wrote, or a .pth file")
+    parser.add_argument(
+        "model", metavar="MODEL", help="OUTPUT_DIR of a run, a folder that this tool wrote, or a .pth file"
+    )
     parser.add_argument("--to", choices=FORMATS, nargs="+", required=True, help="one or several of them")
     parser.add_argument("--output", required=True, help="folder of the files")
     parser.add_argument("--use", choices=("student", "teacher"), help="default: TEST.MODEL, if it is there")
-    parser.add_argument("--licence", default="other", help="SPDX identifier for the model card (default: the terms it lists)")
+    parser.add_argument(
+        "--licence", default="other", help="SPDX identifier for the model card (default: the terms it lists)"
+    )
     parser.add_argument("--check", nargs="+", metavar="IMAGES", help="images or folders for a comparison with PyTorch")
     parser.add_argument("--num", type=int, help="only the first so many images of --check")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")

@@ -1,15 +1,16 @@
 """Merge trained models into one, without data; or write one model alone, as a small file for evaluation and prediction.
 
-    python tools/merge_checkpoints.py --anchor output/a/model_final.pth --others output/b/model_final.pth --output merged.pth
-    python tools/merge_checkpoints.py --schedule uniform --anchor run/model_0000299.pth --others run/model_final.pth --output soup.pth
-    python tools/merge_checkpoints.py --anchor run/model_final.pth --model teacher --output small.pth
-    python tools/merge_checkpoints.py --anchor A --others B --output merged.pth \\
+    python tools/merge_checkpoints.py --anchor output/a/model_final.pth --others output/b/model_final.pth --output
+    merged.pth python tools/merge_checkpoints.py --schedule uniform --anchor run/model_0000299.pth --others
+    run/model_final.pth --output soup.pth python tools/merge_checkpoints.py --anchor run/model_final.pth --model teacher
+    --output small.pth python tools/merge_checkpoints.py --anchor A --others B --output merged.pth \\
         --config-file configs/streets/self_training_gbw.yaml --batch-norm-batches 100
 
-Layer-wise (arXiv 2409.15813): early layers of the backbone are averaged, later ones lean to the anchor, whose heads are kept;
-the schedules are ours. `uniform` averages everything. Without --others the model is written as it is: a checkpoint without the
-other models and the optimizer, which take most of its size. --batch-norm-batches re-estimates the batch-norm statistics on the
-target. Evaluate with train_net.py --eval-only MODEL.WEIGHTS merged.pth, predict with predict.py --weights merged.pth.
+Layer-wise (arXiv 2409.15813): early layers of the backbone are averaged, later ones lean to the anchor, whose heads are
+kept; the schedules are ours. `uniform` averages everything. Without --others the model is written as it is: a
+checkpoint without the other models and the optimizer, which take most of its size. --batch-norm-batches re-estimates
+the batch-norm statistics on the target. Evaluate with train_net.py --eval-only MODEL.WEIGHTS merged.pth, predict with
+predict.py --weights merged.pth.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -27,11 +28,15 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("--anchor", required=True, help="checkpoint whose heads are kept")
-    parser.add_argument("--others", nargs="+", default=[], help="checkpoints that are merged into it; none: it is written alone")
+    parser.add_argument(
+        "--others", nargs="+", default=[], help="checkpoints that are merged into it; none: it is written alone"
+    )
     parser.add_argument("--output", required=True, help="file to write")
     parser.add_argument("--schedule", choices=SCHEDULES, default="linear")
     parser.add_argument("--model", choices=("student", "teacher"), default="student", help="whose weights are merged")
-    parser.add_argument("--batch-norm-batches", type=int, default=0, metavar="N", help="batches of target images; 0: keep")
+    parser.add_argument(
+        "--batch-norm-batches", type=int, default=0, metavar="N", help="batches of target images; 0: keep"
+    )
     parser.add_argument("--config-file", default="", help="of the anchor, for --batch-norm-batches")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the configuration")
     return parser.parse_args()
@@ -62,11 +67,14 @@ def main() -> None:
     setup_logger(name="gbw_panoptic")
     if arguments.batch_norm_batches and not arguments.config_file:
         raise UserError(
-            "--batch-norm-batches: expected --config-file, which names the model and the target images, found none; give one."
+            "--batch-norm-batches: expected --config-file, which names the model and the target images, found none; "
+            "give one."
         )
     folder = Path(arguments.output).parent
     if not folder.is_dir():
-        raise UserError(f"--output: expected a folder that exists, found none at {folder}; make it or correct the path.")
+        raise UserError(
+            f"--output: expected a folder that exists, found none at {folder}; make it or correct the path."
+        )
     anchor, *others = (load(path, arguments.model) for path in (arguments.anchor, *arguments.others))
     for other in others:
         check_meaning(anchor.settings, {"settings": other.settings}, other.path)
@@ -89,8 +97,8 @@ def merged(states: list[dict], schedule: str) -> dict:
 
 @dataclass(frozen=True)
 class Model:
-    """A model of a checkpoint, the settings with which it was trained and the description of its classes (none in files of
-    older versions)."""
+    """A model of a checkpoint, the settings with which it was trained and the description of its classes (none in files
+    of older versions)."""
 
     path: str
     state: dict
@@ -105,7 +113,9 @@ def load(path: str, model: str) -> Model:
     if key not in contents:
         raise UserError(f"Expected a {model} in {path}, found {', '.join(sorted(contents))}; choose another --model.")
     described = {part: contents[part] for part in ("description",) if part in contents}
-    return Model(path, dict(finite(unwrapped_names(contents[key]), path)), checked(contents.get("settings", {})), described)
+    return Model(
+        path, dict(finite(unwrapped_names(contents[key]), path)), checked(contents.get("settings", {})), described
+    )
 
 
 def with_target_statistics(state: dict, arguments: argparse.Namespace) -> dict:

@@ -1,7 +1,8 @@
 """Heat maps of what class weighting did: weight, gradient and pixel share, class by iteration, per branch and head.
 
     python tools/plot_weights.py output/demo/run
-    python tools/plot_weights.py output/demo/run/metrics.json --branch source --head sem_seg --kind weight --output w.png
+    python tools/plot_weights.py output/demo/run/metrics.json --branch source --head sem_seg --kind weight --output
+    w.png
 
 A run may still be going on; of a resumed run, the later lines of metrics.json count.
 """
@@ -34,7 +35,9 @@ def main() -> None:
     for place in places:
         for kind in {*arguments.kind, *(("share",) if arguments.by_share else ())}:
             if place not in series[kind]:
-                raise UserError(f"expected a {kind} for each class of {place} in {path}, found none; choose other kinds")
+                raise UserError(
+                    f"expected a {kind} for each class of {place} in {path}, found none; choose other kinds"
+                )
         order = by_share(series["share"][place]) if arguments.by_share else series["weight"][place][1]
         rows.append([one_map(place, kind, series[kind][place], order) for kind in arguments.kind])
     try:
@@ -63,8 +66,8 @@ def select(places: list[str], path: Path, branch: str | None, head: str | None) 
     """The places (``branch/head``) that are wanted."""
     if not places:
         raise UserError(
-            f"expected class weights (gbw/...) in {path}, found none; train with WEIGHTING.SEMANTIC gbw, or wait until the "
-            "run has logged some"
+            f"expected class weights (gbw/...) in {path}, found none; train with WEIGHTING.SEMANTIC gbw, or wait until "
+            "the run has logged some"
         )
     for name, wanted, part in (("branch", branch, 0), ("head", head, 1)):
         known = list(dict.fromkeys(place.split("/")[part] for place in places))

@@ -57,7 +57,8 @@ def chosen(names: list[str]) -> list[Row]:
     for name in names or ["none"]:
         if name not in ROWS:
             raise UserError(
-                f"Expected some of the benchmarks {', '.join(ROWS)}, found {name}; name them, or give --list or --table."
+                f"Expected some of the benchmarks {', '.join(ROWS)}, found {name}; name them, or give --list or "
+                "--table."
             )
     return [ROWS[name] for name in names]
 

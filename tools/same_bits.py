@@ -1,10 +1,11 @@
-"""Whether this tree trains as a revision of its history does, bit for bit: losses of six steps, the state after them, outputs.
+"""Whether this tree trains as a revision of its history does, bit for bit: losses of six steps, the state after them,
+outputs.
 
     python tools/same_bits.py REV
     python tools/same_bits.py REV --cases source_only mask2former_self_training
 
-Every strategy trains a tiny network of every architecture on Streets, in float32 and on one thread: once with the revision's
-files, once with those here, both on this machine. Exits with 1 and names what differs.
+Every strategy trains a tiny network of every architecture on Streets, in float32 and on one thread: once with the
+revision's files, once with those here, both on this machine. Exits with 1 and names what differs.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -76,7 +77,9 @@ def main(arguments: argparse.Namespace) -> None:
         make_streets(root)
         before, after = (recorded_by(tree, root, arguments.cases, Path(folder)) for tree in (old, ROOT))
     differences = [line for case in arguments.cases for line in compared(case, before[case], after[case])]
-    print("\n".join(differences) or f"{len(arguments.cases)} runs of {STEPS} steps, the same bits as {arguments.revision}")
+    print(
+        "\n".join(differences) or f"{len(arguments.cases)} runs of {STEPS} steps, the same bits as {arguments.revision}"
+    )
     sys.exit(1 if differences else 0)
 
 
@@ -131,7 +134,9 @@ def record(case: str, tree: Path, output: Path) -> dict:
     trainer.register_hooks([losses])
     trainer.train(0, STEPS)
     parts = {"student": trainer.model, "optimizer": trainer.optimizer, **trainer.strategy.modules}
-    state = {name: digest(value) for name, value in sorted(flat({k: part.state_dict() for k, part in parts.items()}).items())}
+    state = {
+        name: digest(value) for name, value in sorted(flat({k: part.state_dict() for k, part in parts.items()}).items())
+    }
     steps = [{k: v for k, v in step.items() if not k.endswith("time") and k != "eta_seconds"} for step in losses.steps]
     return {"losses": steps, "state": state, "outputs": _outputs(trainer.model)}
 
@@ -189,7 +194,9 @@ def record_all(arguments: argparse.Namespace) -> None:
     from gbw_panoptic.data import register_all
 
     tree = Path.cwd()
-    assert Path(gbw_panoptic.__file__).is_relative_to(tree), f"expected the package of {tree}, found {gbw_panoptic.__file__}"
+    assert Path(gbw_panoptic.__file__).is_relative_to(tree), (
+        f"expected the package of {tree}, found {gbw_panoptic.__file__}"
+    )
     register_all()
     with tempfile.TemporaryDirectory() as folder:
         found = {case: record(case, tree, Path(folder, case)) for case in arguments.cases}
@@ -202,7 +209,9 @@ def parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("revision", nargs="?", default="HEAD", help="of git, with which the files here are compared")
-    parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=list(CASES), metavar="NAME", help=", ".join(CASES))
+    parser.add_argument(
+        "--cases", nargs="+", choices=tuple(CASES), default=list(CASES), metavar="NAME", help=", ".join(CASES)
+    )
     parser.add_argument("--record", metavar="FILE", help="only write what the current folder's package gives")
     return parser.parse_args()
 

@@ -199,10 +199,13 @@ def check_python(version: tuple[int, ...]) -> None:
 
 
 def check_folder(venv: Path) -> None:
-    """Raise :class:`SetupError` where ``.venv`` is a link to another checkout's: a set-up would make that one import this code."""
+    """Raise :class:`SetupError` where ``.venv`` is a link to another checkout's: a set-up would make that one import
+    this code."""
     other = venv.resolve().parent
     if venv.is_symlink() and other != ROOT and (other / "tools" / Path(__file__).name).is_file():
-        raise SetupError(f"error: expected .venv to be this checkout's own, found a link to that of {other}; remove the link")
+        raise SetupError(
+            f"error: expected .venv to be this checkout's own, found a link to that of {other}; remove the link"
+        )
 
 
 @contextmanager

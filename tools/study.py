@@ -2,10 +2,11 @@
 
     python tools/study.py --root output/study/datasets --output output/study --seeds 0 1 2 --jobs 2 [--opts KEY VALUE]
 
-With --first CONFIG, that configuration is trained before, and all others start from its weights of the same seed: two stages, the
-source and then adaptation. The first of --configs is the reference of the gains. Every run is `tools/train_net.py` with a seed and a folder of its
-own; the result is the last iteration: of the teacher where there is one (--model student: of the student), else of the
-only model. `tools/report.py output/study/*/seed*` makes a report of the same runs.
+With --first CONFIG, that configuration is trained before, and all others start from its weights of the same seed: two
+stages, the source and then adaptation. The first of --configs is the reference of the gains. Every run is
+`tools/train_net.py` with a seed and a folder of its own; the result is the last iteration: of the teacher where there
+is one (--model student: of the student), else of the only model. `tools/report.py output/study/*/seed*` makes a report
+of the same runs.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -80,8 +81,8 @@ def train(
     run_training(folder, f"{arguments.folder}/{config}.yaml", options, root=arguments.root, jobs=arguments.jobs)
     if not headline(folder, arguments.model):
         raise UserError(
-            f"Expected the run in {folder} to leave an evaluation of its last iteration, found none; see DATASETS.TEST and TEST.* "
-            "of its configuration."
+            f"Expected the run in {folder} to leave an evaluation of its last iteration, found none; see DATASETS.TEST "
+            "and TEST.* of its configuration."
         )
     return "trained"
 
@@ -89,7 +90,8 @@ def train(
 def run_training(
     folder: Path, config_file: str, options: Sequence[str], *, root: str, jobs: int, flags: Sequence[str] = ()
 ) -> None:
-    """``tools/train_net.py`` in a process of its own, resumed where it can be; its output goes to ``stdout.txt`` in ``folder``.
+    """``tools/train_net.py`` in a process of its own, resumed where it can be; its output goes to ``stdout.txt`` in
+    ``folder``.
 
     Args:
         options: KEY VALUE overrides.
@@ -108,8 +110,8 @@ def run_training(
         status = subprocess.call(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
     if status:
         raise UserError(
-            f"Expected the run in {folder} to end well, found exit status {status}; see {log.name}, mend the cause and run this "
-            "command again: finished runs are kept."
+            f"Expected the run in {folder} to end well, found exit status {status}; see {log.name}, mend the cause and "
+            "run this command again: finished runs are kept."
         )
 
 
@@ -128,7 +130,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", default="output/study")
     parser.add_argument("--folder", default="configs/streets", help="folder of the configurations")
     parser.add_argument("--configs", nargs="+", default=list(CONFIGS))
-    parser.add_argument("--first", default="", metavar="CONFIG", help="the others start from this configuration's weights")
+    parser.add_argument(
+        "--first", default="", metavar="CONFIG", help="the others start from this configuration's weights"
+    )
     parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2])
     parser.add_argument("--jobs", type=cli.count, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument("--protocol", default="16")

@@ -3,8 +3,9 @@
     python tools/tau_curve.py output/self_training_gbw
     python tools/tau_curve.py RUN --taus 0 0.5 1 --model student --prior frequencies
 
-At tau 0 classes are decided as the network has learnt them, at 1 as if none had been weighted (docs/methods.md). The table is printed;
-it and the results of every tau go to RUN/tau/<prior>. A tau that serves is set with TEST.TAU; nothing is trained.
+At tau 0 classes are decided as the network has learnt them, at 1 as if none had been weighted (docs/methods.md). The
+table is printed; it and the results of every tau go to RUN/tau/<prior>. A tau that serves is set with TEST.TAU; nothing
+is trained.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -46,7 +47,9 @@ def main() -> None:
     load_for_evaluation(models, str(weights), str(run.path), resume=False, settings=build_settings(cfg).values)
     name = arguments.model or cfg.TEST.MODEL
     if name not in models:
-        raise UserError(f"--model: expected one of {', '.join(models)}, which {weights} holds, found {name}; choose among them.")
+        raise UserError(
+            f"--model: expected one of {', '.join(models)}, which {weights} holds, found {name}; choose among them."
+        )
     model, dataset = models[name].eval(), cfg.DATASETS.TEST[0]
     recall_weights(model, logged_weights(run, MetadataCatalog.get(dataset).taxonomy.names))
     folder = Path(arguments.output or run.path / "tau") / arguments.prior
@@ -60,9 +63,15 @@ def main() -> None:
         }
         for tau, tasks in found.items()
     }
-    files.write_json(folder / f"{name}.json", {"model": name, "dataset": dataset, "protocol": protocol, "prior": arguments.prior, "scores": scores})
+    files.write_json(
+        folder / f"{name}.json",
+        {"model": name, "dataset": dataset, "protocol": protocol, "prior": arguments.prior, "scores": scores},
+    )
     columns = [column for column in COLUMNS if any(column in of_tau for of_tau in scores.values())]
-    rows = [[tau, *(f"{of_tau[column]:.1f}" if column in of_tau else "" for column in columns)] for tau, of_tau in scores.items()]
+    rows = [
+        [tau, *(f"{of_tau[column]:.1f}" if column in of_tau else "" for column in columns)]
+        for tau, of_tau in scores.items()
+    ]
     print(f"\nThe {name} of {run.path} on {dataset}, protocol {protocol}, prior {arguments.prior}:\n\n{table(rows, ['tau', *columns])}\n\n{folder}")
 
 
@@ -71,7 +80,18 @@ def load(run: Path, arguments: Namespace):
     config = run / "config.yaml"
     if not config.is_file():
         raise UserError(f"Expected the folder of a run, with its config.yaml, at {run}, found none; give the OUTPUT_DIR of a training.")
-    own = ["WEIGHTING.PRIOR", arguments.prior, "TEST.NUM_PANELS", "0", "TEST.TAU", "0", "MODEL.WEIGHTS", "", "OUTPUT_DIR", str(run)]
+    own = [
+        "WEIGHTING.PRIOR",
+        arguments.prior,
+        "TEST.NUM_PANELS",
+        "0",
+        "TEST.TAU",
+        "0",
+        "MODEL.WEIGHTS",
+        "",
+        "OUTPUT_DIR",
+        str(run),
+    ]
     cfg = prepare_config(Namespace(config_file=str(config), opts=[*own, *arguments.opts]))
     validate(cfg)
     return cfg
@@ -97,7 +117,9 @@ def parse() -> Namespace:
     parser.add_argument("--taus", nargs="+", type=tau, default=[0.0, 0.25, 0.5, 0.75, 1.0], metavar="TAU")
     parser.add_argument("--model", choices=("student", "teacher"), help="default: TEST.MODEL of the run")
     parser.add_argument("--prior", choices=PRIORS, default="weights", help="what is taken back (default %(default)s)")
-    parser.add_argument("--weights", default="model_final.pth", metavar="FILE", help="in the run's folder (default %(default)s)")
+    parser.add_argument(
+        "--weights", default="model_final.pth", metavar="FILE", help="in the run's folder (default %(default)s)"
+    )
     parser.add_argument("--output", metavar="FOLDER", help="default: RUN/tau")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
     return parser.parse_args()

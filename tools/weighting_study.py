@@ -1,13 +1,15 @@
-"""The study of class weighting on Streets: strategies, tasks and networks by weighting and seed, in tiers of two editions.
+"""The study of class weighting on Streets: strategies, tasks and networks by weighting and seed, in tiers of two
+editions.
 
     python tools/weighting_study.py --tiers 5 6 7 --precision float32 --jobs 2     the second edition (or: make study)
     python tools/weighting_study.py --tiers 1 2 3 4 --jobs 2                       the first one
-    python tools/weighting_study.py --rebuild                                      the tables alone, from the results that there are
+    python tools/weighting_study.py --rebuild                                      the tables alone, from the results
+    that there are
 
 Data are generated below --output. Every run leaves a small JSON in --results, which the repository keeps: a run whose
 file is there is not repeated, on whatever machine, so the study can be stopped at any time and continued anywhere. The
-tables and the pictures go to --results, too, those of the second edition to its folder second; a cell without runs stays empty there. tools/studies/weighting/cells.py says what is
-compared.
+tables and the pictures go to --results, too, those of the second edition to its folder second; a cell without runs
+stays empty there. tools/studies/weighting/cells.py says what is compared.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -49,16 +51,19 @@ def main() -> None:
     results = Path(arguments.results).resolve()
     if results == RESULTS and (arguments.opts or arguments.data):
         raise UserError(
-            "Expected a --results of its own with --opts or --data, which change what is compared, found the repository's; "
-            "name another folder."
+            "Expected a --results of its own with --opts or --data, which change what is compared, found the "
+            "repository's; name another folder."
         )
     if arguments.rebuild and not results.is_dir():
-        raise UserError(f"--results: expected the folder of a study's results at {results}, found none; correct the path.")
+        raise UserError(
+            f"--results: expected the folder of a study's results at {results}, found none; correct the path."
+        )
     failed = [] if arguments.rebuild else train_all(results, arguments)
     write_pages(results)
     if failed:
         raise UserError(
-            f"Expected every run to end well, found {len(failed)} that did not ({', '.join(failed)}); see stdout.txt in their "
+            f"Expected every run to end well, found {len(failed)} that did not ({', '.join(failed)}); see stdout.txt "
+            "in their "
             f"folders below {arguments.output}, mend the cause and run this command again: finished runs are kept."
         )
 
@@ -73,8 +78,10 @@ def train_all(results: Path, arguments: argparse.Namespace) -> list[str]:
     runs = [run for run in missing if plan.is_comparable(*run, there, arguments)]
     if len(runs) < len(missing):
         print(
-            f"{len(missing) - len(runs)} run(s) left for another machine: this one computes in {plan.precision(arguments)}, and what "
-            "they are compared with, the runs of the same seeds, has another precision, which --precision chooses where time does not count."
+            f"{len(missing) - len(runs)} run(s) left for another machine: this one computes in "
+            f"{plan.precision(arguments)}, and what "
+            "they are compared with, the runs of the same seeds, has another precision, which --precision chooses "
+            "where time does not count."
         )
     scales = dict.fromkeys(design.scale(cell) for cell, _ in plan.planned(arguments))
     data = {scale: make_data(Path(arguments.output).resolve(), scale, arguments) for scale in scales}
@@ -98,7 +105,8 @@ def submit(
 ) -> dict[tuple[Cell, int], Future]:
     """Every run as a job, in order; a first stage is a job ahead of its seed's runs and of those of the seed before.
 
-    So cores have something to do while it trains. Jobs start in order, so a run waits for first stages that have begun only.
+    So cores have something to do while it trains. Jobs start in order, so a run waits for first stages that have begun
+    only.
     """
     seeds = [list(group) for _, group in groupby(runs, key=itemgetter(1))]
     firsts, jobs = {}, {}
@@ -145,7 +153,8 @@ def train_first(config: Path, seed: int, data: Path, arguments: argparse.Namespa
 
 
 def start_from(first: Path, cell: Cell) -> list[str]:
-    """Overrides that start a cell from a finished run: its weights or, of Mask2Former, the first teacher of half the iterations."""
+    """Overrides that start a cell from a finished run: its weights or, of Mask2Former, the first teacher of half the
+    iterations."""
     weights = str(first / "model_final.pth")
     if cell.network != design.MASK2FORMER:
         return ["MODEL.WEIGHTS", weights]
@@ -155,7 +164,8 @@ def start_from(first: Path, cell: Cell) -> list[str]:
 
 
 def over_tau(run_folder: Path, cell: Cell, data: Path, arguments: argparse.Namespace) -> dict:
-    """Scores of a finished run over the correction of its decision, and what that takes back: class weights, where there are any."""
+    """Scores of a finished run over the correction of its decision, and what that takes back: class weights, where
+    there are any."""
     prior = "frequencies" if design.ALL_WEIGHTINGS[cell.weighting][0] == "none" else "weights"
     call("tools/tau_curve.py", str(run_folder), "--prior", prior, data=data, jobs=arguments.jobs)
     (found,) = (run_folder / "tau" / prior).glob("*.json")
@@ -255,10 +265,18 @@ def parse() -> argparse.Namespace:
         description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--tiers", nargs="+", type=int, choices=tuple(design.TIERS), default=list(design.EDITIONS["second"][0]))
-    parser.add_argument("--seeds", nargs="+", type=cli.seed, help="default: 0 to 4 in tiers 1 and 5, 0 to 2 in the others")
     parser.add_argument(
-        "--weightings", nargs="+", choices=tuple(design.ALL_WEIGHTINGS), metavar="NAME", help="default: all of the tiers"
+        "--tiers", nargs="+", type=int, choices=tuple(design.TIERS), default=list(design.EDITIONS["second"][0])
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=cli.seed, help="default: 0 to 4 in tiers 1 and 5, 0 to 2 in the others"
+    )
+    parser.add_argument(
+        "--weightings",
+        nargs="+",
+        choices=tuple(design.ALL_WEIGHTINGS),
+        metavar="NAME",
+        help="default: all of the tiers",
     )
     parser.add_argument(
         "--networks", nargs="+", choices=tuple(design.NETWORKS), metavar="NAME", help="default: all of the tiers"

@@ -233,7 +233,9 @@ class Acquisition:
         num_classes = len(self.store.class_names)
         shares = torch.zeros(num_classes, dtype=torch.float64)
         for _, probabilities in self._predictions(list(self._mine), predict, f"Round {number}: class shares"):
-            shares += torch.bincount(scores.predicted_classes(probabilities).flatten(), minlength=num_classes).double().cpu()
+            shares += (
+                torch.bincount(scores.predicted_classes(probabilities).flatten(), minlength=num_classes).double().cpu()
+            )
         shares = torch.stack(comm.all_gather(shares)).sum(0)
         prior = self.budget / self.rounds * shares / shares.sum()
         return scores.class_balance_weights(self.store.class_counts(), prior, self.settings.gamma)

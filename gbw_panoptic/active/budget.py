@@ -18,7 +18,8 @@ _PICK = np.dtype([("score", "<f4"), ("image", "<i4"), ("index", "<i4"), ("cost",
 
 @dataclass(frozen=True)
 class RegionShape:
-    """Squares around a pick: of ``radius`` what is labelled, of ``bar_radius`` >= ``radius`` where no other pick may lie."""
+    """Squares around a pick: of ``radius`` what is labelled, of ``bar_radius`` >= ``radius`` where no other pick may
+    lie."""
 
     radius: int
     bar_radius: int
@@ -62,10 +63,12 @@ def select_within_budget(score: Tensor, costs: Tensor, budget: int, shape: Regio
 
 
 class DynamicBudget:
-    """One budget over all images: the best picks of all of them, exactly, whatever the order in which images come (CBDA).
+    """One budget over all images: the best picks of all of them, exactly, whatever the order in which images come
+    (CBDA).
 
     Barring acts inside an image, so the greedy picks of all images together are their own greedy sequences, merged by
-    score; equal scores go by image, then by row-major index. Memory is O(budget): what cannot be among the winners goes.
+    score; equal scores go by image, then by row-major index. Memory is O(budget): what cannot be among the winners
+    goes.
     The first pick that the budget cannot pay is kept, too: the round ends there, even if a cheaper one comes after it.
     """
 
@@ -102,7 +105,8 @@ class DynamicBudget:
         self._prune()
 
     def candidates(self) -> np.ndarray:
-        """The winners so far, best first, and the pick after them: ``score``, ``image``, ``index`` (row-major), ``cost``."""
+        """The winners so far, best first, and the pick after them: ``score``, ``image``, ``index`` (row-major),
+        ``cost``."""
         self._prune()
         return self._kept
 

@@ -6,8 +6,8 @@
     <folder>/picks/<round>/<image_id>.npy    int32 [K, 2] (row, column), best first
     <folder>/manifest.json                   what every finished round asked for and got
 
-Picks are written before the labels that they buy, all of it atomically, and buying the same picks again changes nothing: a
-killed run repeats at most the image in flight. With the picks, later rounds can be taken back.
+Picks are written before the labels that they buy, all of it atomically, and buying the same picks again changes
+nothing: a killed run repeats at most the image in flight. With the picks, later rounds can be taken back.
 """
 
 import io
@@ -68,8 +68,8 @@ class LabelStore:
             found = manifest.get(key)
             if found != expected:
                 raise UserError(
-                    f"expected the {key} {expected} in {path}, found {found}; continue with the settings of that run, or "
-                    "take another folder for the labels"
+                    f"expected the {key} {expected} in {path}, found {found}; continue with the settings of that run, "
+                    "or take another folder for the labels"
                 )
         for number, entry in enumerate(manifest["rounds"], start=1):
             counts = [entry["classes"].get(name, -1) for name in self.class_names]
@@ -99,8 +99,8 @@ class LabelStore:
         """
         if number != len(self.rounds) + 1:
             raise UserError(
-                f"expected round {len(self.rounds) + 1} after the {len(self.rounds)} in {self.folder}, found round {number}; "
-                "acquire the rounds in order, or take another folder for the labels"
+                f"expected round {len(self.rounds) + 1} after the {len(self.rounds)} in {self.folder}, found round "
+                f"{number}; acquire the rounds in order, or take another folder for the labels"
             )
 
     def read(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
@@ -115,7 +115,8 @@ class LabelStore:
         labels = files.read_label(path, self._dtype)
         if labels.shape != tuple(size):
             raise UserError(
-                f"expected bought labels of the image's size {size[0]}x{size[1]}, found {labels.shape[0]}x{labels.shape[1]} "
+                f"expected bought labels of the image's size {size[0]}x{size[1]}, found "
+                f"{labels.shape[0]}x{labels.shape[1]} "
                 f"in {path}; the images have changed: take another folder for the labels"
             )
         return labels
@@ -135,8 +136,8 @@ class LabelStore:
             raise UserError(f"expected the instances that were bought, found {error} in {path}; {_REMEDY}") from None
         if instances.numbers.shape != tuple(size):
             raise UserError(
-                f"expected bought instances of the image's size {size[0]}x{size[1]}, found {instances.numbers.shape} in {path}; "
-                "the images have changed: take another folder for the labels"
+                f"expected bought instances of the image's size {size[0]}x{size[1]}, found {instances.numbers.shape} "
+                f"in {path}; the images have changed: take another folder for the labels"
             )
         return instances
 
@@ -154,8 +155,8 @@ class LabelStore:
         except ARRAY_DAMAGE as error:
             found = " ".join(str(error).split())
             raise UserError(
-                f"expected the picks of a round in {path}, found a file that cannot be read ({found}); nothing was executed: "
-                f"{_REMEDY}"
+                f"expected the picks of a round in {path}, found a file that cannot be read ({found}); nothing was "
+                f"executed: {_REMEDY}"
             ) from None
         fits = isinstance(picks, np.ndarray) and picks.dtype == np.int32 and picks.ndim == 2 and picks.shape[1] == 2
         if not fits or picks.min(initial=0) < 0:
@@ -179,8 +180,8 @@ class LabelStore:
         """Label the planned regions of an image with ``truth``, integers [H, W] of class ids and others for void.
 
         Args:
-            instances: all of the image, where the store keeps those that were bought: a bought pixel tells the instance that
-                it belongs to, and that one's centre.
+            instances: all of the image, where the store keeps those that were bought: a bought pixel tells the instance
+                that it belongs to, and that one's centre.
 
         Returns:
             int64 [C + 1]: pixels of each class in these regions, void last.
@@ -196,7 +197,9 @@ class LabelStore:
             self._write(image_id, labels, instances)
         return counts
 
-    def finish(self, number: int, counts: np.ndarray, *, cost: int, allowed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    def finish(
+        self, number: int, counts: np.ndarray, *, cost: int, allowed: int, settings: dict[str, Any]
+    ) -> dict[str, Any]:
         """Close a round: account for it and write the manifest.
 
         Args:
@@ -245,15 +248,17 @@ class LabelStore:
     def _check_inside(self, number: int, image_id: str, picks: Tensor, size: tuple[int, int]) -> None:
         if len(picks) and (picks.amax(0) >= torch.tensor(size)).any():
             raise UserError(
-                f"expected picks inside the image of {size[0]}x{size[1]} pixels in {self._picks_path(number, image_id)}, found "
-                f"{picks.amax(0).tolist()}; {_REMEDY}"
+                f"expected picks inside the image of {size[0]}x{size[1]} pixels in "
+                f"{self._picks_path(number, image_id)}, found {picks.amax(0).tolist()}; {_REMEDY}"
             )
 
     def _write(self, image_id: str, labels: np.ndarray, instances: KnownInstances | None) -> None:
         """Both files of an image; of ``instances``, what ``labels`` knows."""
         if self.with_instances:
             self._instances_path(image_id).parent.mkdir(parents=True, exist_ok=True)
-            files.atomic_write(self._instances_path(image_id), instances.restricted(labels != self.not_bought).to_bytes())
+            files.atomic_write(
+                self._instances_path(image_id), instances.restricted(labels != self.not_bought).to_bytes()
+            )
         self._label_path(image_id).parent.mkdir(parents=True, exist_ok=True)
         files.write_png(self._label_path(image_id), labels)
 
@@ -290,7 +295,8 @@ class BoughtLabels:
 
 
 def imbalance(counts: np.ndarray) -> float:
-    """1 - entropy / ln C of the classes' shares of ``counts`` [C]: 0 = all equally often, 1 = one class alone (ours)."""
+    """1 - entropy / ln C of the classes' shares of ``counts`` [C]: 0 = all equally often, 1 = one class alone
+    (ours)."""
     total = counts.sum()
     if not total or len(counts) == 1:
         return 0.0

@@ -1,7 +1,8 @@
-"""How much a label at each pixel would tell: RIPU (Xie et al., CVPR 2022) and CBDA (Schachtsiek et al., arXiv 2311.14146).
+"""How much a label at each pixel would tell: RIPU (Xie et al., CVPR 2022) and CBDA (Schachtsiek et al., arXiv
+2311.14146).
 
-Scores see a model only through its class probabilities. Windows of radius k are (2k+1) x (2k+1) squares clipped at the border;
-their sums are differences of running sums, so that the cost does not depend on k.
+Scores see a model only through its class probabilities. Windows of radius k are (2k+1) x (2k+1) squares clipped at the
+border; their sums are differences of running sums, so that the cost does not depend on k.
 
 Shape legend: C classes, H x W pixels; probabilities [C, H, W] sum to 1 over C.
 """
@@ -55,7 +56,8 @@ def prediction_uncertainty(probabilities: Tensor, radius: int) -> Tensor:
 
 
 def region_impurity(probabilities: Tensor, radius: int) -> Tensor:
-    """P of RIPU: entropy, divided by ln C, of the shares that the classes' argmax has in the window, float32 [H, W] in [0, 1].
+    """P of RIPU: entropy, divided by ln C, of the shares that the classes' argmax has in the window, float32 [H, W] in
+    [0, 1].
 
     One class at a time: no [C, H, W] map is made. With n_c pixels of class c among the n of a window, the entropy is
     (n ln n - sum_c n_c ln n_c) / n: logarithms are looked up, and a window of one class has exactly 0.
@@ -82,7 +84,8 @@ def ripu_pixel_score(probabilities: Tensor, radius: int = 32) -> Tensor:
 
 
 def class_balance_weights(bought: Tensor, prior: Tensor, gamma: float = 1.0) -> Tensor:
-    """omega_c of CBDA: ((n_c + n0_c) / mean)^-gamma, scaled to mean 1 (the formula is ours; the paper gives none in public).
+    """omega_c of CBDA: ((n_c + n0_c) / mean)^-gamma, scaled to mean 1 (the formula is ours; the paper gives none in
+    public).
 
     Args:
         bought: [C] n_c, target pixels of each class that were bought so far.
@@ -105,5 +108,7 @@ def class_balanced_score(score: Tensor, probabilities: Tensor, weights: Tensor, 
         soft: the mean of the weights under the prediction; else the weight of its argmax.
     """
     weights = weights.to(probabilities.device, torch.float32)
-    factor = torch.tensordot(weights, probabilities.float(), dims=1) if soft else weights[predicted_classes(probabilities)]
+    factor = (
+        torch.tensordot(weights, probabilities.float(), dims=1) if soft else weights[predicted_classes(probabilities)]
+    )
     return score * factor

@@ -1,8 +1,8 @@
 """Which regions are bought: the greedy maximum, exactly, without a pass over the map for every pick.
 
-A pick bars a square of (2b+1)^2 pixels, itself included. So K picks lie among the K (2b+1)^2 best pixels, whatever the map.
-About so many, all that reach a threshold, are sorted and swept once, best first, over a map of what is barred. The threshold
-is read off a sample of the map; where it was too high, which the number of picks shows, it is lowered.
+A pick bars a square of (2b+1)^2 pixels, itself included. So K picks lie among the K (2b+1)^2 best pixels, whatever the
+map. About so many, all that reach a threshold, are sorted and swept once, best first, over a map of what is barred. The
+threshold is read off a sample of the map; where it was too high, which the number of picks shows, it is lowered.
 
 Shape legend: H x W pixels, K picks, M candidates; b the bar radius.
 """
@@ -15,7 +15,8 @@ _SAMPLE = 1 << 16  # pixels, at least, that the threshold is read off
 
 
 def select_regions(score: Tensor, count: int, bar_radius: int, barred: Tensor | None = None) -> Tensor:
-    """Greedy picks: the largest score first, each barring the square of ``bar_radius`` around it, clipped at the border.
+    """Greedy picks: the largest score first, each barring the square of ``bar_radius`` around it, clipped at the
+    border.
 
     The same picks as a loop of ``argmax`` over the whole map; of equal scores the lowest row-major index wins.
     O(H W + M log M) with M about ``count`` (2 ``bar_radius`` + 1)^2, more where many scores equal the M-th.
@@ -62,7 +63,8 @@ def _threshold(score: Tensor, wanted: int) -> float:
 
 
 def _candidates(score: Tensor, threshold: float) -> np.ndarray:
-    """Indices of the scores that reach ``threshold``, best first and of equal ones the lowest first, but none of -inf."""
+    """Indices of the scores that reach ``threshold``, best first and of equal ones the lowest first, but none of
+    -inf."""
     reached = score > threshold if threshold == -torch.inf else score >= threshold
     indices = torch.nonzero(reached).squeeze(1)
     return indices[score[indices].argsort(descending=True, stable=True)].cpu().numpy()

@@ -26,12 +26,12 @@ class ActiveLossWeights:
 
 
 class ActiveTraining(Strategy):
-    """Source losses with consistency across boundaries; then cross entropy on the bought pixels of the target and negative
-    learning on all of it. Class weights of bought pixels are those of the branch ``target``.
+    """Source losses with consistency across boundaries; then cross entropy on the bought pixels of the target and
+    negative learning on all of it. Class weights of bought pixels are those of the branch ``target``.
 
-    The instance heads see the source and, if the samples hold them, the instances that bought pixels belong to. Without source
-    samples (RIPU's source-free setting) the terms of the target are left. With self-training, what was not bought has a mean
-    teacher's labels in mixed images, whose class weights are those of the branch ``mixed`` (ours).
+    The instance heads see the source and, if the samples hold them, the instances that bought pixels belong to. Without
+    source samples (RIPU's source-free setting) the terms of the target are left. With self-training, what was not
+    bought has a mean teacher's labels in mixed images, whose class weights are those of the branch ``mixed`` (ours).
     """
 
     def __init__(

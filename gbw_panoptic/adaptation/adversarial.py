@@ -21,8 +21,9 @@ LEVELS = ("sem_seg", "auxiliary")
 
 
 class AdversarialAlignment(Strategy):
-    """Source losses; then the alignment loss of the target through frozen discriminators; then the discriminators' losses on
-    detached predictions of the same step. Model and discriminators are updated together, at the end of the step."""
+    """Source losses; then the alignment loss of the target through frozen discriminators; then the discriminators'
+    losses on detached predictions of the same step. Model and discriminators are updated together, at the end of the
+    step."""
 
     def __init__(
         self,
@@ -43,7 +44,8 @@ class AdversarialAlignment(Strategy):
             learning_rate: iteration -> its learning rate.
             loss_weights: level -> factor of its alignment loss.
             align, gan: as in :mod:`gbw_panoptic.losses.adversarial`.
-            align_instances: the discriminator of ``sem_seg`` also sees the centre heatmap and the offsets' length (ours).
+            align_instances: the discriminator of ``sem_seg`` also sees the centre heatmap and the offsets' length
+                (ours).
             class_weighting: weights the alignment gradient by predicted class, in the backward form (ours).
         """
         self.discriminators = discriminators

@@ -1,4 +1,5 @@
-"""Entropy minimisation: MinEnt (ADVENT, arXiv 1811.12833) and maximum squares (arXiv 1909.13589), weighted by predicted class.
+"""Entropy minimisation: MinEnt (ADVENT, arXiv 1811.12833) and maximum squares (arXiv 1909.13589), weighted by predicted
+class.
 
 Shape legend: B images per rank, C classes, H x W pixels of the crop.
 """
@@ -19,7 +20,8 @@ ENTROPY_LOSSES = ("entropy", "maximum_squares")
 
 
 class EntropyMinimization(Strategy):
-    """Source losses, then a loss that makes the predictions on the target certain. The instance heads see the source only."""
+    """Source losses, then a loss that makes the predictions on the target certain. The instance heads see the source
+    only."""
 
     def __init__(
         self,

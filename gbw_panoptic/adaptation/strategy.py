@@ -22,7 +22,8 @@ class Strategy(Protocol):
     Attributes:
         health: name -> scalar tensor of the last step, for the log.
         modules: what a checkpoint holds beside the student, by name; a ``teacher`` is evaluated, too.
-        trained: what it trains beside the model, by name: the caller checks the gradients and takes the scale out of them.
+        trained: what it trains beside the model, by name: the caller checks the gradients and takes the scale out of
+            them.
         loss_scale: set by the caller, what it multiplies the losses with before their backward pass.
     """
 
@@ -37,8 +38,8 @@ class Strategy(Protocol):
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         """Yield dictionaries of scalar losses, named ``<branch>/<loss>``.
 
-        The caller back-propagates the sum of each before it asks for the next: one graph is alive at a time, which keeps
-        memory down and suits data-parallel wrappers. Called for every micro-batch of an update.
+        The caller back-propagates the sum of each before it asks for the next: one graph is alive at a time, which
+        keeps memory down and suits data-parallel wrappers. Called for every micro-batch of an update.
         """
 
     def after_step(self, iteration: int) -> None:

@@ -1,4 +1,5 @@
-"""Fourier style transfer: source images with the target's low-frequency amplitudes (FDA, Yang and Soatto, arXiv 2004.05498).
+"""Fourier style transfer: source images with the target's low-frequency amplitudes (FDA, Yang and Soatto, arXiv
+2004.05498).
 
 Shape legend: H x W pixels; images are [3, H, W]. Frequencies are whole cycles per image, (ky, kx).
 """
@@ -17,7 +18,8 @@ class FourierStyle:
     """Gives source image i of a batch the style of target image i; labels stay valid. No strategy needs to know of it.
 
     Attributes:
-        beta: in 0..0.5, half side of the window of exchanged frequencies as a share of the short side; 0 changes nothing.
+        beta: in 0..0.5, half side of the window of exchanged frequencies as a share of the short side; 0 changes
+            nothing.
         device: where the transforms run.
     """
 
@@ -35,11 +37,12 @@ class FourierStyle:
 
 
 def exchange_low_frequencies(content: Tensor, style: Tensor, beta: float) -> Tensor:
-    """``content`` with the amplitudes of ``style`` at |ky|, |kx| <= b = floor(beta * min(H, W)), its own phases everywhere.
+    """``content`` with the amplitudes of ``style`` at |ky|, |kx| <= b = floor(beta * min(H, W)), its own phases
+    everywhere.
 
-    The window is that of the published NumPy code: symmetric about zero, so that the result is real. The published tensor
-    code takes -b..b-1 instead, which is not, and drops the imaginary part that this leaves. b = 0 changes nothing, as in the
-    tensor code (the window alone would still exchange the means).
+    The window is that of the published NumPy code: symmetric about zero, so that the result is real. The published
+    tensor code takes -b..b-1 instead, which is not, and drops the imaginary part that this leaves. b = 0 changes
+    nothing, as in the tensor code (the window alone would still exchange the means).
 
     Args:
         content, style: [3, H, W] float, raw images in 0..255: subtracting a mean first makes artefacts (the authors).

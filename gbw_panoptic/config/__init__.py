@@ -7,4 +7,12 @@ from .defaults import add_gbw_panoptic_config
 from .merging import key_problems, merge_file, merge_list, merge_settings, unread_keys
 from .table import KEYS
 
-__all__ = ["KEYS", "add_gbw_panoptic_config", "key_problems", "merge_file", "merge_list", "merge_settings", "unread_keys"]
+__all__ = [
+    "KEYS",
+    "add_gbw_panoptic_config",
+    "key_problems",
+    "merge_file",
+    "merge_list",
+    "merge_settings",
+    "unread_keys",
+]

@@ -39,8 +39,8 @@ SELF_TRAINING = (
     Key("SELF_TRAINING.CLASS_MIX", switch(),
         "Paste half of the source image's classes on the target image (ClassMix, DACS).", True),
     Key("SELF_TRAINING.SHARED_PASS", switch(),
-        "Source and mixed images go through the student together (ours): the same results in one pass of twice the memory, for "
-        "networks without batch norm.", False),
+        "Source and mixed images go through the student together (ours): the same results in one pass of twice the "
+        "memory, for networks without batch norm.", False),
     Key("SELF_TRAINING.TARGET_LOSS_WEIGHT", _factor, "Factor of the losses of mixed images.", 1.0),
     Key("SELF_TRAINING.INSTANCE_LOSSES", switch(),
         "Centre and offset losses on the teacher's instances, too (ours).", False),

@@ -80,8 +80,8 @@ TEST = (
     Key("TEST.MODEL", choice("student", "teacher"),
         "Whose last iteration is the headline; both are evaluated.", "student"),
     Key("TEST.TAU", share(),
-        "Of Panoptic-DeepLab's decision in evaluation and prediction (ours): logits lose TAU times the log of WEIGHTING.PRIOR. At 1, "
-        "classes are decided as if none had been weighted; 0: as learnt.", 0.0),
+        "Of Panoptic-DeepLab's decision in evaluation and prediction (ours): logits lose TAU times the log of "
+        "WEIGHTING.PRIOR. At 1, classes are decided as if none had been weighted; 0: as learnt.", 0.0),
     Key("TEST.RARE_CLASSES", integer(low=1, high=999),
         "The k source-rarest classes whose mean recall is reported, unless DATASETS.TAXONOMY says which.", 5),
     Key("TEST.INSTANCE_AP", switch(), "Cityscapes AP of the panoptic maps' things, too.", False),

@@ -148,8 +148,8 @@ def _misplaced(where: str, error: BaseException) -> UserError:
 
 
 def _tree(path: str, derived: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Sections and values of a file and, below them, of its ``_BASE_`` files, later ones first: all of them local YAML of
-    plain values, so that nothing is executed and nothing is downloaded."""
+    """Sections and values of a file and, below them, of its ``_BASE_`` files, later ones first: all of them local YAML
+    of plain values, so that nothing is executed and nothing is downloaded."""
     if os.path.realpath(path) in map(os.path.realpath, derived):
         circle = ", ".join(derived)
         raise UserError(f"expected _BASE_ files that end, found a circle at {path}; correct one of {circle}")
@@ -173,6 +173,8 @@ def _lay_over(tree: dict, values: Mapping, where: str) -> None:
         if isinstance(value, Mapping) and isinstance(tree.get(name), dict):
             _lay_over(tree[name], value, where)
         elif isinstance(value, Mapping) and name in tree and tree[name] is not None:
-            raise UserError(f"{name}: expected a value as in the _BASE_, found a section in {where}; correct one of them")
+            raise UserError(
+                f"{name}: expected a value as in the _BASE_, found a section in {where}; correct one of them"
+            )
         else:
             tree[name] = copy.deepcopy(value)

@@ -1,9 +1,9 @@
 """What a resumed run may change: every configuration key is free, applied or refused, by the one table below."""
 
 FREE, APPLIED, REFUSED = "free", "applied", "refused"
-#: Beginning of a key -> what a resume does with another value of it; the longest beginning counts. Free: training does not
-#: depend on it. Applied: it holds from the resume on, and the log says so. Refused: it would be another experiment. Keys that
-#: no beginning covers are refused.
+#: Beginning of a key -> what a resume does with another value of it; the longest beginning counts. Free: training does
+#: not depend on it. Applied: it holds from the resume on, and the log says so. Refused: it would be another experiment.
+#: Keys that no beginning covers are refused.
 RESUME = {
     # where and how fast it runs
     "OUTPUT_DIR": FREE,

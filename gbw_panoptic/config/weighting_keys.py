@@ -36,8 +36,8 @@ WEIGHTING = (
         "N over the sum of n_c (ours: published N count images).", 0.01),
     Key("WEIGHTING.LOG_INVERSE_K", number(low=1), "k of log_inverse (ENet).", 1.02),
     Key("WEIGHTING.PRIOR", choice(*PRIORS),
-        "What TEST.TAU and SELF_TRAINING.TAU take back. With weights, the mean class weights of the source branch, which the "
-        "checkpoint holds. With frequencies, the shares of the classes in the source (arXiv 2007.07314).", "weights"),
+        "What TEST.TAU and SELF_TRAINING.TAU take back. With weights, the mean class weights of the source branch, "
+        "which the checkpoint holds. With frequencies, the shares of the classes in the source (arXiv 2007.07314).", "weights"),
     Key("WEIGHTING.LOSS_DENOMINATOR", choice(*DENOMINATORS),
         "What a weighted sum of pixel losses is divided by. With weights it is the sum of the weights of its pixels: a "
         "weighting then only redistributes. With valid it is their number. With all it is that of all pixels, ignored "
@@ -46,21 +46,23 @@ WEIGHTING = (
 
 GBW = (
     Key("GBW.READING", choice(*READINGS),
-        "Which formulas of GBW. The authors' code has those of released, for the cross entropy of semantic heads only. Its "
-        "whole is GBW.LAMBDA 1 with WEIGHTING.LOSS_DENOMINATOR all. With scale_free (ours), GBW.LAMBDA means the same for every "
-        "loss, image size and batch. The standard deviation of the weights over the classes is then 1 / (2 LAMBDA). The keys below "
-        "GBW.LAMBDA are of ours and scale_free.", "ours"),
+        "Which formulas of GBW. The authors' code has those of released, for the cross entropy of semantic heads only. "
+        "Its "
+        "whole is GBW.LAMBDA 1 with WEIGHTING.LOSS_DENOMINATOR all. With scale_free (ours), GBW.LAMBDA means the same "
+        "for every "
+        "loss, image size and batch. The standard deviation of the weights over the classes is then 1 / (2 LAMBDA). "
+        "The keys below GBW.LAMBDA are of ours and scale_free.", "ours"),
     Key("GBW.LAMBDA", number(above=0), "Pull of the weights towards 1.", 0.5),
     Key("GBW.GRADIENT", choice(*GRADIENTS),
         "Which gradients, of semantic and classification heads; autograd is slow, for checking.", "logits"),
     Key("GBW.NORMALIZE", switch(),
         "Divide gradients by their mean first; always on for instance heads and masks. No choice of scale_free.", False),
     Key("GBW.ERRORS", choice(*ERRORS),
-        "Which errors the gradients of semantic heads see (ours). With misses, those on a class's own pixels. With both, also "
-        "what is wrongly taken for the class. With signed, the latter counts against it.", "misses"),
+        "Which errors the gradients of semantic heads see (ours). With misses, those on a class's own pixels. With "
+        "both, also what is wrongly taken for the class. With signed, the latter counts against it.", "misses"),
     Key("GBW.GUARD", number(low=0),
-        "Of semantic heads (ours). A class that is predicted more often than it occurs has less of its gradient counted, and "
-        "none from this excess on. At 1 it is predicted twice as often. 0: no guard.", 0.0),
+        "Of semantic heads (ours). A class that is predicted more often than it occurs has less of its gradient "
+        "counted, and none from this excess on. At 1 it is predicted twice as often. 0: no guard.", 0.0),
     Key("GBW.COOLDOWN_ITERS", integer(low=0),
         "In so many iterations at the end the weights go back to 1, in a straight line (ours).", 0),
     Key("GBW.MOMENTUM", number(low=0, below=1),

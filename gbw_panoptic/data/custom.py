@@ -54,7 +54,11 @@ def load_custom(
     place = Place(path)
     entries = place.mapping(content, "names of data sets, each with its splits")
     space = read_taxonomy(taxonomy or CITYSCAPES.name)
-    common = {"described_in": str(path), "taxonomy": space, "taxonomy_file": "" if space is CITYSCAPES else str(taxonomy)}
+    common = {
+        "described_in": str(path),
+        "taxonomy": space,
+        "taxonomy_file": "" if space is CITYSCAPES else str(taxonomy),
+    }
     return {name: _data_set(name, entry, common, place / name) for name, entry in entries.items()}
 
 
@@ -102,11 +106,14 @@ def _data_set(name: str, entry: Any, common: dict[str, Any], place: Place) -> tu
     origin, taxonomy = str(place.path), common["taxonomy"]
     categories = CategoryMap((), origin, taxonomy=taxonomy)
     if "categories" in entry:
-        categories = CategoryMap(_classes(entry["categories"], taxonomy, place / "categories"), origin, taxonomy=taxonomy)
+        categories = CategoryMap(
+            _classes(entry["categories"], taxonomy, place / "categories"), origin, taxonomy=taxonomy
+        )
     common = {"dataset": name, **common}
     splits = (place / "splits").mapping(entry.get("splits"), "at least one split")
     return tuple(
-        _split(key, value, common, categories, entry.get("ids"), place / "splits" / key) for key, value in splits.items()
+        _split(key, value, common, categories, entry.get("ids"), place / "splits" / key)
+        for key, value in splits.items()
     )
 
 
@@ -142,7 +149,9 @@ def _split(
         "name": name,
         "image": f"{paths['images']}/{{file}}",
         "expected_images": count,
-        "downloads": tuple(Download(paths[key], f"correct `{key}` {remedy}") for key in paths if key != "panoptic_json"),
+        "downloads": tuple(
+            Download(paths[key], f"correct `{key}` {remedy}") for key in paths if key != "panoptic_json"
+        ),
     }
     if not kinds:
         return Split(format="images", **common)
@@ -157,7 +166,12 @@ def _split(
     }
     if kinds == ["instances"]:
         return Split(format="instance_ids", **labels, **_panoptic(common), **common)
-    return Split(format="ids", prepared_labels=(f"{PREPARED}/{common['dataset']}/labels_{name}/{{stem}}.png",), **labels, **common)
+    return Split(
+        format="ids",
+        prepared_labels=(f"{PREPARED}/{common['dataset']}/labels_{name}/{{stem}}.png",),
+        **labels,
+        **common,
+    )
 
 
 def _panoptic(common: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +187,10 @@ def _id_table(entry: dict[str, Any], ids: Any, kind: str, taxonomy: Taxonomy, pl
         (place / "numbering").one_of(numbering, tuple(NUMBERINGS))
     value, place = entry.get("ids", ids), place / "ids"
     if value == "class_ids":
-        table = {**dict.fromkeys(taxonomy.void_ids, VOID), **dict(zip(taxonomy.label_dataset_ids, taxonomy.label_names))}
+        table = {
+            **dict.fromkeys(taxonomy.void_ids, VOID),
+            **dict(zip(taxonomy.label_dataset_ids, taxonomy.label_names)),
+        }
         return IdTable(tuple(table.items()), taxonomy, numbering)
     if value == "train_ids":
         table = {**dict(enumerate(taxonomy.names)), taxonomy.ignore_label: VOID}

@@ -1,4 +1,5 @@
-"""Further published data sets of driving, with Cityscapes' classes: CamVid, KITTI, UrbanSyn, ACDC, MUSES, BDD100K, WildDash2.
+"""Further published data sets of driving, with Cityscapes' classes: CamVid, KITTI, UrbanSyn, ACDC, MUSES, BDD100K,
+WildDash2.
 
 As in ``published``, this is the one place with their folder and file names; datasets/README.md shows the trees.
 """
@@ -19,7 +20,9 @@ _KITTI_SITE = "download data_semantics.zip from the page 'Semantic Instance Segm
 _URBANSYN_SITE = "take the folder {} of urbansyn.org (or of the data set UrbanSyn/UrbanSyn at Hugging Face) as urbansyn/{} of the root"
 _ACDC_SITE = "register at acdc.vision.ee.ethz.ch, download {} and unpack it in acdc/ of the root"
 _MUSES_SITE = "download {} from muses.ethz.ch and unpack it, so that the folder muses of the root holds it"
-_BDD_SITE = "register at bdd100k.com, download {} and unpack it, so that the folder bdd100k of the root holds images and labels"
+_BDD_SITE = (
+    "register at bdd100k.com, download {} and unpack it, so that the folder bdd100k of the root holds images and labels"
+)
 _WILDDASH_SITE = "register at wilddash.cc, download wd_public_v2p0.zip and unpack it in wilddash2/ of the root"
 
 
@@ -185,7 +188,11 @@ CATALOG: dict[str, tuple[str, Split]] = {
     "kitti_uda_images_train": ("images", KITTI_TRAIN),
     "kitti_uda_images_test": ("images", KITTI_TEST),
     "urbansyn_panoptic_train": ("panoptic", URBANSYN_TRAIN),
-    **{f"{s.dataset}_uda_panoptic_{s.name}": ("panoptic", s) for name in ("acdc", "muses", "bdd100k") for s in DRIVING[name]},
+    **{
+        f"{s.dataset}_uda_panoptic_{s.name}": ("panoptic", s)
+        for name in ("acdc", "muses", "bdd100k")
+        for s in DRIVING[name]
+    },
     **{f"{name}_uda_images_train": ("images", DRIVING[name][0]) for name in ("acdc", "muses", "bdd100k")},
     "wilddash2_uda_panoptic_public": ("panoptic", WILDDASH2),
     "wilddash2_uda_images_public": ("images", WILDDASH2),

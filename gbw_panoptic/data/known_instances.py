@@ -77,7 +77,8 @@ class KnownInstances:
     def targets(self, known: np.ndarray, *, sigma: int, ignore_label: int) -> InstanceLabels:
         """Instance labels whose losses see what is known alone.
 
-        Offsets count at the known pixels of instances; the heatmap at known pixels and at the centres themselves (ours).
+        Offsets count at the known pixels of instances; the heatmap at known pixels and at the centres themselves
+        (ours).
 
         Args:
             known: H x W bool, pixels of which it is known to which instance they belong, or that to none.

@@ -70,7 +70,9 @@ def read_label_map(
         path = record["sem_seg_file_name"]
         rows = cache(lambda: _semantic_rows(path, taxonomy), path, taxonomy.num_labels, taxonomy.ignore_label)
         _require_size(rows, path, size, record)
-        return LabelMap(rows, np.arange(taxonomy.ignore_label + 1, dtype=taxonomy.label_dtype), taxonomy.ignore_label, None)
+        return LabelMap(
+            rows, np.arange(taxonomy.ignore_label + 1, dtype=taxonomy.label_dtype), taxonomy.ignore_label, None
+        )
     path = record["pan_seg_file_name"]
     row_of = {i: row for row, i in enumerate(dict.fromkeys(s["id"] for s in record["segments_info"]), start=1)}
     rows = cache(lambda: _panoptic_rows(path, row_of), path, *row_of)

@@ -53,9 +53,10 @@ class Split:
         raw_json: COCO-panoptic annotations of the raw labels, which name the files.
         categories: what the categories of ``raw_json`` mean.
         id_table: what the values of the raw labels mean, where these are files of ids.
-        suffixes: that the names of images and of raw labels end with, before which they are alike; of files of ids, and with
-            ``raw_json`` where that names the labels alone.
-        only: a regular expression for the paths of the split's images below the image folder, where others lie there, too.
+        suffixes: that the names of images and of raw labels end with, before which they are alike; of files of ids, and
+            with ``raw_json`` where that names the labels alone.
+        only: a regular expression for the paths of the split's images below the image folder, where others lie there,
+            too.
         taxonomy: whose classes the prepared labels hold.
         taxonomy_file: what ``--taxonomy`` must name; "" = nothing.
         labels_of: the data set whose preparation makes the labels, where it is another one.
@@ -209,7 +210,9 @@ def require_unique(names: list[ImageName], folder: Path) -> None:
     unreadable = [name for name in names if not is_text(name.city + name.stem)]
     if unreadable:
         found = os.fsencode(unreadable[0].file or unreadable[0].stem)
-        raise UserError(f"expected file names in UTF-8, found {len(unreadable)} others, first {found!r}, in {folder}; rename them")
+        raise UserError(
+            f"expected file names in UTF-8, found {len(unreadable)} others, first {found!r}, in {folder}; rename them"
+        )
     by_stem = defaultdict(list)
     for name in names:
         by_stem[name.stem].append(name.file or f"{name.city}/{name.stem}")
@@ -217,7 +220,8 @@ def require_unique(names: list[ImageName], folder: Path) -> None:
     if clashes:
         more = f" and {len(clashes) - _SHOWN} more pairs" if len(clashes) > _SHOWN else ""
         raise UserError(
-            f"expected images whose names differ in more than folder marks and suffix, found {', '.join(clashes[:_SHOWN])}{more} in "
+            "expected images whose names differ in more than folder marks and suffix, found "
+            f"{', '.join(clashes[:_SHOWN])}{more} in "
             f"{folder}; rename one, or move what is no image of the data set elsewhere"
         )
 
@@ -266,7 +270,18 @@ def prepare_command(root: Path, split: Split) -> str:
     is_default = split.described_in in ("", os.path.abspath(root / CUSTOM_FILE))
     custom = [] if is_default else ["--custom", split.described_in]
     taxonomy = ["--taxonomy", split.taxonomy_file] if split.taxonomy_file else []
-    return shlex.join(["python", "datasets/prepare.py", split.dataset, "--root", str(root), *custom, *taxonomy, *_prepared_option(split)])
+    return shlex.join(
+        [
+            "python",
+            "datasets/prepare.py",
+            split.dataset,
+            "--root",
+            str(root),
+            *custom,
+            *taxonomy,
+            *_prepared_option(split),
+        ]
+    )
 
 
 def label_command(root: Path, split: Split) -> str:
@@ -291,7 +306,8 @@ def missing_download(root: Path, split: Split, folder: str, found: str, *, then_
 
 
 def _alike(root: Path, folder: str) -> Path | None:
-    """A folder whose name is like that of the first part of ``folder`` that is not there; other data sets' are not like it."""
+    """A folder whose name is like that of the first part of ``folder`` that is not there; other data sets' are not like
+    it."""
     place = root
     for part in Path(folder).parts:
         if not (place / part).is_dir():

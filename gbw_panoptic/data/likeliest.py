@@ -11,7 +11,8 @@ _PIXELS = 1 << 16  # whose best logits stay in a cache close to the processor
 
 
 def likeliest_classes(logits: Tensor) -> Tensor:
-    """int64 [...]: the index of the largest of logits [C, ...], the first among equals, NaN above all, as ``argmax`` of axis 0.
+    """int64 [...]: the index of the largest of logits [C, ...], the first among equals, NaN above all, as ``argmax`` of
+    axis 0.
 
     ``max`` takes twice, ``argmax`` ten times as long on a CPU.
     """

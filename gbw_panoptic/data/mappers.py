@@ -141,7 +141,8 @@ class TargetLabels(Protocol):
 
 
 class TargetMapper:
-    """Unlabelled images. No label can leak: a :class:`TargetSample` alone is emitted, and only the image file is opened.
+    """Unlabelled images. No label can leak: a :class:`TargetSample` alone is emitted, and only the image file is
+    opened.
 
     With ``labels``, the labels of pixels that are known are emitted, too, and of instances if ``labels`` knows them.
     """
@@ -166,7 +167,8 @@ class TargetMapper:
         """
         Args:
             pad_value: of pixels beyond the border, in the order of ``image_format``.
-            ignore_top, ignore_bottom, ignore_left, ignore_right: rows and columns of the resized image that are not valid.
+            ignore_top, ignore_bottom, ignore_left, ignore_right: rows and columns of the resized image that are not
+                valid.
             thing_ids, sigma: of the instance keys; contiguous ids, and of the centre heatmap in pixels.
             cache: of decoded images.
         """

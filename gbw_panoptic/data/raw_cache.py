@@ -1,4 +1,5 @@
-"""Decoded images and labels, kept in files that are mapped into memory: a crop then reads its own rows and decodes nothing."""
+"""Decoded images and labels, kept in files that are mapped into memory: a crop then reads its own rows and decodes
+nothing."""
 
 import hashlib
 import logging
@@ -15,7 +16,8 @@ _VERSION = 1  # of what the arrays mean
 
 
 class RawCache:
-    """A folder of arrays, filled as they are asked for; a pure function of files and facts, so that any number of processes share it.
+    """A folder of arrays, filled as they are asked for; a pure function of files and facts, so that any number of
+    processes share it.
 
     An array is found by the path, the size and the time of change of its file: one that is replaced is decoded anew.
     """

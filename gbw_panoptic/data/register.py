@@ -1,4 +1,5 @@
-"""The project's data sets in Detectron2's catalogs: records are :class:`~gbw_panoptic.structures.samples.Record` values."""
+"""The project's data sets in Detectron2's catalogs: records are :class:`~gbw_panoptic.structures.samples.Record`
+values."""
 
 import logging
 from dataclasses import replace
@@ -47,8 +48,8 @@ def register_all(root: str | None = None, custom: str | None = None, taxonomy: s
 
     Args:
         custom: that file; by default, ``custom.yaml`` below ``root``, if it is there.
-        taxonomy: name or file of the classes that it names; by default, Cityscapes'. Published data sets have this one if its
-            classes are theirs, else Cityscapes'.
+        taxonomy: name or file of the classes that it names; by default, Cityscapes'. Published data sets have this one
+            if its classes are theirs, else Cityscapes'.
 
     Raises:
         UserError: the file is missing or wrong.
@@ -65,9 +66,13 @@ def register_all(root: str | None = None, custom: str | None = None, taxonomy: s
     for split in (split for splits in own.values() for split in splits):
         _register(f"{split.dataset}_images_{split.name}", load_image_records, folder, split, ())
         if split.format != "images":
-            kind, load = ("sem", load_semantic_records) if split.panoptic_json is None else ("panoptic", load_panoptic_records)
+            kind, load = (
+                ("sem", load_semantic_records) if split.panoptic_json is None else ("panoptic", load_panoptic_records)
+            )
             meaning = split.categories or split.id_table
-            _register(f"{split.dataset}_{kind}_{split.name}", load, folder, split, meaning.labelled_classes, meaning.labels)
+            _register(
+                f"{split.dataset}_{kind}_{split.name}", load, folder, split, meaning.labelled_classes, meaning.labels
+            )
 
 
 def _published() -> Iterator[tuple[str, Callable[[Path, Split], list[dict]], Split, tuple[int, ...]]]:

@@ -16,7 +16,8 @@ _MAX_PIXELS = 2**40  # of a class in an image; sums over a data set stay far fro
 
 
 def count_pixels(labels: np.ndarray, num_classes: int) -> dict[int, int]:
-    """Pixels of each class that occurs in ``labels`` (integers >= 0 [H, W]; those from ``num_classes`` on are skipped)."""
+    """Pixels of each class that occurs in ``labels`` (integers >= 0 [H, W]; those from ``num_classes`` on are
+    skipped)."""
     counts = np.bincount(labels.ravel(), minlength=num_classes)[:num_classes]
     return {int(c): int(counts[c]) for c in np.flatnonzero(counts)}
 

@@ -54,10 +54,13 @@ def data_loader(dataset: Dataset, indices: Iterable[int], num_workers: int) -> I
     """Items of ``dataset`` as they are, in the order of ``indices``, by ``num_workers`` processes (0: this one).
 
     Raises:
-        UserError: ``num_workers`` is negative, or a worker died while it handed an item over (torch's RuntimeError says so at other times).
+        UserError: ``num_workers`` is negative, or a worker died while it handed an item over (torch's RuntimeError says
+            so at other times).
     """
     if num_workers < 0:
-        raise UserError(f"expected DATALOADER.NUM_WORKERS >= 0, found {num_workers}; 0 loads in the training's own process")
+        raise UserError(
+            f"expected DATALOADER.NUM_WORKERS >= 0, found {num_workers}; 0 loads in the training's own process"
+        )
     loader = DataLoader(
         dataset,
         batch_size=None,
@@ -88,7 +91,7 @@ def _start_worker(worker_id: int) -> None:
     # One thread per worker: more would fight for cores, and OpenCV's pool does not survive a fork.
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    # Ctrl-C and job schedulers signal all processes of a job, but it is for the main process to end its step and then its
-    # workers. Those that it forgets end on their own, too.
+    # Ctrl-C and job schedulers signal all processes of a job, but it is for the main process to end its step and then
+    # its workers. Those that it forgets end on their own, too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))

@@ -119,8 +119,8 @@ class AcquisitionHook(HookBase):
         if found < done or (start == 0 and found and not self.trainer.resumed):
             remedy = "resume the run that bought them" if found else "resume with the labels of that run"
             raise UserError(
-                f"expected {done} rounds of bought labels at iteration {start}, found {found} in {store.folder}; {remedy}, or "
-                "start with another ACTIVE.LABELS"
+                f"expected {done} rounds of bought labels at iteration {start}, found {found} in {store.folder}; "
+                f"{remedy}, or start with another ACTIVE.LABELS"
             )
         comm.synchronize()
         if comm.is_main_process():

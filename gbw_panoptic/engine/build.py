@@ -126,23 +126,30 @@ def _build_source_style(cfg, device: torch.device) -> FourierStyle | None:
 
 
 def load_for_evaluation(
-    models: dict[str, nn.Module], weights: str, output_dir: str, *, resume: bool, settings: Mapping[str, object] | None = None
+    models: dict[str, nn.Module],
+    weights: str,
+    output_dir: str,
+    *,
+    resume: bool,
+    settings: Mapping[str, object] | None = None,
 ) -> None:
-    """Load ``weights`` (with ``resume``: OUTPUT_DIR's last checkpoint) into ``models``; drop a teacher that it does not hold.
+    """Load ``weights`` (with ``resume``: OUTPUT_DIR's last checkpoint) into ``models``; drop a teacher that it does not
+    hold.
 
     Args:
         settings: with which the models are evaluated, to be compared with those of the checkpoint.
 
     Raises:
-        UserError: there is nothing to load, or it is not every tensor of the models: scores of others would mean nothing.
+        UserError: there is nothing to load, or it is not every tensor of the models: scores of others would mean
+            nothing.
     """
     checkpointer = SafeCheckpointer(models["student"], output_dir)
     if resume:
         weights = checkpointer.get_checkpoint_file()
     if not weights:
         raise UserError(
-            "--eval-only: expected a checkpoint in MODEL.WEIGHTS (with --resume: in OUTPUT_DIR), found none; name one, or give "
-            "--resume for OUTPUT_DIR's last."
+            "--eval-only: expected a checkpoint in MODEL.WEIGHTS (with --resume: in OUTPUT_DIR), found none; name one, "
+            "or give --resume for OUTPUT_DIR's last."
         )
     contents = checkpointer.load(weights, fit=whole)
     check_meaning(settings or {}, contents, weights)
@@ -173,7 +180,8 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
     stop = StopSignals(saver)
 
     def evaluate_models() -> dict:
-        ended = stop.agreed or sys.exc_info()[0] is not None  # Detectron2's hook evaluates behind a last step that failed
+        # Detectron2's hook evaluates behind a last step that failed
+        ended = stop.agreed or sys.exc_info()[0] is not None
         return {} if ended else evaluate(cfg, models, iteration=trainer.storage.iter)
 
     result += [stop, Evaluation(cfg.TEST.EVAL_PERIOD, evaluate_models, os.path.join(cfg.OUTPUT_DIR, METRICS))]
@@ -183,15 +191,16 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
 
 
 def check_resumable(output_dir: str) -> None:
-    """A run can be resumed from the moment on when it has a metrics.json: before its first checkpoint, from the beginning.
+    """A run can be resumed from the moment on when it has a metrics.json: before its first checkpoint, from the
+    beginning.
 
     Raises:
         UserError: no run has begun there.
     """
     if not any(os.path.isfile(os.path.join(output_dir, name)) for name in ("last_checkpoint", METRICS)):
         raise UserError(
-            f"--resume: expected a checkpoint in {output_dir}, found none, nor a run that has begun; drop --resume or give the "
-            "OUTPUT_DIR of the run to be continued."
+            f"--resume: expected a checkpoint in {output_dir}, found none, nor a run that has begun; drop --resume or "
+            "give the OUTPUT_DIR of the run to be continued."
         )
 
 
@@ -219,11 +228,14 @@ def resume_or_load(trainer: DomainAdaptationTrainer, weights: str, *, resume: bo
     expected, found = _resume(trainer)
     if found:
         raise UserError(
-            f"--resume: expected a checkpoint with {expected}, found {found} in {path}, of a run with other settings or of an older "
+            f"--resume: expected a checkpoint with {expected}, found {found} in {path}, of a run with other settings "
+            "or of an older "
             f"version, or damaged; resume with that run's, or start anew with it as MODEL.WEIGHTS{or_an_earlier(path)}."
         )
     if "settings" not in checkpointer.contents:
-        logger.warning("%s, of an older version, holds no settings: whether they are those of this run was not checked.", path)
+        logger.warning(
+            "%s, of an older version, holds no settings: whether they are those of this run was not checked.", path
+        )
 
 
 def _start_from(trainer: DomainAdaptationTrainer, weights: str) -> None:
@@ -232,15 +244,20 @@ def _start_from(trainer: DomainAdaptationTrainer, weights: str) -> None:
 
 
 def _resume(trainer: DomainAdaptationTrainer) -> tuple[str, str]:
-    """Load the last checkpoint. What was expected of it and what was found instead, for a sentence; empty if it fits."""
+    """Load the last checkpoint. What was expected of it and what was found instead, for a sentence; empty if it
+    fits."""
     checkpointer = trainer.checkpointer
     try:
         checkpointer.resume_or_load("", resume=True)
-    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:  # states of other shapes, names or forms
+    # states of other shapes, names or forms
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         return "the states of this configuration", " ".join(str(error).split("\n\t")[:2]).rstrip(".")
     missing = sorted(set(checkpointer.checkpointables) - checkpointer.contents - set(YOUNG_PARTS))
     if missing:
         return ", ".join(missing), "none"
     if checkpointer.misfits:
-        return "the model of this configuration", f"another {checkpointer.misfits[0]} ({len(checkpointer.misfits)} in all)"
+        return (
+            "the model of this configuration",
+            f"another {checkpointer.misfits[0]} ({len(checkpointer.misfits)} in all)",
+        )
     return "", ""

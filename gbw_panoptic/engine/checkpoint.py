@@ -62,13 +62,14 @@ class SafeCheckpointer(DetectionCheckpointer):
         self._told_sizes = True
         sizes = {part: size / 2**20 for part, size in sizes_by_part(data).items()}
         self.logger.info(
-            "A checkpoint of this run holds %s: %.1f MB; tools/merge_checkpoints.py --anchor CHECKPOINT --model student --output FILE "
-            "writes a model alone, for evaluation and prediction.",
+            "A checkpoint of this run holds %s: %.1f MB; tools/merge_checkpoints.py --anchor CHECKPOINT --model "
+            "student --output FILE writes a model alone, for evaluation and prediction.",
             ", ".join(f"{part} {size:.1f} MB" for part, size in sizes.items()), sum(sizes.values()),
         )  # fmt: skip
 
     def _log_incompatible_keys(self, incompatible) -> None:
-        """A line for what the file lacks and one for what it has beside, by part; ``fit`` has decided that they may differ."""
+        """A line for what the file lacks and one for what it has beside, by part; ``fit`` has decided that they may
+        differ."""
         for names, words in (
             (incompatible.missing_keys, "Not in the file, so that they keep their values"),
             (incompatible.unexpected_keys, "In the file, and not in the model"),
@@ -122,7 +123,8 @@ class SafeCheckpointer(DetectionCheckpointer):
 
 
 def write_synced(path: str, write: Callable[[IO[bytes]], object], *, remedy: str) -> None:
-    """Write a file so that ``path`` is at any moment absent, the old file or the whole new one, also over a loss of power.
+    """Write a file so that ``path`` is at any moment absent, the old file or the whole new one, also over a loss of
+    power.
 
     Args:
         remedy: what else to do, for the message.
@@ -142,7 +144,8 @@ def write_synced(path: str, write: Callable[[IO[bytes]], object], *, remedy: str
         if os.path.exists(temporary):
             os.remove(temporary)
         raise UserError(
-            f"Expected to write {path}, found: {_reason(error)}; free disk space or mend the folder and its permissions, {remedy}."
+            f"Expected to write {path}, found: {_reason(error)}; free disk space or mend the folder and its "
+            f"permissions, {remedy}."
         ) from error
 
 
@@ -171,13 +174,16 @@ def _check_finite(data: Mapping[str, object], path: str) -> None:
     for part, state in data.items():
         if part != "trainer" and _is_state(state) and (bad := not_finite(state)):
             raise UserError(
-                f"Expected finite weights for {path}, found NaN or infinite values in {len(bad)} tensors of the {_name(part)}, "
-                f"{bad[0]} among them; nothing was written: lower SOLVER.BASE_LR, then --resume from the checkpoint before."
+                f"Expected finite weights for {path}, found NaN or infinite values in {len(bad)} tensors of the "
+                f"{_name(part)}, "
+                f"{bad[0]} among them; nothing was written: lower SOLVER.BASE_LR, then --resume from the checkpoint "
+                "before."
             )
 
 
 def sizes_by_part(data: Mapping[str, object]) -> dict[str, int]:
-    """Bytes of the tensors in each part of a checkpoint, by the names that people use; parts without any are left out."""
+    """Bytes of the tensors in each part of a checkpoint, by the names that people use; parts without any are left
+    out."""
     sizes: dict[str, int] = {}
     for part, value in data.items():
         name = "optimizer" if part == "trainer" else _name(part)
@@ -213,8 +219,8 @@ def load_weights(
     key: str = "",
     settings: Mapping[str, object] | None = None,
 ) -> None:
-    """Load a whole model of a checkpoint, or published weights of one; buffers that they lack (of class weightings) stay as
-    they are.
+    """Load a whole model of a checkpoint, or published weights of one; buffers that they lack (of class weightings)
+    stay as they are.
 
     Args:
         contents: of :func:`read_checkpoint`.

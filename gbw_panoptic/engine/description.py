@@ -1,4 +1,5 @@
-"""What a trained model means, as a part of its checkpoints: so that they are used where the data sets of the training are not."""
+"""What a trained model means, as a part of its checkpoints: so that they are used where the data sets of the training
+are not."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -38,7 +39,8 @@ class Description:
         made = Description.from_plain(state, "the checkpoint").taxonomy
         if (made.names, made.is_thing) != (self.taxonomy.names, self.taxonomy.is_thing):
             raise UserError(
-                f"--resume: expected the classes of {made.name} ({len(made.names)}), with which the checkpoint was made, found those of "
+                f"--resume: expected the classes of {made.name} ({len(made.names)}), with which the checkpoint was "
+                "made, found those of "
                 f"{self.taxonomy.name} ({len(self.taxonomy.names)}); resume with that run's data sets, or start anew."
             )
 
@@ -52,10 +54,15 @@ class Description:
             UserError: the value describes no classes.
         """
         wrong = misfit(value, _FORM)
-        if wrong is None and len({len(value["taxonomy"][name]) for name in ("names", "dataset_ids", "is_thing", "colors")}) > 1:
+        if (
+            wrong is None
+            and len({len(value["taxonomy"][name]) for name in ("names", "dataset_ids", "is_thing", "colors")}) > 1
+        ):
             wrong = "one entry for each class", "lists of different lengths"
         if wrong:
-            raise UserError(f"expected {wrong[0]} in the description of classes in {origin}, found {wrong[1]}; take another file")
+            raise UserError(
+                f"expected {wrong[0]} in the description of classes in {origin}, found {wrong[1]}; take another file"
+            )
         protocols = tuple(_made(Protocol, protocol) for protocol in value["protocols"])
         taxonomy = dict(value["taxonomy"])
         for name, kind in (("protocol_list", Protocol), ("unions", LabelUnion)):

@@ -12,15 +12,17 @@ from .solver import configured_learning_rate
 PRECISIONS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-#: Backbones of depthwise convolutions, which gain nothing by bfloat16 on a CPU or lose by it (`tools/benchmark.py precision`).
+#: Backbones of depthwise convolutions, which gain nothing by bfloat16 on a CPU or lose by it (`tools/benchmark.py
+#: precision`).
 _FLOAT32_ON_CPU = ("build_mit_backbone", "build_timm_backbone")
 
 
 class LossScaler:
-    """The factor of the losses that keeps float16 gradients from underflow, by the rule and the defaults of torch's ``GradScaler``.
+    """The factor of the losses that keeps float16 gradients from underflow, by the rule and the defaults of torch's
+    ``GradScaler``.
 
-    That one reads a flag of its own from the device for every optimizer; here the trainer's one check of finite gradients
-    serves both. The scale is a number of the host.
+    That one reads a flag of its own from the device for every optimizer; here the trainer's one check of finite
+    gradients serves both. The scale is a number of the host.
     """
 
     growth, backoff, growth_interval, smallest = 2.0, 0.5, 2000, 1.0
@@ -51,8 +53,8 @@ class LossScaler:
 
 
 def automatic_execution(cfg) -> dict[str, bool]:
-    """Values of the keys that say auto: mixed precision where MODEL.DEVICE computes it and the network gains by it, channels last
-    where it is mixed.
+    """Values of the keys that say auto: mixed precision where MODEL.DEVICE computes it and the network gains by it,
+    channels last where it is mixed.
 
     In float32, channels last gains nothing on a CPU; in bfloat16 on one with AMX, a third of a step of a ResNet-50.
     """
@@ -78,13 +80,14 @@ def precision_warning(cfg) -> str | None:
     if not cfg.SOLVER.AMP.ENABLED or cfg.SOLVER.AMP.PRECISION != "bfloat16" or computes_bfloat16(cfg.MODEL.DEVICE):
         return None
     return (
-        f"SOLVER.AMP.PRECISION bfloat16: expected MODEL.DEVICE {cfg.MODEL.DEVICE} to have instructions for it, found none: steps "
-        "will be slower than in float32, by half or several times; set SOLVER.AMP.ENABLED False."
+        f"SOLVER.AMP.PRECISION bfloat16: expected MODEL.DEVICE {cfg.MODEL.DEVICE} to have instructions for it, found "
+        "none: steps will be slower than in float32, by half or several times; set SOLVER.AMP.ENABLED False."
     )
 
 
 def build_execution(cfg, model: nn.Module) -> nn.Module:
-    """``model`` as MODEL.CHANNELS_LAST and MODEL.COMPILE ask for it, in place; its state has the same names and shapes."""
+    """``model`` as MODEL.CHANNELS_LAST and MODEL.COMPILE ask for it, in place; its state has the same names and
+    shapes."""
     if cfg.MODEL.CHANNELS_LAST:
         model.to(memory_format=torch.channels_last)
     if cfg.MODEL.COMPILE:
@@ -101,7 +104,8 @@ def data_parallel(model: nn.Module, *, every_parameter: bool) -> nn.Module:
     """The wrapper where there are several ranks.
 
     Args:
-        every_parameter: every backward pass reaches all of them; terms on unlabelled images leave the instance heads out.
+        every_parameter: every backward pass reaches all of them; terms on unlabelled images leave the instance heads
+            out.
     """
     device = next(model.parameters()).device
     options = {"device_ids": [device.index] if device.type == "cuda" else None}
@@ -115,7 +119,8 @@ def update_description(cfg) -> str:
     scaled = f" ({cfg.SOLVER.BASE_LR:g} x {images} / {reference})" if reference else ""
     precision = f"autocast to {cfg.SOLVER.AMP.PRECISION}" if cfg.SOLVER.AMP.ENABLED else "float32"
     return (
-        f"An update sees {images} source images: {ranks} process(es) x {steps} micro-batch(es) x {images // (ranks * steps)}; "
+        f"An update sees {images} source images: {ranks} process(es) x {steps} micro-batch(es) x "
+        f"{images // (ranks * steps)}; "
         f"learning rate {rate:g}{scaled}; {precision}; channels last {'on' if cfg.MODEL.CHANNELS_LAST else 'off'}; "
         f"backbone {'' if cfg.MODEL.COMPILE else 'not '}compiled; {cfg.MODEL.DEVICE}."
     )

@@ -27,8 +27,8 @@ METRICS = "metrics.json"  # in OUTPUT_DIR
 class LearningRate(hooks.LRScheduler):
     """The learning rate as a function of the iteration and the configuration alone.
 
-    Detectron2 keeps the scheduler's state in the checkpoint, and with it the old end of the schedule: a resumed run with
-    another SOLVER.MAX_ITER would leave its domain.
+    Detectron2 keeps the scheduler's state in the checkpoint, and with it the old end of the schedule: a resumed run
+    with another SOLVER.MAX_ITER would leave its domain.
     """
 
     def before_train(self) -> None:
@@ -82,8 +82,8 @@ class ClassWeightLogger(HookBase):
             new = skipped - self._skipped[head][branch]
             if new > 0:
                 logging.getLogger("gbw_panoptic").warning(
-                    "GBW: a class gradient of %s/%s was not finite in %d step(s) up to iteration %d (%d since the start); "
-                    "%s.", branch, head, new, self.trainer.iter, skipped, weighting.in_skipped_steps,
+                    "GBW: a class gradient of %s/%s was not finite in %d step(s) up to iteration %d (%d since the "
+                    "start); %s.", branch, head, new, self.trainer.iter, skipped, weighting.in_skipped_steps,
                 )  # fmt: skip
             self._skipped[head][branch] = skipped
 
@@ -121,8 +121,8 @@ class DiscriminatorMonitor(HookBase):
             state = discriminator_state(source, target)
             if state:
                 logging.getLogger("gbw_panoptic").warning(
-                    "The discriminator of %s %s (accuracy %.2f on the source, %.2f on the target over the last %d iterations): "
-                    "see ADVERSARIAL.LEARNING_RATE and ADVERSARIAL.LOSS_WEIGHT.",
+                    "The discriminator of %s %s (accuracy %.2f on the source, %.2f on the target over the last %d "
+                    "iterations): see ADVERSARIAL.LEARNING_RATE and ADVERSARIAL.LOSS_WEIGHT.",
                     name.split("/")[1].removesuffix("_accuracy_source"), state, source, target, self.window,
                 )  # fmt: skip
 
@@ -199,8 +199,8 @@ def append_metrics(path: str, iteration: int, results: dict | None) -> None:
 
 
 def truncate_metrics(path: str, iteration: int) -> None:
-    """Cut metrics.json behind the lines up to ``iteration``: a resumed run writes the rest again. The evaluation of the weights
-    behind ``iteration`` stays: its line bears the next number.
+    """Cut metrics.json behind the lines up to ``iteration``: a resumed run writes the rest again. The evaluation of the
+    weights behind ``iteration`` stays: its line bears the next number.
 
     In place, since a writer may hold the file open; one system call, so a kill leaves the old file or the new one.
     """

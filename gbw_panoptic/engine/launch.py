@@ -1,4 +1,5 @@
-"""One process or many: by torchrun, by Detectron2's ``--num-gpus`` and ``--num-machines``, on GPUs (NCCL) or CPUs (gloo)."""
+"""One process or many: by torchrun, by Detectron2's ``--num-gpus`` and ``--num-machines``, on GPUs (NCCL) or CPUs
+(gloo)."""
 
 import argparse
 import os
@@ -28,15 +29,16 @@ _ENVIRONMENT = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"
 def launch(main: Main, args: argparse.Namespace, *, device: str) -> None:
     """Call ``main(args)`` on every rank.
 
-    Under torchrun this process is one rank of those that it has started; else ``args.num_gpus`` processes are started on
-    each of ``args.num_machines`` machines (on CPUs, too). A rank that ends with an error ends the others and the job.
+    Under torchrun this process is one rank of those that it has started; else ``args.num_gpus`` processes are started
+    on each of ``args.num_machines`` machines (on CPUs, too). A rank that ends with an error ends the others and the
+    job.
 
     Args:
         device: MODEL.DEVICE, which decides between NCCL and gloo.
 
     Raises:
-        UserError: the two ways are mixed, the numbers of processes and machines are none, or this machine has fewer GPUs than
-            ranks.
+        UserError: the two ways are mixed, the numbers of processes and machines are none, or this machine has fewer
+            GPUs than ranks.
     """
     _check_numbers(args)
     on_gpus = device.startswith("cuda") and torch.cuda.is_available()
@@ -44,8 +46,8 @@ def launch(main: Main, args: argparse.Namespace, *, device: str) -> None:
     if all(name in os.environ for name in _ENVIRONMENT):
         if world_size > 1:
             raise UserError(
-                "expected either torchrun or --num-gpus and --num-machines, found both; let torchrun alone say how many "
-                "processes there are"
+                "expected either torchrun or --num-gpus and --num-machines, found both; let torchrun alone say how "
+                "many processes there are"
             )
         rank, size, local_size = _numbers_of_torchrun()
         _check_devices(local_size, on_gpus)
@@ -67,7 +69,9 @@ def _spawn(main: Main, args: argparse.Namespace, on_gpus: bool) -> None:
             url = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     with _Launcher() as launcher:
         try:
-            launcher.wait(mp.start_processes(_spawned, (main, args, url, on_gpus, os.getpid()), nprocs=args.num_gpus, join=False))
+            launcher.wait(
+                mp.start_processes(_spawned, (main, args, url, on_gpus, os.getpid()), nprocs=args.num_gpus, join=False)
+            )
         except mp.ProcessExitedException as error:  # the rank itself has said why
             sys.exit(error.exit_code if error.exit_code > 0 else 128 - error.exit_code)
 
@@ -143,8 +147,8 @@ def _numbers_of_torchrun() -> tuple[int, int, int]:
         raise UserError(f"MASTER_PORT: expected a port of 1 to 65535 in this environment variable of torchrun, found {port}; unset it")
     if rank >= size or not 1 <= local_size <= size:
         raise UserError(
-            f"expected RANK below WORLD_SIZE and LOCAL_WORLD_SIZE of 1 to WORLD_SIZE, found {rank}, {size} and {local_size} in the "
-            "environment; unset them, or start the job by torchrun"
+            f"expected RANK below WORLD_SIZE and LOCAL_WORLD_SIZE of 1 to WORLD_SIZE, found {rank}, {size} and "
+            f"{local_size} in the environment; unset them, or start the job by torchrun"
         )
     return rank, size, local_size
 
@@ -152,8 +156,8 @@ def _numbers_of_torchrun() -> tuple[int, int, int]:
 def _check_devices(local_size: int, on_gpus: bool) -> None:
     if on_gpus and local_size > torch.cuda.device_count():
         raise UserError(
-            f"expected a GPU for each of the {local_size} processes on this machine, found {torch.cuda.device_count()}; start "
-            "fewer, or set MODEL.DEVICE cpu"
+            f"expected a GPU for each of the {local_size} processes on this machine, found "
+            f"{torch.cuda.device_count()}; start fewer, or set MODEL.DEVICE cpu"
         )
 
 

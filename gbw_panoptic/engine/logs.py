@@ -31,8 +31,8 @@ def quiet_explained_errors() -> None:
 class RunLog:
     """The loggers of one process of a run, for the time of a ``with`` block.
 
-    The terminal of the main process shows our own messages and the warnings of others. log.txt gets everything, also what was
-    logged before :meth:`open`: no file is touched until the command is accepted.
+    The terminal of the main process shows our own messages and the warnings of others. log.txt gets everything, also
+    what was logged before :meth:`open`: no file is touched until the command is accepted.
     """
 
     def __init__(self, rank: int) -> None:
@@ -72,8 +72,8 @@ class RunLog:
 
 
 class LogFile(logging.FileHandler):
-    """log.txt in Detectron2's format. A full disk under it ends the run as under any other file; Python's own logging prints a
-    traceback for every line that it cannot write, and goes on.
+    """log.txt in Detectron2's format. A full disk under it ends the run as under any other file; Python's own logging
+    prints a traceback for every line that it cannot write, and goes on.
     """
 
     def __init__(self, path: str) -> None:
@@ -106,7 +106,11 @@ class _Terminal(logging.StreamHandler):
 
     def __init__(self) -> None:
         super().__init__(sys.stdout)
-        self.addFilter(lambda record: record.levelno >= (logging.INFO if record.name.startswith("gbw_panoptic") else logging.WARNING))
+        self.addFilter(
+            lambda record: (
+                record.levelno >= (logging.INFO if record.name.startswith("gbw_panoptic") else logging.WARNING)
+            )
+        )
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)

@@ -1,4 +1,5 @@
-"""Merging of trained models: layer-wise around an anchor (Alcover-Couso et al., arXiv 2409.15813), or a uniform average.
+"""Merging of trained models: layer-wise around an anchor (Alcover-Couso et al., arXiv 2409.15813), or a uniform
+average.
 
 Shape legend: N models, L layers of the backbone; a state is a model's state dict.
 """
@@ -14,8 +15,8 @@ from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from ..errors import UserError
 
 _BACKBONE = "backbone."
-#: Depth in 0..1 -> how far the anchor's weight has gone from 1 / N to 1. The paper merges early layers uniformly and leans to
-#: the anchor in later ones; the schedules are ours.
+#: Depth in 0..1 -> how far the anchor's weight has gone from 1 / N to 1. The paper merges early layers uniformly and
+#: leans to the anchor in later ones; the schedules are ours.
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "linear": lambda depth: depth,
     "cosine": lambda depth: (1 - math.cos(math.pi * depth)) / 2,
@@ -23,7 +24,8 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 
 def merge_layer_wise(anchor: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]], schedule: str) -> dict:
-    """theta_l = w_l theta_l^anchor + (1 - w_l) / (N - 1) * sum of the others' theta_l, in the backbone; all else is the anchor's.
+    """theta_l = w_l theta_l^anchor + (1 - w_l) / (N - 1) * sum of the others' theta_l, in the backbone; all else is the
+    anchor's.
 
     w_l goes from 1 / N in the first to 1 in the last layer, by ``schedule`` (of :data:`SCHEDULES`).
 
@@ -54,13 +56,15 @@ def merge_uniformly(states: Sequence[Mapping[str, Tensor]]) -> dict:
         if different:
             raise UserError(
                 f"Expected models of one configuration for a uniform average, found that number {index + 1} differs in "
-                f"{sorted(different)[0]} and {len(different) - 1} more entries; merge layer-wise around an anchor instead."
+                f"{sorted(different)[0]} and {len(different) - 1} more entries; merge layer-wise around an anchor "
+                "instead."
             )
     return {name: _average(name, states, [1 / len(states)] * len(states)) for name in first}
 
 
 def layer_depths(state: Mapping[str, Tensor]) -> dict[str, float]:
-    """Entry of the backbone -> depth of its layer, 0 for the first and 1 for the last; entries of one module are one layer."""
+    """Entry of the backbone -> depth of its layer, 0 for the first and 1 for the last; entries of one module are one
+    layer."""
     layers = {name: name.rpartition(".")[0] for name in state if name.startswith(_BACKBONE)}
     order = {layer: index for index, layer in enumerate(dict.fromkeys(layers.values()))}
     last = max(len(order) - 1, 1)
@@ -83,17 +87,21 @@ def _weighted(values: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     return sum(weight * value.double() for weight, value in zip(weights, values, strict=True))
 
 
-def _check_backbones(anchor: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]], names: Iterable[str]) -> None:
+def _check_backbones(
+    anchor: Mapping[str, Tensor], others: Sequence[Mapping[str, Tensor]], names: Iterable[str]
+) -> None:
     names = list(names)
     if not names:
-        raise UserError("Expected a model with a backbone, found none in the anchor; give a checkpoint of this project.")
+        raise UserError(
+            "Expected a model with a backbone, found none in the anchor; give a checkpoint of this project."
+        )
     for index, other in enumerate(others, 1):
         more = [name for name in other if name.startswith(_BACKBONE) and name not in anchor]
         wrong = [name for name in names if name not in other or other[name].shape != anchor[name].shape] + more
         if wrong:
             raise UserError(
-                f"Expected backbones of one architecture, found that model {index} has another {wrong[0]} than the anchor "
-                f"({len(wrong)} of {len(names)} entries differ); merge models that share their backbone."
+                f"Expected backbones of one architecture, found that model {index} has another {wrong[0]} than the "
+                f"anchor ({len(wrong)} of {len(names)} entries differ); merge models that share their backbone."
             )
 
 

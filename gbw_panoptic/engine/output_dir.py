@@ -107,11 +107,13 @@ def _check_unoccupied(folder: str, purpose: Purpose) -> None:
 
 def _check_overwriting(folder: str, purpose: Purpose) -> None:
     if purpose.resume:
-        raise UserError("expected either --resume or --overwrite, found both; the one goes on with the run that the other deletes")
+        raise UserError(
+            "expected either --resume or --overwrite, found both; the one goes on with the run that the other deletes"
+        )
     if _lies_in(purpose.weights, folder) and any(_same(path, purpose.weights) for path in _found(folder, _WRITTEN)):
         raise UserError(
-            f"--overwrite: expected MODEL.WEIGHTS that it does not delete, found {purpose.weights}; give another OUTPUT_DIR, or "
-            "move the file out of it"
+            f"--overwrite: expected MODEL.WEIGHTS that it does not delete, found {purpose.weights}; give another "
+            "OUTPUT_DIR, or move the file out of it"
         )
 
 
@@ -124,8 +126,8 @@ def _check_evaluation(folder: str, purpose: Purpose) -> None:
         earlier = _evaluated_weights(folder)
     if earlier is not None and not _same(earlier, purpose.weights):
         raise UserError(
-            f"--eval-only: expected an OUTPUT_DIR without another model, whose results would stand beside these, found {earlier}; "
-            f"give another OUTPUT_DIR, or delete what is there by `{command_with('--overwrite')}`"
+            "--eval-only: expected an OUTPUT_DIR without another model, whose results would stand beside these, found "
+            f"{earlier}; give another OUTPUT_DIR, or delete what is there by `{command_with('--overwrite')}`"
         )
 
 

@@ -1,7 +1,7 @@
 """Reading of checkpoints and weight files: nothing in them is executed, and damage is one sentence.
 
-torch's archives hold a checksum of every part, which ``torch.load`` does not look at; a single flipped bit would be loaded
-as another value. They are compared here. Files of torch before 1.6 have none: MODEL.WEIGHTS_SHA256 is for those.
+torch's archives hold a checksum of every part, which ``torch.load`` does not look at; a single flipped bit would be
+loaded as another value. They are compared here. Files of torch before 1.6 have none: MODEL.WEIGHTS_SHA256 is for those.
 """
 
 import errno
@@ -37,8 +37,8 @@ _DAMAGED = (
 def read_checkpoint(filename: str) -> dict:
     """Contents of a checkpoint or a bare state dict (which becomes ``model``), on the CPU; nothing in it is executed.
 
-    A ``.safetensors`` file is read as such; other projects' ``state_dict`` counts as ``model``; ``package://...`` names the
-    weights of an installed package.
+    A ``.safetensors`` file is read as such; other projects' ``state_dict`` counts as ``model``; ``package://...`` names
+    the weights of an installed package.
 
     Raises:
         UserError: the file is absent, damaged or holds more than tensors and plain values.
@@ -48,7 +48,8 @@ def read_checkpoint(filename: str) -> dict:
         raise UserError(f"Expected a weights file at {filename}, found none; give a local .pth file.")
     if filename.endswith(".pkl"):
         raise UserError(
-            f"Expected a .pth or .safetensors file, found the pickle {filename}, which could run code and was not read; if you "
+            f"Expected a .pth or .safetensors file, found the pickle {filename}, which could run code and was not "
+            "read; if you "
             "trust its source, convert it once: python -c \"import pickle, torch; weights = pickle.load(open('"
             f"{filename}', 'rb'), encoding='latin1')['model']; torch.save({{k: torch.as_tensor(v) for k, v in "
             "weights.items()}, 'weights.pth')\"."
@@ -90,13 +91,14 @@ def _check_sums(filename: str) -> None:
         damaged = "its table of contents"
     if damaged is not None:
         raise UserError(
-            f"Expected a whole checkpoint, found that {filename} is damaged: {damaged} does not have its checksum; copy the file "
-            f"again, or take another one{or_an_earlier(filename)}."
+            f"Expected a whole checkpoint, found that {filename} is damaged: {damaged} does not have its checksum; "
+            f"copy the file again, or take another one{or_an_earlier(filename)}."
         )
 
 
 def _raise_what_is_the_disk_s(error: Exception) -> None:
-    """A file that is not what it says makes readers look beyond its ends (EINVAL); other errors of the system are no damage."""
+    """A file that is not what it says makes readers look beyond its ends (EINVAL); other errors of the system are no
+    damage."""
     if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
         raise error
 
@@ -123,11 +125,18 @@ def _check_tensors(state: object, filename: str) -> None:
         wrong = [key for key, value in state.items() if not isinstance(key, str) or not _is_plain(value)]
         found = f"{type(state[wrong[0]]).__name__} under the name {str(wrong[0])[:80]!r}" if wrong else ""
     if found:
-        raise UserError(f"Expected tensors with their names in {filename}, found {found}; re-save the weights as a state dict.")
+        raise UserError(
+            f"Expected tensors with their names in {filename}, found {found}; re-save the weights as a state dict."
+        )
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu" and not value.is_quantized
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
 
 
 def last_checkpoint(folder: str | os.PathLike) -> str:
@@ -140,7 +149,9 @@ def last_checkpoint(folder: str | os.PathLike) -> str:
     if not os.path.lexists(pointer):
         return ""
     if not pointer.is_file():
-        raise UserError(f"Expected a file at {pointer}, found something else; remove it, then name a checkpoint there in one line.")
+        raise UserError(
+            f"Expected a file at {pointer}, found something else; remove it, then name a checkpoint there in one line."
+        )
     with open(pointer, "rb") as file:
         content = file.read(256)
     try:
@@ -157,7 +168,8 @@ def last_checkpoint(folder: str | os.PathLike) -> str:
 
 
 def or_an_earlier(filename: str) -> str:
-    """The end of a sentence: which whole checkpoints lie beside a damaged one, and how a run goes on from the last of them."""
+    """The end of a sentence: which whole checkpoints lie beside a damaged one, and how a run goes on from the last of
+    them."""
     path = Path(filename)
     if not Path(path.parent, LAST).is_file():
         return ""

@@ -1,4 +1,5 @@
-"""Whether the states of a checkpoint are what a run can go on from: a damaged or foreign one is found before it is used."""
+"""Whether the states of a checkpoint are what a run can go on from: a damaged or foreign one is found before it is
+used."""
 
 from typing import Iterator, Mapping, Sequence
 
@@ -18,8 +19,9 @@ _MALFORMED = (TypeError, ValueError, LookupError, AttributeError, RuntimeError)
 def adopted(state: Mapping, optimizer: torch.optim.Optimizer, names: Sequence[str]) -> Mapping:
     """The trainer's part of a checkpoint for ``optimizer``: in its groups, with the settings that a resume applies.
 
-    What is remembered of a parameter is found by its name, since other settings may group parameters otherwise. Without names,
-    in files of older versions, the order counts. A state of another form stays as it is: :func:`describe_fault` is for that.
+    What is remembered of a parameter is found by its name, since other settings may group parameters otherwise. Without
+    names, in files of older versions, the order counts. A state of another form stays as it is: :func:`describe_fault`
+    is for that.
 
     Args:
         names: of the optimizer's parameters, in its order.

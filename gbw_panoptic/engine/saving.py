@@ -38,7 +38,8 @@ class CheckpointSaver(HookBase):
 
     def after_step(self) -> None:
         is_last = self.trainer.iter == self.trainer.max_iter - 1
-        if is_last:  # before the numbered one: a process that is killed in between is resumed with nothing left to train
+        # before the numbered one: a process that is killed in between is resumed with nothing left to train
+        if is_last:
             self._save("model_final")
         if (self.trainer.iter + 1) % self.period == 0:
             self._save_numbered()
@@ -59,7 +60,8 @@ class CheckpointSaver(HookBase):
         self.saved_at = self.trainer.iter
 
     def _delete_older(self) -> None:
-        """Those of later iterations are leftovers of a run that was taken back; they do not count, but will be replaced."""
+        """Those of later iterations are leftovers of a run that was taken back; they do not count, but will be
+        replaced."""
         if not self.keep:
             return
         found = {path: NUMBERED.fullmatch(path.name) for path in Path(self.checkpointer.save_dir).glob("model_*.pth")}
@@ -78,12 +80,12 @@ def remove_halves(folder: str) -> None:
 
 
 class StopSignals(HookBase):
-    """SIGTERM and SIGINT end a training after the step in progress, with a checkpoint of it. Ranks stop together, whichever of
-    them was asked.
+    """SIGTERM and SIGINT end a training after the step in progress, with a checkpoint of it. Ranks stop together,
+    whichever of them was asked.
 
-    A launcher forwards what its processes have got already: SIGTERM again is the same stop, and so is SIGINT within seconds.
-    Another signal, or SIGINT later, is obeyed at once. In the evaluation behind the last step, whose checkpoint is there, the
-    first one is.
+    A launcher forwards what its processes have got already: SIGTERM again is the same stop, and so is SIGINT within
+    seconds. Another signal, or SIGINT later, is obeyed at once. In the evaluation behind the last step, whose
+    checkpoint is there, the first one is.
 
     Stands before the evaluation among the hooks; :class:`StopTraining` stands last.
     """
@@ -137,8 +139,8 @@ class StopSignals(HookBase):
         self.restore()
         raise _stopped(
             number,
-            "in the evaluation behind the last iteration, whose checkpoint is complete; run the same command with --resume to "
-            "evaluate it",
+            "in the evaluation behind the last iteration, whose checkpoint is complete; run the same command with "
+            "--resume to evaluate it",
         )
 
 
@@ -155,7 +157,8 @@ class StopTraining(HookBase):
         comm.synchronize()
         raise _stopped(
             self._signals.agreed,
-            f"after iteration {self.trainer.iter}, with a checkpoint of it; run the same command with --resume to go on",
+            f"after iteration {self.trainer.iter}, with a checkpoint of it; run the same command with --resume to go "
+            "on",
         )
 
     def after_train(self) -> None:

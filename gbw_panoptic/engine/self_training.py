@@ -19,9 +19,12 @@ from .settings import build_settings
 
 #: The study's numbers: docs/study.md, panoptic quality of Mask2Former.
 _NO_BURN_IN = (
-    "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS 0: the first pseudo labels of a Mask2Former come from MODEL.WEIGHTS. Unless these are "
-    "a model that was trained on the source, expect less than from the source alone (in the study PQ 8.7 against 23.0); train "
-    "source_only first, then name its model in MODEL.WEIGHTS, or in SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS with BURN_IN_ITERS."
+    "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS 0: the first pseudo labels of a Mask2Former come from MODEL.WEIGHTS. Unless "
+    "these are "
+    "a model that was trained on the source, expect less than from the source alone (in the study PQ 8.7 against "
+    "23.0); train "
+    "source_only first, then name its model in MODEL.WEIGHTS, or in SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS with "
+    "BURN_IN_ITERS."
 )
 
 
@@ -62,8 +65,8 @@ def _build_shared_pass(cfg, model: nn.Module) -> bool:
     looking = [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if cfg.SELF_TRAINING.SHARED_PASS and looking:
         raise UserError(
-            f"SELF_TRAINING.SHARED_PASS: expected a network whose results do not depend on the batch, found batch norm in {looking[0]}; "
-            "set NORM FrozenBN or GN for the backbone and the heads, or SHARED_PASS False."
+            "SELF_TRAINING.SHARED_PASS: expected a network whose results do not depend on the batch, found batch norm "
+            f"in {looking[0]}; set NORM FrozenBN or GN for the backbone and the heads, or SHARED_PASS False."
         )
     return cfg.SELF_TRAINING.SHARED_PASS
 

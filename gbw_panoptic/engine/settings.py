@@ -1,4 +1,5 @@
-"""The settings in a checkpoint, compared with those of a resume (`config/resuming.py` says what that may change) or of a use.
+"""The settings in a checkpoint, compared with those of a resume (`config/resuming.py` says what that may change) or of
+a use.
 
 A checkpoint holds the settings that it was made with, as a flat mapping of keys to plain values.
 """
@@ -14,8 +15,8 @@ from ..config import add_gbw_panoptic_config
 from ..config.resuming import APPLIED, REFUSED, rule
 from ..errors import UserError
 
-#: Keys on which the meaning of weights depends though their shapes do not show it: evaluation, prediction and the start of
-#: another run need the values of training.
+#: Keys on which the meaning of weights depends though their shapes do not show it: evaluation, prediction and the start
+#: of another run need the values of training.
 MEANING = (
     "INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "MODEL.TIMM.NAME",
     "MODEL.MIT.VARIANT", "MODEL.SWIN.VARIANT", "MODEL.SWIN.WINDOW_SIZE", "MODEL.RESNETS.STRIDE_IN_1X1",
@@ -27,7 +28,8 @@ _SAME = {"SyncBN": "BN"}
 
 
 class Settings:
-    """The settings of a run, as a part of its checkpoints; compares itself with those of the checkpoint it resumes from."""
+    """The settings of a run, as a part of its checkpoints; compares itself with those of the checkpoint it resumes
+    from."""
 
     def __init__(self, values: Mapping[str, object]) -> None:
         self.values = dict(values)
@@ -46,12 +48,14 @@ class Settings:
             key, others = refused[0], f", and other values of {', '.join(refused[1:4])}" if refused[1:] else ""
             own, made = differing[key]
             raise UserError(
-                f"--resume: expected {key} {_shown(made)}, with which the checkpoint was made, found {_shown(own)}{others}; resume "
-                "with that run's settings, or start anew with it as MODEL.WEIGHTS."
+                f"--resume: expected {key} {_shown(made)}, with which the checkpoint was made, found "
+                f"{_shown(own)}{others}; resume with that run's settings, or start anew with it as MODEL.WEIGHTS."
             )
         for key in (key for key in differing if rule(key) == APPLIED):
             own, made = differing[key]
-            logging.getLogger("gbw_panoptic").info("From here on %s is %s (before: %s).", key, _shown(own), _shown(made))
+            logging.getLogger("gbw_panoptic").info(
+                "From here on %s is %s (before: %s).", key, _shown(own), _shown(made)
+            )
 
 
 def build_settings(cfg) -> Settings:
@@ -103,8 +107,8 @@ def check_meaning(own: Mapping[str, object], contents: Mapping[str, object], ori
     for key in MEANING:
         if key in made and key in own and _read_by(key, own) and _comparable(own[key]) != _comparable(made[key]):
             raise UserError(
-                f"{key}: expected {_shown(made[key])}, with which the weights in {origin} were trained, found {_shown(own[key])}; "
-                "set it, or give that run's configuration."
+                f"{key}: expected {_shown(made[key])}, with which the weights in {origin} were trained, found "
+                f"{_shown(own[key])}; set it, or give that run's configuration."
             )
 
 
@@ -114,13 +118,17 @@ def checked(state: object) -> dict[str, object]:
         UserError: settings are something else, in a damaged checkpoint.
     """
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise UserError(f"expected settings by key in the checkpoint, found {type(state).__name__}; take another checkpoint.")
+        raise UserError(
+            f"expected settings by key in the checkpoint, found {type(state).__name__}; take another checkpoint."
+        )
     return {key: _plain(value) for key, value in state.items()}
 
 
 def _read_by(key: str, own: Mapping[str, object]) -> bool:
     """Keys of a backbone count where it is the configured one."""
-    owner = {"MIT": "build_mit_backbone", "SWIN": "build_swin_backbone", "TIMM": "build_timm_backbone"}.get(key.split(".")[1])
+    owner = {"MIT": "build_mit_backbone", "SWIN": "build_swin_backbone", "TIMM": "build_timm_backbone"}.get(
+        key.split(".")[1]
+    )
     backbone = str(own.get("MODEL.BACKBONE.NAME"))
     if key.startswith("MODEL.RESNETS"):
         return "resnet" in backbone
@@ -132,7 +140,13 @@ def _plain(value: object) -> object:
 
 
 def _comparable(value: object) -> object:
-    return tuple(map(_comparable, value)) if isinstance(value, tuple) else _SAME.get(value, value) if isinstance(value, str) else value
+    return (
+        tuple(map(_comparable, value))
+        if isinstance(value, tuple)
+        else _SAME.get(value, value)
+        if isinstance(value, str)
+        else value
+    )
 
 
 def _shown(value: object) -> str:

@@ -78,8 +78,8 @@ def register_data_sets(cfg: CfgNode) -> None:
 def adapt_to_taxonomy(cfg: CfgNode, taxonomy: Taxonomy) -> None:
     """Fit a configuration to its classes, in place, one log line for each change.
 
-    What still has Cityscapes' default, and what only Cityscapes has, follows; what else contradicts the taxonomy is left to
-    the validation.
+    What still has Cityscapes' default, and what only Cityscapes has, follows; what else contradicts the taxonomy is
+    left to the validation.
     """
     head = cfg.MODEL.SEM_SEG_HEAD
     changes = []
@@ -91,7 +91,9 @@ def adapt_to_taxonomy(cfg: CfgNode, taxonomy: Taxonomy) -> None:
     if foreign == set(cfg.TEST.PROTOCOLS) <= CITYSCAPES.protocols.keys():
         changes.append(("TEST.PROTOCOLS", cfg.TEST, "PROTOCOLS", (next(iter(taxonomy.protocols)),)))
     for name, node, last, value in changes:
-        logging.getLogger("gbw_panoptic").info("%s %s -> %s, of the taxonomy %s.", name, node[last], value, taxonomy.name)
+        logging.getLogger("gbw_panoptic").info(
+            "%s %s -> %s, of the taxonomy %s.", name, node[last], value, taxonomy.name
+        )
         node[last] = value
 
 
@@ -103,8 +105,8 @@ def seed_run(cfg: CfgNode, *, eval_only: bool) -> None:
 
 
 def record_run(cfg: CfgNode, args: argparse.Namespace, purpose: Purpose, log: RunLog) -> None:
-    """Begin to write to OUTPUT_DIR, now that the command is accepted: log.txt, environment.txt, and config.yaml, which says what
-    its checkpoints are of: an evaluation of them leaves it as it is and writes evaluation.yaml.
+    """Begin to write to OUTPUT_DIR, now that the command is accepted: log.txt, environment.txt, and config.yaml, which
+    says what its checkpoints are of: an evaluation of them leaves it as it is and writes evaluation.yaml.
     """
     folder, logger = cfg.OUTPUT_DIR, logging.getLogger("detectron2")
     if comm.is_main_process():
@@ -133,8 +135,8 @@ def _check_options(opts: list[str]) -> None:
     for option in opts:
         if option.startswith("--"):
             raise UserError(
-                f"Expected KEY VALUE pairs at the end of the command, found the flag {option} among them; put every --flag "
-                "before the first KEY."
+                f"Expected KEY VALUE pairs at the end of the command, found the flag {option} among them; put every "
+                "--flag before the first KEY."
             )
     if len(opts) % 2:
         raise UserError(

@@ -49,7 +49,8 @@ def parameter_groups(
 
 
 def configured_learning_rate(cfg) -> float:
-    """SOLVER.BASE_LR; with SOLVER.REFERENCE_BATCH in proportion to the images of an update (linear scaling, arXiv 1706.02677)."""
+    """SOLVER.BASE_LR; with SOLVER.REFERENCE_BATCH in proportion to the images of an update (linear scaling, arXiv
+    1706.02677)."""
     reference = cfg.SOLVER.REFERENCE_BATCH
     return cfg.SOLVER.BASE_LR * (cfg.SOLVER.IMS_PER_BATCH / reference if reference else 1)
 

@@ -58,7 +58,8 @@ def build_entropy_minimization(cfg, model: nn.Module) -> EntropyMinimization:
 
 
 def build_active_training(cfg, model: nn.Module) -> ActiveTraining:
-    """The losses of RIPU on source and bought target labels and, with ACTIVE.SELF_TRAINING, self-training on the rest."""
+    """The losses of RIPU on source and bought target labels and, with ACTIVE.SELF_TRAINING, self-training on the
+    rest."""
     options = cfg.ACTIVE
     return ActiveTraining(
         loss_weights=ActiveLossWeights(

@@ -1,4 +1,5 @@
-"""Scores of a trained model over tau, the correction of its decision (methods: GBW, section 12), from one prediction an image."""
+"""Scores of a trained model over tau, the correction of its decision (methods: GBW, section 12), from one prediction an
+image."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,9 @@ from ..weighting import BRANCHES, DynamicWeighting
 
 
 @torch.no_grad()
-def evaluate(cfg, model: nn.Module, taus: Sequence[float], *, dataset: str, name: str, folder: Path) -> dict[float, Mapping]:
+def evaluate(
+    cfg, model: nn.Module, taus: Sequence[float], *, dataset: str, name: str, folder: Path
+) -> dict[float, Mapping]:
     """
     Args:
         model: of dense predictions, in evaluation mode.

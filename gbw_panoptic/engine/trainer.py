@@ -27,8 +27,8 @@ class DomainAdaptationTrainer(TrainerBase):
     """Trains a model with any adaptation strategy.
 
     Everything random in a step is a pure function of (seed, iteration, rank): samples are drawn by position, mixing and
-    augmentation by (seed, iteration), and the global generators (dropout) are seeded anew in every step. So iteration and
-    seed are the whole random state, and a resumed run repeats an uninterrupted one whatever ran in between.
+    augmentation by (seed, iteration), and the global generators (dropout) are seeded anew in every step. So iteration
+    and seed are the whole random state, and a resumed run repeats an uninterrupted one whatever ran in between.
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class DomainAdaptationTrainer(TrainerBase):
             self.strategy.after_step(self.iter)
 
     def _backward(self, batch: DomainBatch, *, last: bool) -> dict[str, Tensor]:
-        """Adds one micro-batch's part to the gradients; the ranks average them in the last one. Its losses, detached."""
+        """Adds one micro-batch's part to the gradients; the ranks average them in the last one. Its losses,
+        detached."""
         if self.source_style is not None:
             batch = self.source_style(batch)
         losses: dict[str, Tensor] = {}
@@ -132,9 +133,11 @@ class DomainAdaptationTrainer(TrainerBase):
     def _check_and_log(
         self, means: dict[str, Tensor], losses: list[str], batches: list[DomainBatch], data_time: float
     ) -> bool:
-        """Whether to update. The one host synchronisation of the step: losses, health and norms of gradients in one copy.
+        """Whether to update. The one host synchronisation of the step: losses, health and norms of gradients in one
+        copy.
 
-        A loss that is not finite, on any rank, stops the training; a gradient, too, unless a smaller loss scale may help.
+        A loss that is not finite, on any rank, stops the training; a gradient, too, unless a smaller loss scale may
+        help.
         """
         norms = {f"{name}/gradient_norm": gradient_norm(module) for name, module in self.strategy.trained.items()}
         named = {**means, **norms, "gradient_norm": gradient_norm(self.model)}
@@ -169,7 +172,8 @@ class DomainAdaptationTrainer(TrainerBase):
         with open(path, "w") as file:
             json.dump(report, file, indent=2)
         raise UserError(
-            f"Expected finite losses and gradients, found a non-finite value in {', '.join(bad) or 'another rank'} at iteration "
+            f"Expected finite losses and gradients, found a non-finite value in {', '.join(bad) or 'another rank'} at "
+            "iteration "
             f"{self.iter}; nothing was updated: see {path}, lower SOLVER.BASE_LR, or resume from the last checkpoint."
         )
 
@@ -197,8 +201,8 @@ class DomainAdaptationTrainer(TrainerBase):
         fault = describe_fault(state_dict, self.optimizer)
         if fault:
             raise UserError(
-                f"--resume: expected the state of this training in the checkpoint, found {fault}; resume with the settings of the run "
-                "that wrote it, or start anew with it as MODEL.WEIGHTS."
+                f"--resume: expected the state of this training in the checkpoint, found {fault}; resume with the "
+                "settings of the run that wrote it, or start anew with it as MODEL.WEIGHTS."
             )
         super().load_state_dict(state_dict)
         self.optimizer.load_state_dict(state_dict["optimizer"])

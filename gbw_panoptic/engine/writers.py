@@ -27,13 +27,16 @@ def build_writers(cfg) -> list[HookBase]:
 
 
 class Writers(hooks.PeriodicWriter):
-    """Detectron2's hook and writers; at the end of a training that failed it writes what it can and does not hide the failure.
+    """Detectron2's hook and writers; at the end of a training that failed it writes what it can and does not hide the
+    failure.
 
-    It writes behind every evaluation and checkpoint, too: of a scalar that is logged more often than it is written, the last
-    value alone would be kept, and a killed run would lose what a resume does not repeat.
+    It writes behind every evaluation and checkpoint, too: of a scalar that is logged more often than it is written, the
+    last value alone would be kept, and a killed run would lose what a resume does not repeat.
     """
 
-    def __init__(self, output_dir: str, others: Sequence[EventWriter] = (), *, period: int = 20, at: Sequence[int] = ()) -> None:
+    def __init__(
+        self, output_dir: str, others: Sequence[EventWriter] = (), *, period: int = 20, at: Sequence[int] = ()
+    ) -> None:
         """
         Args:
             others: beside those of Detectron2, which are opened when training starts.

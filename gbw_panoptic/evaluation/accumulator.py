@@ -33,7 +33,8 @@ class ScoreAccumulator:
         self._taxonomy, self._protocols = taxonomy, tuple(protocols)
         self._levels = {groups: Level(taxonomy, groups) for groups in {p.groups for p in self._protocols}}
         self._qualities = {
-            (p.void_ids, p.groups): PanopticQuality(self._levels[p.groups].categories) for p in self._panoptic_protocols()
+            (p.void_ids, p.groups): PanopticQuality(self._levels[p.groups].categories)
+            for p in self._panoptic_protocols()
         }
         self._instances = InstanceAveragePrecision(taxonomy) if instance_ap else None
         self._panoptic_images = 0

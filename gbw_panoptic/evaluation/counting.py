@@ -25,7 +25,9 @@ def require_percent(scores: Mapping[str, float], *names: str) -> dict[str, float
     """
     for name in names:
         if not -_ROUNDING <= scores[name] <= 100 + _ROUNDING:
-            raise RuntimeError(f"expected {name} in 0..100, found {scores[name]}: this is a fault of the program, please report it")
+            raise RuntimeError(
+                f"expected {name} in 0..100, found {scores[name]}: this is a fault of the program, please report it"
+            )
     return dict(scores)
 
 

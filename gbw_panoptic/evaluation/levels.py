@@ -1,7 +1,7 @@
 """Levels: how finely classes are told apart when predictions are scored.
 
-Each class belongs to one group of a level. A label that is a union of classes belongs to the group that holds all of these; where
-they lie in several groups, nobody knows what its pixels are, and they are void.
+Each class belongs to one group of a level. A label that is a union of classes belongs to the group that holds all of
+these; where they lie in several groups, nobody knows what its pixels are, and they are void.
 
 Shapes: C classes, U unions, K groups, G and P segments of the ground truth and of the prediction.
 """
@@ -35,8 +35,8 @@ class Level:
 
     @cached_property
     def table(self) -> np.ndarray:
-        """int64 [C + U]: the group of each label; -1 for a union of classes of several groups. Groups come in the order of their
-        first classes."""
+        """int64 [C + U]: the group of each label; -1 for a union of classes of several groups. Groups come in the order
+        of their first classes."""
         taxonomy = self.taxonomy
         first = np.arange(taxonomy.num_classes)
         for _, members in self.groups:
@@ -85,7 +85,9 @@ class Level:
         """[K] sums of what is given for each class."""
         if of_classes is None or self.is_plain:
             return of_classes
-        return np.bincount(self.table[: self.taxonomy.num_classes], weights=of_classes, minlength=self.classes.num_classes)
+        return np.bincount(
+            self.table[: self.taxonomy.num_classes], weights=of_classes, minlength=self.classes.num_classes
+        )
 
     def confusion(self, confusion: SemanticConfusion) -> SemanticConfusion:
         """The same pixels, counted by group; those of unknown labels are left out."""
@@ -120,7 +122,8 @@ class Level:
         )
 
     def _merged(self, groups: np.ndarray, crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each segment the number of what it becomes, and for each of these its first segment; in the order of the first ones."""
+        """For each segment the number of what it becomes, and for each of these its first segment; in the order of the
+        first ones."""
         alone = np.array(self.classes.is_thing, bool)[groups] & ~crowd
         keys = np.where(alone, -1 - np.arange(len(groups)), 2 * groups + crowd)
         _, first, index = np.unique(keys, return_index=True, return_inverse=True)
@@ -129,8 +132,8 @@ class Level:
 
 
 def common_protocol(taxonomy: Taxonomy, labels: Sequence[int]) -> Protocol | None:
-    """The finest level at which ``labels``, unions among them, and the classes can be compared: unions that share a class, and
-    their classes, are one group. None where the labels are classes alone."""
+    """The finest level at which ``labels``, unions among them, and the classes can be compared: unions that share a
+    class, and their classes, are one group. None where the labels are classes alone."""
     groups: list[set[int]] = []
     names: list[str] = []
     for union in (taxonomy.unions[label - taxonomy.num_classes] for label in labels if label >= taxonomy.num_classes):

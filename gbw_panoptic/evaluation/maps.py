@@ -97,7 +97,8 @@ def predicted_panoptic_map(output: Mapping, taxonomy: Taxonomy) -> np.ndarray:
 
 
 def predicted_labels(output: Mapping) -> np.ndarray:
-    """uint8 H x W contiguous ids (int16 where one is 256 or more): an output's ``labels``, or else the arg max of its ``sem_seg`` logits [C, H, W]."""
+    """uint8 H x W contiguous ids (int16 where one is 256 or more): an output's ``labels``, or else the arg max of its
+    ``sem_seg`` logits [C, H, W]."""
     labels = output["labels"] if "labels" in output else likeliest_classes(output["sem_seg"])
     labels = labels.short().cpu().numpy()
     return labels.astype(np.uint8) if labels.max(initial=0) < 256 else labels

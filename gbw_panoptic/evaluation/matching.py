@@ -124,7 +124,8 @@ def count_overlaps(
         )
     if VOID in gt_by_id:
         raise UserError(
-            f"expected ground-truth segments with ids from 1 on, found {VOID}, which is void: number them from 1, in the map, too"
+            f"expected ground-truth segments with ids from 1 on, found {VOID}, which is void: number them from 1, in "
+            "the map, too"
         )
     table = joint_histogram(rows, columns, (len(gt_keys) + 1, len(pred_keys) + 1), pixels)
     # Row and column 0 hold unlisted ids, 1 holds VOID.

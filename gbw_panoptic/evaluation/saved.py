@@ -150,8 +150,8 @@ def pair_up(truths: Mapping[str | int, Mapping], predictions: Mapping[str | int,
     otherwise = next((image_id for image_id in missing if str(image_id) in spelt), None)
     if otherwise is not None:
         raise UserError(
-            f"expected an image_id of the ground truth's kind, {otherwise!r}, found {spelt[str(otherwise)]!r} in the predictions; "
-            "write numbers without quotation marks, and text with them, as the ground truth does"
+            f"expected an image_id of the ground truth's kind, {otherwise!r}, found {spelt[str(otherwise)]!r} in the "
+            "predictions; write numbers without quotation marks, and text with them, as the ground truth does"
         )
     if missing:
         raise UserError(

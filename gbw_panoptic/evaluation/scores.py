@@ -40,7 +40,8 @@ def semantic_scores(
     """``{"mIoU", "mean_recall", ..., "N", "per_class": {name: {...}}}``, in percent.
 
     With ``source_pixels`` ([C] labelled pixels of the source) also the means over its ``num_rare`` rarest classes of
-    the protocol and their names, ``rare_classes``. A taxonomy that says which classes are rare, or how many, is followed.
+    the protocol and their names, ``rare_classes``. A taxonomy that says which classes are rare, or how many, is
+    followed.
     """
     rare = _rare_classes(protocol, taxonomy, source_pixels, num_rare)
     computed = confusion.compute(protocol.class_ids, void_ids=protocol.void_ids, rare_ids=rare)

@@ -1,4 +1,5 @@
-"""A copy of a network without what its libraries write for sizes that are Python numbers: the same function of the image."""
+"""A copy of a network without what its libraries write for sizes that are Python numbers: the same function of the
+image."""
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,8 @@ def prepare(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def traceable() -> Iterator[None]:
-    """While a graph is traced: sizes that libraries put into a tensor (transformers' pixel decoder) do not become numbers."""
+    """While a graph is traced: sizes that libraries put into a tensor (transformers' pixel decoder) do not become
+    numbers."""
     with ExitStack() as stack:
         for name in ("tensor", "as_tensor"):
             stack.enter_context(mock.patch.object(torch, name, _of_sizes(getattr(torch, name))))
@@ -38,7 +40,9 @@ def _of_sizes(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """``torch.tensor`` that takes rows of symbolic sizes [[height, width], ...], too."""
 
     def made(data: Any, *args: Any, **options: Any) -> Tensor:
-        if isinstance(data, list) and any(isinstance(size, torch.SymInt) for row in data if isinstance(row, (list, tuple)) for size in row):
+        if isinstance(data, list) and any(
+            isinstance(size, torch.SymInt) for row in data if isinstance(row, (list, tuple)) for size in row
+        ):
             return torch.stack([torch.stack([torch.full((), size, dtype=torch.int64) for size in row]) for row in data])
         return original(data, *args, **options)
 
@@ -60,10 +64,15 @@ class _EvenSameConv2d(nn.Module):
 
 
 def _reference_points(shapes: Sequence[tuple[int, int]], valid_ratios: Tensor, device: torch.device) -> Tensor:
-    """Centres of the cells of each map as shares of the image, [B, N, levels, 2] (x, y); ``linspace`` would freeze their number."""
+    """Centres of the cells of each map as shares of the image, [B, N, levels, 2] (x, y); ``linspace`` would freeze
+    their number."""
     points = []
     for level, (height, width) in enumerate(shapes):
-        y = (torch.arange(height, device=device, dtype=valid_ratios.dtype) + 0.5)[:, None].expand(height, width).reshape(-1)
+        y = (
+            (torch.arange(height, device=device, dtype=valid_ratios.dtype) + 0.5)[:, None]
+            .expand(height, width)
+            .reshape(-1)
+        )
         x = (torch.arange(width, device=device, dtype=valid_ratios.dtype) + 0.5)[None].expand(height, width).reshape(-1)
         whole = valid_ratios[:, None, level] * torch.stack((x.new_ones(()) * width, y.new_ones(()) * height))
         points.append(torch.stack((x, y), dim=-1)[None] / whole)

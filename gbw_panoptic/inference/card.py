@@ -51,15 +51,18 @@ def model_card(config: Mapping[str, Any], *, parameters: int, bytes: int, licenc
     head = yaml.safe_dump(_metadata(about, licence), sort_keys=False, allow_unicode=True)
     parts = [
         f"---\n{head}---\n# Panoptic segmentation with {config['settings']['MODEL.META_ARCHITECTURE']}",
-        f"The {config['model']} of a training with {config['library']}. It predicts {len(names)} classes: {', '.join(names)}.",
-        "## Use\n\n    from gbw_panoptic import load\n    model = load(\"this folder\")\n    result = model.predict(\"image.jpg\")\n"
-        "    result.save(\"image_overlay.png\")",
-        "## Training\n\n" + "\n".join(f"- {name}: {_shown(value)}" for name, value in about.get("training", {}).items()),
+        f"The {config['model']} of a training with {config['library']}. It predicts {len(names)} classes: "
+        f"{', '.join(names)}.",
+        '## Use\n\n    from gbw_panoptic import load\n    model = load("this folder")\n    result = '
+        'model.predict("image.jpg")\n    result.save("image_overlay.png")',
+        "## Training\n\n"
+        + "\n".join(f"- {name}: {_shown(value)}" for name, value in about.get("training", {}).items()),
         "## Scores\n\n" + (_score_table(about.get("scores", [])) or "The run was not evaluated."),
         "## Terms\n\n" + "\n".join(_terms(about)),
-        f"## File\n\n`{WEIGHTS}` holds {parameters:,} numbers ({bytes / 2**20:.1f} MB). Its SHA-256 is `{config['sha256']}`.",
-        "## Limits\n\nThe scores hold for images like those of the test set. The model knows no other classes and takes what it has "
-        "never seen for one of these.",
+        f"## File\n\n`{WEIGHTS}` holds {parameters:,} numbers ({bytes / 2**20:.1f} MB). Its SHA-256 is "
+        f"`{config['sha256']}`.",
+        "## Limits\n\nThe scores hold for images like those of the test set. The model knows no other classes and "
+        "takes what it has never seen for one of these.",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -120,7 +123,11 @@ def _evaluation(path: Path, model: str) -> list[dict[str, Any]]:
 
 
 def _numbers(scores: Any, names: tuple[str, ...]) -> dict[str, float]:
-    return {name: round(scores[name], 2) for name in names if isinstance(scores, Mapping) and isinstance(scores.get(name), (int, float))}
+    return {
+        name: round(scores[name], 2)
+        for name in names
+        if isinstance(scores, Mapping) and isinstance(scores.get(name), (int, float))
+    }
 
 
 def _settings(file: ModelFile) -> dict[str, Any]:

@@ -23,7 +23,9 @@ _PLAIN = "take the arrays of gbw_panoptic.inference.converters.detections"
 def coco_panoptic(result: "Result") -> dict[str, Any]:
     """COCO's panoptic JSON; its PNG holds the ids R + 256 G + 65536 B, 0 = void (:meth:`Result.save` writes it)."""
     ids = panoptic_ids(result.panoptic, result.taxonomy)
-    scores = {int(panoptic_ids(np.array(s.id), result.taxonomy)): s.score for s in result.segments if s.score is not None}
+    scores = {
+        int(panoptic_ids(np.array(s.id), result.taxonomy)): s.score for s in result.segments if s.score is not None
+    }
     segments = [
         {**segment, **({"score": scores[segment["id"]]} if segment["id"] in scores else {})}
         for segment in describe_segments(ids, result.taxonomy)
@@ -57,8 +59,9 @@ def coco_instances(result: "Result") -> dict[str, Any]:
 
 
 def detections(result: "Result", *, stuff: bool = True) -> dict[str, Any]:
-    """The segments as arrays: ``xyxy`` float32 [N, 4] in pixels, whose corners are covered pixels, as supervision makes boxes
-    of masks; ``mask`` bool [N, H, W]; ``confidence`` float32 [N] or None; ``class_id`` int [N]; ``data`` of N names and ids."""
+    """The segments as arrays: ``xyxy`` float32 [N, 4] in pixels, whose corners are covered pixels, as supervision makes
+    boxes of masks; ``mask`` bool [N, H, W]; ``confidence`` float32 [N] or None; ``class_id`` int [N]; ``data`` of N
+    names and ids."""
     segments = _wanted(result, stuff)
     boxes = [(x, y, x + width - 1, y + height - 1) for x, y, width, height in (s.bbox for s in segments)]
     scores = [s.score for s in segments]
@@ -83,8 +86,9 @@ def supervision_detections(result: "Result", *, stuff: bool = True) -> "supervis
 
 
 def fiftyone_labels(result: "Result", *, stuff: bool = True) -> dict[str, Any]:
-    """``mask``: uint8 [H, W] of contiguous ids; ``detections``: of each segment ``label``, ``bounding_box`` [x, y, width, height]
-    as shares of the image, ``mask`` bool of the box, ``confidence``, ``index``; ``classes``: id -> name."""
+    """``mask``: uint8 [H, W] of contiguous ids; ``detections``: of each segment ``label``, ``bounding_box`` [x, y,
+    width, height] as shares of the image, ``mask`` bool of the box, ``confidence``, ``index``; ``classes``: id ->
+    name."""
     height, width = result.panoptic.shape
     found = []
     for segment in _wanted(result, stuff):

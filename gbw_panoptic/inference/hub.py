@@ -28,7 +28,9 @@ def from_pretrained(name_or_folder: str | Path, **options: Any) -> PanopticModel
     hub = {name: options.pop(name) for name in _OF_THE_HUB if name in options}
     if os.path.isdir(name_or_folder):
         return load(name_or_folder, **options)
-    return _asked(lambda: _published().from_pretrained(str(name_or_folder), **hub, **options), name_or_folder).panoptic_model
+    return _asked(
+        lambda: _published().from_pretrained(str(name_or_folder), **hub, **options), name_or_folder
+    ).panoptic_model
 
 
 def push_to_hub(model: PanopticModel, repo_id: str, *, private: bool, **options: Any) -> str:
@@ -39,20 +41,28 @@ def push_to_hub(model: PanopticModel, repo_id: str, *, private: bool, **options:
 def _asked(request: Any, name: str | Path) -> Any:
     """What the Hub answers; one sentence where it does not."""
     hub = _package()
-    failures = (hub.errors.HfHubHTTPError, hub.errors.HFValidationError, hub.errors.OfflineModeIsEnabled, ConnectionError)
+    failures = (
+        hub.errors.HfHubHTTPError,
+        hub.errors.HFValidationError,
+        hub.errors.OfflineModeIsEnabled,
+        ConnectionError,
+    )
     try:
         return request()
     except (*failures, FileNotFoundError) as error:  # the last is of a file that was never downloaded
         found = " ".join(str(error).split())[:200].rstrip(".")
         raise UserError(
-            f"expected a folder, or a repository on the Hugging Face Hub, at {name}, found: {found}; correct the name, log in, or mend the "
-            "connection"
+            f"expected a folder, or a repository on the Hugging Face Hub, at {name}, found: {found}; correct the name, "
+            "log in, or mend the connection"
         ) from error
 
 
 def _package() -> Any:
     return import_optional(
-        "huggingface_hub", wanted_by="the Hugging Face Hub", otherwise="give a local folder", install="'gbw-panoptic[export]'"
+        "huggingface_hub",
+        wanted_by="the Hugging Face Hub",
+        otherwise="give a local folder",
+        install="'gbw-panoptic[export]'",
     )
 
 

@@ -64,17 +64,22 @@ def _expand(pattern: str, output: Path, skipped: Skipped) -> list[Path]:
         below = _files_below([match for match in matches if match.is_dir()], output, skipped)
         paths = [match for match in matches if not match.is_dir() and _is_wanted(match, output)] + below
     if not paths:
-        raise UserError(f"expected images or videos at {pattern}, found none{_but(skipped)}; correct the path or the pattern")
+        raise UserError(
+            f"expected images or videos at {pattern}, found none{_but(skipped)}; correct the path or the pattern"
+        )
     return paths
 
 
 def _matches(pattern: str, skipped: Skipped) -> Iterator[str]:
-    """What a glob stands for. ``**`` is any folder below, each once: the standard library's goes round in circles of links."""
+    """What a glob stands for. ``**`` is any folder below, each once: the standard library's goes round in circles of
+    links."""
     head, found, tail = f"{os.sep}{pattern}".partition(f"{os.sep}**{os.sep}")
     if not found:
         yield from glob.iglob(pattern.removesuffix(f"{os.sep}**"))  # a folder stands for all that is below it
         return
-    for folder in filter(os.path.isdir, glob.iglob(head[1:] or (os.curdir if not pattern.startswith(os.sep) else os.sep))):
+    for folder in filter(
+        os.path.isdir, glob.iglob(head[1:] or (os.curdir if not pattern.startswith(os.sep) else os.sep))
+    ):
         for path, _ in walk(folder, skipped):
             yield from _matches(os.path.join(glob.escape(str(path)), tail), skipped)
 

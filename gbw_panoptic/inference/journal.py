@@ -1,4 +1,5 @@
-"""Which inputs of an output folder are done, and of what content: what a resumed prediction keeps, whatever the clocks say."""
+"""Which inputs of an output folder are done, and of what content: what a resumed prediction keeps, whatever the clocks
+say."""
 
 import json
 import time
@@ -42,8 +43,8 @@ def begin(root: Path, settings: Mapping[str, str], inputs: Sequence[Input], *, r
         with ``resume``, the journal of an earlier run of these settings; else an empty one.
 
     Raises:
-        UserError: results of two files would have one name, or an earlier run to be resumed had other settings: results of two
-            models would lie side by side.
+        UserError: results of two files would have one name, or an earlier run to be resumed had other settings: results
+            of two models would lie side by side.
     """
     path, paths = root / SETTINGS_FILE, {item.name: printable(item.path) for item in inputs}
     earlier = _earlier(path)
@@ -52,14 +53,14 @@ def begin(root: Path, settings: Mapping[str, str], inputs: Sequence[Input], *, r
     for name, expected, found in checks:
         if expected != found:
             raise UserError(
-                f"--resume: expected the {name} of the run in {root} ({expected}), found {found}; drop --resume to predict everything "
-                "again, or choose another --output."
+                f"--resume: expected the {name} of the run in {root} ({expected}), found {found}; drop --resume to "
+                "predict everything again, or choose another --output."
             )
     for name, found in paths.items():
         if earlier.get("inputs", {}).get(name, found) != found:
             raise UserError(
-                f"expected the input {name} of {root} again ({earlier['inputs'][name]}), found {found}, whose results would take "
-                "its place; choose another --output."
+                f"expected the input {name} of {root} again ({earlier['inputs'][name]}), found {found}, whose results "
+                "would take its place; choose another --output."
             )
     root.mkdir(parents=True, exist_ok=True)
     for folder in _FOLDERS:

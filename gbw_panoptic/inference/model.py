@@ -71,9 +71,11 @@ class PanopticModel:
     @overload
     def predict(self, source: Iterable[ImageLike]) -> list[Result]: ...
     def predict(self, source: ImageLike | Iterable[ImageLike]) -> Result | list[Result]:
-        """One result for one image; a list for a folder, a glob, a list, or a batch: uint8 [B, H, W, 3], a tensor [B, 3, H, W].
+        """One result for one image; a list for a folder, a glob, a list, or a batch: uint8 [B, H, W, 3], a tensor [B,
+        3, H, W].
 
-        Every image is predicted by itself, so that its result does not depend on the others. The results of a large folder may
+        Every image is predicted by itself, so that its result does not depend on the others. The results of a large
+        folder may
         not fit into memory: see :meth:`stream`.
 
         Raises:
@@ -179,7 +181,9 @@ def _images(source: Any) -> Iterator[tuple[np.ndarray, Path]]:
         for one in source:
             yield from _images(one)
     else:
-        raise UserError(f"expected an image, a path or a list of them, found {type(source).__name__}; see docs/export.md")
+        raise UserError(
+            f"expected an image, a path or a list of them, found {type(source).__name__}; see docs/export.md"
+        )
 
 
 def _of_files(pattern: str) -> Iterator[tuple[np.ndarray, Path]]:
@@ -201,16 +205,20 @@ def _pixels(image: np.ndarray | Tensor) -> np.ndarray:
     """uint8 [..., H, W, 3] of an array or a tensor."""
     if isinstance(image, Tensor):
         if image.ndim not in (3, 4) or image.shape[-3] != 3:
-            raise UserError(f"expected a tensor [3, H, W] or [B, 3, H, W] of RGB, found the shape {list(image.shape)}; permute it")
+            raise UserError(
+                f"expected a tensor [3, H, W] or [B, 3, H, W] of RGB, found the shape {list(image.shape)}; permute it"
+            )
         image = image.detach().cpu().movedim(-3, -1).numpy()
         if image.dtype.kind == "f":
             if not (np.isfinite(image).all() and 0 <= image.min(initial=0) and image.max(initial=0) <= 1):
                 raise UserError(
-                    "expected a floating tensor in 0..1, found values beyond; give uint8, or undo the normalisation: the model has its own"
+                    "expected a floating tensor in 0..1, found values beyond; give uint8, or undo the normalisation: "
+                    "the model has its own"
                 )
             image = np.rint(image * 255).astype(np.uint8)
     if image.dtype != np.uint8 or image.ndim not in (3, 4) or image.shape[-1] != 3 or not image.size:
         raise UserError(
-            f"expected uint8 [H, W, 3] in RGB order, found {image.dtype} {list(image.shape)}; convert it (of OpenCV's: image[..., ::-1])"
+            f"expected uint8 [H, W, 3] in RGB order, found {image.dtype} {list(image.shape)}; convert it (of OpenCV's: "
+            "image[..., ::-1])"
         )
     return np.ascontiguousarray(image)

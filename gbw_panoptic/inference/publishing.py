@@ -40,7 +40,10 @@ def save_pretrained(model: "PanopticModel", folder: Path, licence: str) -> Path:
     files.atomic_write(folder / WEIGHTS, safetensors.save(weights, metadata={"format": "pt"}))
     config = _config(model, files.sha256(folder / WEIGHTS))
     files.write_json(folder / CONFIG, config)
-    sizes = {"parameters": sum(tensor.numel() for tensor in weights.values()), "bytes": (folder / WEIGHTS).stat().st_size}
+    sizes = {
+        "parameters": sum(tensor.numel() for tensor in weights.values()),
+        "bytes": (folder / WEIGHTS).stat().st_size,
+    }
     files.atomic_write(folder / CARD, model_card(config, licence=licence, **sizes).encode())
     return folder
 

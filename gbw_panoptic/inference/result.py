@@ -58,8 +58,8 @@ class Result:
     Attributes:
         image: uint8 [H, W, 3] RGB.
         semantic: uint8 [H, W], contiguous class ids.
-        panoptic: int32 [H, W], class id * label_divisor + number of the object in its class (0 for stuff), -1 = void; for a
-            model of the semantic task, the classes without objects.
+        panoptic: int32 [H, W], class id * label_divisor + number of the object in its class (0 for stuff), -1 = void;
+            for a model of the semantic task, the classes without objects.
         taxonomy: names, colours and kinds of the classes.
         name: of the image's file without suffix; ``image`` without a file.
         file_name: of the image; "" without a file.
@@ -119,8 +119,8 @@ class Result:
         return Image.fromarray(make_overlay(self.image, self.panoptic, self.taxonomy, notes=notes, beside=beside))
 
     def save(self, path: str | Path) -> Path:
-        """Write the picture of :meth:`plot` (.png, .jpg, .webp), the JSON of :meth:`to_coco` (.json), or, into a folder, what
-        tools/predict.py writes: overlay/, labelIds/, panoptic/ and the JSON of this image beside its PNG.
+        """Write the picture of :meth:`plot` (.png, .jpg, .webp), the JSON of :meth:`to_coco` (.json), or, into a
+        folder, what tools/predict.py writes: overlay/, labelIds/, panoptic/ and the JSON of this image beside its PNG.
 
         Returns:
             the path.
@@ -167,8 +167,8 @@ class Result:
         return converters.supervision_detections(self, stuff=stuff)
 
     def to_fiftyone(self, *, stuff: bool = True) -> dict[str, Any]:
-        """Values of FiftyOne's labels: ``fo.Segmentation(mask=x["mask"])`` and ``fo.Detections(detections=[fo.Detection(**d) for d
-        in x["detections"]])``; the package is not needed."""
+        """Values of FiftyOne's labels: ``fo.Segmentation(mask=x["mask"])`` and
+        ``fo.Detections(detections=[fo.Detection(**d) for d in x["detections"]])``; the package is not needed."""
         return converters.fiftyone_labels(self, stuff=stuff)
 
 

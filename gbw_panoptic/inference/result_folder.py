@@ -33,7 +33,8 @@ def panoptic_ids(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
 
 
 def write_labels(path: Path, labels: np.ndarray, taxonomy: Taxonomy) -> None:
-    """A PNG of data set ids (of two bytes where one does not hold them), of contiguous ids [H, W]; its folder is made."""
+    """A PNG of data set ids (of two bytes where one does not hold them), of contiguous ids [H, W]; its folder is
+    made."""
     dtype = np.uint8 if max(taxonomy.dataset_ids) < 256 else np.uint16
     files.write_png(_with_folder(path), np.array(taxonomy.dataset_ids, dtype=dtype)[labels])
 

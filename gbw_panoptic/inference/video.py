@@ -141,7 +141,9 @@ class _FFmpegWriter:
         frames = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{size[0]}x{size[1]}", "-r", f"{rate:.6f}", "-i", "-"]
         coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)]
         command = [program, "-loglevel", "quiet", "-y", *frames, *coded]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     def isOpened(self) -> bool:
         return True
@@ -167,8 +169,8 @@ def _ffmpeg() -> str | None:
 
 
 def _open_writer(path: Path, rate: float, size: tuple[int, int]) -> "cv2.VideoWriter | _FFmpegWriter":
-    """Of frames of (width, height), with the first codec that this OpenCV can write; of none, one that is not open. Where H.264 is
-    not among them, the program ffmpeg writes it, if it is there."""
+    """Of frames of (width, height), with the first codec that this OpenCV can write; of none, one that is not open.
+    Where H.264 is not among them, the program ffmpeg writes it, if it is there."""
     log = cv2.utils.logging
     level = log.setLogLevel(log.LOG_LEVEL_SILENT)  # of a codec that is missing, we tell
     try:
@@ -188,8 +190,8 @@ def _open_writer(path: Path, rate: float, size: tuple[int, int]) -> "cv2.VideoWr
 @lru_cache(maxsize=1)
 def _say_once() -> None:
     logging.getLogger(__name__).warning(
-        "This OpenCV writes no H.264 and there is no ffmpeg that does, so videos are MPEG-4 part 2, which some browsers do not play; "
-        "`ffmpeg -i overlay.mp4 -c:v libx264 out.mp4` converts one."
+        "This OpenCV writes no H.264 and there is no ffmpeg that does, so videos are MPEG-4 part 2, which some "
+        "browsers do not play; `ffmpeg -i overlay.mp4 -c:v libx264 out.mp4` converts one."
     )
 
 
@@ -202,8 +204,8 @@ def _require_whole(temporary: Path, frames: int, path: Path) -> None:
     capture.release()
     if frames and (found < frames or not last):
         raise UserError(
-            f"expected a video of {frames} frames at {path}, found that {found} were written; free space on the disk and predict it "
-            "again with --resume"
+            f"expected a video of {frames} frames at {path}, found that {found} were written; free space on the disk "
+            "and predict it again with --resume"
         )
 
 

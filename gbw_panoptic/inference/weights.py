@@ -57,8 +57,8 @@ class ModelFile:
             return cls(weights, config)
         if not path.is_file():
             raise UserError(
-                f"expected a run's OUTPUT_DIR, a folder of tools/export.py or a .pth file, found nothing at {path}; correct the path, "
-                "or call from_pretrained for a name on the Hugging Face Hub"
+                f"expected a run's OUTPUT_DIR, a folder of tools/export.py or a .pth file, found nothing at {path}; "
+                "correct the path, or call from_pretrained for a name on the Hugging Face Hub"
             )
         file, beside = cls(str(path)), path.parent / "config.yaml"
         return cls(str(path), str(beside)) if "settings" not in file.contents and beside.is_file() else file
@@ -76,8 +76,13 @@ class ModelFile:
             return contents
         described = files.read_json(beside, _FORM, remedy="export the model again")
         if described.get("sha256") not in (None, files.sha256(self.path)):
-            raise UserError(f"expected the weights that {beside} describes, found other bytes in {self.path}; copy the folder again")
-        return {_KEYS.get(described["model"], "model"): contents["model"], **{k: v for k, v in described.items() if k != "model"}}
+            raise UserError(
+                f"expected the weights that {beside} describes, found other bytes in {self.path}; copy the folder again"
+            )
+        return {
+            _KEYS.get(described["model"], "model"): contents["model"],
+            **{k: v for k, v in described.items() if k != "model"},
+        }
 
     @property
     def description(self) -> Description | None:
@@ -112,7 +117,8 @@ def build_model_config(file: ModelFile, opts: Sequence[str] = ()) -> CfgNode:
         opts: ``KEY VALUE`` pairs.
 
     Raises:
-        UserError: the file has no settings, or no description of its classes and the data sets of its training are not there.
+        UserError: the file has no settings, or no description of its classes and the data sets of its training are not
+            there.
     """
     if file.config_file:
         cfg = load_config(file.config_file, list(opts))
@@ -130,8 +136,8 @@ def build_model_config(file: ModelFile, opts: Sequence[str] = ()) -> CfgNode:
 def _of_settings(file: ModelFile) -> CfgNode:
     if "settings" not in file.contents:
         raise UserError(
-            f"expected the settings of the training in {file.path}, found none, as in files of older versions; give the configuration "
-            "(--config-file), or the folder of the run."
+            f"expected the settings of the training in {file.path}, found none, as in files of older versions; give "
+            "the configuration (--config-file), or the folder of the run."
         )
     cfg = get_cfg()
     add_gbw_panoptic_config(cfg)
@@ -148,8 +154,8 @@ def _of_catalog(data_sets: CfgNode) -> Any:
     taxonomy = MetadataCatalog.get(sources[0]).get("taxonomy") if known else None
     if taxonomy is None:
         raise UserError(
-            f"DATASETS.TRAIN: expected a registered data set, whose classes the model has, found {list(sources)}; describe it in "
-            "datasets/custom.yaml: checkpoints of older versions do not hold their classes."
+            f"DATASETS.TRAIN: expected a registered data set, whose classes the model has, found {list(sources)}; "
+            "describe it in datasets/custom.yaml: checkpoints of older versions do not hold their classes."
         )
     return taxonomy
 

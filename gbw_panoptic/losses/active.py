@@ -23,7 +23,8 @@ def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:
 def negative_learning(
     logits: Tensor, valid: Tensor, threshold: float = 0.05, *, mean: Mean = mean_or_zero
 ) -> Tensor:
-    """Pushes improbable classes of a pixel to 0: the mean of -ln(1 - p + 1e-6) over all probabilities p < ``threshold``.
+    """Pushes improbable classes of a pixel to 0: the mean of -ln(1 - p + 1e-6) over all probabilities p <
+    ``threshold``.
 
     Args:
         logits: [B, C, H, W] float.
@@ -45,7 +46,8 @@ def boundary_consistency(
 ) -> Tensor:
     """Scalar: mean over boundary pixels of sum_c |p_c - mean of p_c over 3 x 3 pixels|.
 
-    A boundary pixel is labelled, and the Laplacian of the label map (8 neighbours, zeros beyond the border) is not 0 there.
+    A boundary pixel is labelled, and the Laplacian of the label map (8 neighbours, zeros beyond the border) is not 0
+    there.
 
     Args:
         logits: [B, C, H, W] float.

@@ -14,7 +14,8 @@ from ..structures.per_class_loss import group_sums
 
 #: What the class gradient can be taken with respect to (methods: GBW, section 3).
 GRADIENTS = ("logits", "last_layer", "pixel", "autograd")
-#: What the released reading of GBW asks for instead: [C, A] sums over the pixels of each class of the squared residuals.
+#: What the released reading of GBW asks for instead: [C, A] sums over the pixels of each class of the squared
+#: residuals.
 SQUARES = "squares"
 #: Up to so many classes, one product of matrices sums faster than a scatter, although its cost grows with their square.
 _FEW_CLASSES = 64
@@ -54,7 +55,9 @@ def class_gradients(
     if kind == "autograd":
         return _autograd_gradient(total, parameters)
     with torch.no_grad():
-        return sum_gradients(kind, residual(), groups, num_classes=len(total), features=features, feature_stride=feature_stride)
+        return sum_gradients(
+            kind, residual(), groups, num_classes=len(total), features=features, feature_stride=feature_stride
+        )
 
 
 def sum_gradients(
@@ -66,7 +69,8 @@ def sum_gradients(
     features: Tensor | None = None,
     feature_stride: int = 1,
 ) -> Tensor:
-    """[C, D] float32: the closed form ``kind`` (``logits``, ``last_layer``, ``pixel`` or ``squares``) on a [B, A, H, W] residual.
+    """[C, D] float32: the closed form ``kind`` (``logits``, ``last_layer``, ``pixel`` or ``squares``) on a [B, A, H, W]
+    residual.
 
     In float32 under autocast, too: half precision would round every pixel's gradient to three digits.
     """

@@ -39,9 +39,11 @@ def cross_entropy_per_class(
             ranks (Detectron2 chooses over the batch). 1 keeps all.
         shaping: what l_i is instead of cross entropy; class gradients are those of the shaped loss.
         ignore_label: label that takes no part.
-        gradient: one of :data:`GRADIENTS`, or None for no class gradients; or :data:`SQUARES`, in which q does not enter.
+        gradient: one of :data:`GRADIENTS`, or None for no class gradients; or :data:`SQUARES`, in which q does not
+            enter.
         features: [B, K, h, w] float, input of the last 1x1 convolution (``last_layer`` only).
-        feature_stride: the logits are the convolution's output, upsampled by it and cropped to H x W (``last_layer`` only).
+        feature_stride: the logits are the convolution's output, upsampled by it and cropped to H x W (``last_layer``
+            only).
         parameters: weight and bias of the last convolution (``autograd`` only).
         unions: of labels that say less than a class, see :mod:`.unions`.
 
@@ -86,7 +88,8 @@ def cross_entropy_per_class(
 
 
 def hardest_pixels(losses: Tensor, share: float) -> Tensor:
-    """[B, H, W] bool: the ``share`` of each image's pixels with the largest loss (exactly int(share * H * W) of them)."""
+    """[B, H, W] bool: the ``share`` of each image's pixels with the largest loss (exactly int(share * H * W) of
+    them)."""
     flat = losses.flatten(1)
     kept = flat.topk(max(int(share * flat.shape[1]), 1), dim=1, sorted=False).indices
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, kept, True).view_as(losses)
@@ -97,8 +100,8 @@ def _residual(
 ) -> Tensor:
     """[B, C, H, W] gradient of q_i * l_i at the logits, 0 where the pixel takes no part.
 
-    softmax(z'_i) - e_{y_i}, of unions as ``given`` says, times each of ``factors``: phi' of the shaping, and q; each [B, H, W], or
-    None for 1.
+    softmax(z'_i) - e_{y_i}, of unions as ``given`` says, times each of ``factors``: phi' of the shaping, and q; each
+    [B, H, W], or None for 1.
     """
     residual = subtract_labels(log_probabilities.exp(), given, unions)
     index = labels.clamp(min=0).unsqueeze(1)

@@ -1,11 +1,13 @@
-"""Class gradients at the weight of a 1x1 convolution whose output is upsampled bilinearly, without upsampling its input.
+"""Class gradients at the weight of a 1x1 convolution whose output is upsampled bilinearly, without upsampling its
+input.
 
-With A the upsampling, the gradient of class c is sum_i r_i (x) (A h)_i = sum_j (A^T [y = c] r)_j (x) h_j: the residuals are
-brought down to the cells of the features instead of the features up to the pixels. That costs C * A numbers a cell where the
-other way costs K a pixel, and has neither sorting nor scattering.
+With A the upsampling, the gradient of class c is sum_i r_i (x) (A h)_i = sum_j (A^T [y = c] r)_j (x) h_j: the residuals
+are brought down to the cells of the features instead of the features up to the pixels. That costs C * A numbers a cell
+where the other way costs K a pixel, and has neither sorting nor scattering.
 
-Shape legend: C classes, A entries of a residual (C for logits), K feature channels, H x W pixels of the loss, s = stride, h x w cells (h * s >= H, w * s >= W).
-All pixels of one *block* of s x s pixels, shifted by half a cell, lie between the same four cells ("corners").
+Shape legend: C classes, A entries of a residual (C for logits), K feature channels, H x W pixels of the loss, s =
+stride, h x w cells (h * s >= H, w * s >= W). All pixels of one *block* of s x s pixels, shifted by half a cell, lie
+between the same four cells ("corners").
 """
 
 import torch
@@ -19,7 +21,8 @@ _BLOCK_ROWS = 32
 def last_layer_products(
     residual: Tensor, groups: Tensor, features: Tensor, *, stride: int, num_classes: int
 ) -> Tensor:
-    """sum over the pixels i of each class of residual_i (x) h_i, with h upsampled by ``stride`` (bilinear, half-pixel centres).
+    """sum over the pixels i of each class of residual_i (x) h_i, with h upsampled by ``stride`` (bilinear, half-pixel
+    centres).
 
     Args:
         residual: [A, H, W] float32, of one image.
@@ -36,7 +39,8 @@ def last_layer_products(
     height, width = features.shape[-2:]
     if height * stride < groups.shape[0] or width * stride < groups.shape[1]:
         raise ValueError(
-            f"Expected features of stride {stride} to cover {tuple(groups.shape)} pixels, but got {height} x {width} cells."
+            f"Expected features of stride {stride} to cover {tuple(groups.shape)} pixels, but got {height} x {width} "
+            "cells."
         )
     membership = (groups.unsqueeze(-1) == torch.arange(num_classes, device=groups.device)).to(residual.dtype)
     membership = _blocks(membership, height, width, stride)  # [h + 1, w + 1, s * s, C]
@@ -78,7 +82,8 @@ def _blocks(pixels: Tensor, height: int, width: int, stride: int) -> Tensor:
 
 
 def _corner_weights(stride: int, like: Tensor) -> Tensor:
-    """[s * s, 4] bilinear weights of a block's pixels for its upper left, upper right, lower left and lower right cell."""
+    """[s * s, 4] bilinear weights of a block's pixels for its upper left, upper right, lower left and lower right
+    cell."""
     position = torch.arange(stride, dtype=like.dtype, device=like.device) + stride // 2
     second = (position + 0.5) / stride - 0.5  # share of the second cell, in [0, 1)
     ramp = torch.stack((1 - second, second), dim=1)

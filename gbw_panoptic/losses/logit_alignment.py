@@ -1,13 +1,14 @@
 """Balanced learning by alignment of logits (BLDA, Li et al., arXiv 2512.06886), as a shaping of cross entropy.
 
-For label y and channel c, F_yc is the distribution function of logit z_c over the pixels of class y. The anchors are that of all
-logits of the true class, and that of all others, both of the source. With F_p for c = y and F_n else,
+For label y and channel c, F_yc is the distribution function of logit z_c over the pixels of class y. The anchors are
+that of all logits of the true class, and that of all others, both of the source. With F_p for c = y and F_n else,
 
     Delta_yc(z) = anchor^-1(F_yc(z)) - z,    loss = cross entropy of z - t Delta_y(z), Delta detached.
 
 So the logits of all classes are seen as if they were distributed alike: a class whose logits are low has a larger loss.
 
-Shape legend: B images, C classes, H x W pixels, K components of a mixture, Y classes that are fitted, M samples of each.
+Shape legend: B images, C classes, H x W pixels, K components of a mixture, Y classes that are fitted, M samples of
+each.
 """
 
 import torch
@@ -18,9 +19,19 @@ from ..structures.per_class_loss import group_counts
 from .shaping import LossShaping
 
 SOURCE, TARGET = 0, 1
-#: The published code's: components, pixels of a class that is fitted, EM steps of a call, share that old parameters keep in the end and
-#: calls until then, what a posterior has at least, least variance, range of a distribution function that is inverted.
-_COMPONENTS, _MIN_PIXELS, _STEPS, _DECAY, _RAMP, _FLOOR, _MIN_VARIANCE, _RANGE = 5, 500, 3, 0.99, 1500, 1e-7, 1e-4, (0.01, 0.99)
+#: The published code's: components, pixels of a class that is fitted, EM steps of a call, share that old parameters
+#: keep in the end and calls until then, what a posterior has at least, least variance, range of a distribution function
+#: that is inverted.
+_COMPONENTS, _MIN_PIXELS, _STEPS, _DECAY, _RAMP, _FLOOR, _MIN_VARIANCE, _RANGE = (
+    5,
+    500,
+    3,
+    0.99,
+    1500,
+    1e-7,
+    1e-4,
+    (0.01, 0.99),
+)
 #: Points of a tabulated Delta (ours; the published code evaluates every pixel) and of an anchor that is inverted.
 _TABLE, _INVERSE = 256, 1000
 
@@ -28,8 +39,9 @@ _TABLE, _INVERSE = 256, 1000
 class LogitAlignment(LossShaping):
     """Mixtures of each pair of a label and a channel, of both domains, and of the two anchors, estimated online.
 
-    Pixels of weight 1 are the source's, those of a weight between 0 and 1 the target's, as published; others are not shifted.
-    The mixtures are in the checkpoint, and those of several ranks are fitted together (ours; published: neither).
+    Pixels of weight 1 are the source's, those of a weight between 0 and 1 the target's, as published; others are not
+    shifted. The mixtures are in the checkpoint, and those of several ranks are fitted together (ours; published:
+    neither).
     """
 
     def __init__(self, *, num_classes: int, strength: float = 0.1) -> None:
@@ -52,7 +64,8 @@ class LogitAlignment(LossShaping):
 
     @property
     def mixtures(self) -> Tensor:
-        """[2 domains, C labels, C channels, K, 3]: weight, mean and variance of each component; a view of the buffer."""
+        """[2 domains, C labels, C channels, K, 3]: weight, mean and variance of each component; a view of the
+        buffer."""
         classes = self.fitted_at.shape[1]
         return self.components.view(2, classes, classes, *self.components.shape[1:])
 
@@ -129,7 +142,8 @@ def inverse(mixture: Tensor, probability: Tensor) -> Tensor:
 
 
 def expectation_maximisation(mixture: Tensor, samples: Tensor, known: Tensor) -> Tensor:
-    """:data:`_STEPS` steps from ``mixture`` [..., K, 3] on samples [..., M] of all ranks; ``known`` [..., M]: which there are."""
+    """:data:`_STEPS` steps from ``mixture`` [..., K, 3] on samples [..., M] of all ranks; ``known`` [..., M]: which
+    there are."""
     x, known = samples.unsqueeze(-1), known.unsqueeze(-1).to(samples.dtype)
     for _ in range(_STEPS):
         weight, mean, variance = (part.unsqueeze(-2) for part in mixture.unbind(-1))
@@ -156,7 +170,8 @@ def _domains(labels: Tensor, pixel_weights: Tensor | None) -> Tensor:
 
 
 def _samples(logits: Tensor, labels: Tensor, classes: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Logits [Y, C, M] of as many random pixels of each class, without replacement, and which of them there are [Y, M]."""
+    """Logits [Y, C, M] of as many random pixels of each class, without replacement, and which of them there are [Y,
+    M]."""
     flat, labels = logits.movedim(1, 0).flatten(1), labels.flatten()
     samples = logits.new_zeros(len(classes), len(flat), size)
     known = torch.zeros(len(classes), size, dtype=torch.bool, device=logits.device)

@@ -24,8 +24,8 @@ class MaskLosses(NamedTuple):
 
 @torch.no_grad()
 def mask_losses(logits: Tensor, targets: Tensor, counts: Tensor) -> MaskLosses:
-    """Binary cross entropy, mean over the points that count, and dice, 1 - (2 sum p t + 1) / (sum p + sum t + 1) over them; both 0
-    where none does.
+    """Binary cross entropy, mean over the points that count, and dice, 1 - (2 sum p t + 1) / (sum p + sum t + 1) over
+    them; both 0 where none does.
 
     Args:
         logits: [M, P] float32.

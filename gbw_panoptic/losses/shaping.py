@@ -75,8 +75,8 @@ class LogitAdjustment(LossShaping):
     """Cross entropy of z + tau log f, f the class frequencies of the source (Menon et al., arXiv 2007.07314).
 
     The unadjusted z, with which a model predicts, then estimates class-balanced posteriors. A class that does not occur
-    in the source gets the largest adjustment (ours): with the log of an epsilon nothing would push its logit down, and the
-    model would predict a class that it has never seen.
+    in the source gets the largest adjustment (ours): with the log of an epsilon nothing would push its logit down, and
+    the model would predict a class that it has never seen.
     """
 
     def __init__(self, *, pixels: Tensor, tau: float = 1.0) -> None:
@@ -100,7 +100,8 @@ class LogitAdjustment(LossShaping):
 
 
 def log_frequencies(pixels: Tensor) -> Tensor:
-    """[C] float64 logs of the shares of the source's pixels [C]; a class without any has the largest one (:class:`LogitAdjustment`).
+    """[C] float64 logs of the shares of the source's pixels [C]; a class without any has the largest one
+    (:class:`LogitAdjustment`).
 
     Raises:
         ValueError: no class has a pixel.

@@ -1,9 +1,11 @@
 """Labels that say less than a class: a pixel of a union is of one of its classes, and nobody says of which.
 
-Its loss is that of the sum of its classes' probabilities, -log sum over U of p_c. Its gradient at the logits is p - q, q the
+Its loss is that of the sum of its classes' probabilities, -log sum over U of p_c. Its gradient at the logits is p - q,
+q the
 probabilities within U: what a label of each class of U would give, weighted by how likely the network finds it.
 
-Where losses are summed by class, a pixel of a union counts for the class of U that the network finds most probable (ours).
+Where losses are summed by class, a pixel of a union counts for the class of U that the network finds most probable
+(ours).
 
 Shape legend: B images, C classes, H x W pixels. Labels 0..C-1 are classes, C + u is union u.
 """

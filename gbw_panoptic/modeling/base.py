@@ -24,8 +24,8 @@ class DomainAdaptiveModel(nn.Module, ABC):
 
     Attributes:
         weighted_keys: keys of WEIGHTING that weight one of its losses.
-        learns_segments: whether it is trained on segments, and predicts a :class:`SegmentPrediction`; else on a label for each
-            pixel, and it predicts a :class:`DensePrediction`.
+        learns_segments: whether it is trained on segments, and predicts a :class:`SegmentPrediction`; else on a label
+            for each pixel, and it predicts a :class:`DensePrediction`.
         label_keys: a sample that holds one of these keys has labels.
     """
 
@@ -78,13 +78,14 @@ class DomainAdaptiveModel(nn.Module, ABC):
         """
         Args:
             batched_inputs: samples; crops of one size in training.
-            branch: whose weighting state is used in training, one of ``weighting.BRANCHES``; or several in one pass, with the
-                number of samples of each, in order.
+            branch: whose weighting state is used in training, one of ``weighting.BRANCHES``; or several in one pass,
+                with the number of samples of each, in order.
             dense: in training return the predictions, too, with their graph: for losses that need no labels.
             instances: run the instance heads, if there are any; without them there are no instance losses.
 
         Returns:
-            Training: name -> scalar loss, none for samples without labels; of several branches ``<branch>/<name>`` -> loss; with ``dense`` a pair of these and the
+            Training: name -> scalar loss, none for samples without labels; of several branches ``<branch>/<name>`` ->
+                loss; with ``dense`` a pair of these and the
             :class:`DensePrediction`. Evaluation: per image ``sem_seg`` [C, H, W] logits and, for the panoptic task,
             ``panoptic_seg`` (map, None), at the record's ``height`` x ``width``.
         """
@@ -131,7 +132,8 @@ class DomainAdaptiveModel(nn.Module, ABC):
     def losses(
         self, raw: Any, batched_inputs: list[Sample], branch: str, *, padded_size: tuple[int, int]
     ) -> dict[str, Tensor]:
-        """Weighted losses of a labelled (or pseudo-labelled) batch from what :meth:`heads` said of images of that size."""
+        """Weighted losses of a labelled (or pseudo-labelled) batch from what :meth:`heads` said of images of that
+        size."""
 
     @abstractmethod
     def dense(self, raw: Any, images: ImageList) -> DensePrediction:
@@ -150,7 +152,13 @@ def _samples_of(raw: Any, part: slice) -> Any:
     """Some samples' share of what the heads said: every tensor's first axis is the batch."""
 
     def share(value: Any) -> Any:
-        return value[part] if isinstance(value, Tensor) else tuple(map(share, value)) if isinstance(value, tuple) else value
+        return (
+            value[part]
+            if isinstance(value, Tensor)
+            else tuple(map(share, value))
+            if isinstance(value, tuple)
+            else value
+        )
 
     return replace(raw, **{field.name: share(getattr(raw, field.name)) for field in fields(raw)})
 

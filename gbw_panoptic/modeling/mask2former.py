@@ -40,8 +40,8 @@ class DomainAdaptiveMask2Former(DomainAdaptiveModel):
         Args:
             panoptic: whether things have instances; else every class is one segment of an image, and there are no
                 panoptic maps.
-            common: of :class:`DomainAdaptiveModel`; the weightings are those of the losses ``classification``, ``mask`` and
-                ``dice``.
+            common: of :class:`DomainAdaptiveModel`; the weightings are those of the losses ``classification``, ``mask``
+                and ``dice``.
         """
         super().__init__(**common)
         self.mask_head = mask_head
@@ -107,4 +107,6 @@ class DomainAdaptiveMask2Former(DomainAdaptiveModel):
     def _targets(self, sample: Sample) -> SegmentTargets:
         if "segments" in sample:
             return sample["segments"].to(self.device)
-        return SegmentTargets.of_labels(sample["segment_ids"].to(self.device, non_blocking=True), sample["segment_classes"])
+        return SegmentTargets.of_labels(
+            sample["segment_ids"].to(self.device, non_blocking=True), sample["segment_classes"]
+        )

@@ -42,7 +42,8 @@ def _distances_per_chunk(x: Tensor) -> int:
 def _by_cells(centers: Tensor, locations: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Index [P] of the centre nearest to each of P locations [P, 2], and whether that is unsure.
 
-    A location is compared with its cell's few candidates; with all centres only where these are many, or beyond the grid.
+    A location is compared with its cell's few candidates; with all centres only where these are many, or beyond the
+    grid.
     """
     candidates, counts = _candidates(centers, size, locations.dtype)
     _, width = _grid(size)
@@ -52,7 +53,8 @@ def _by_cells(centers: Tensor, locations: Tensor, size: tuple[int, int]) -> tupl
     count = torch.where(inside, counts[cell], len(centers) + _CANDIDATES[-1] + 1)
     nearest, unsure = candidates[cell, 0], torch.zeros_like(inside)
     chunk = _distances_per_chunk(locations)
-    for fewer, most in zip(_CANDIDATES, (*_CANDIDATES[1:], None)):  # of a fixed number of sizes: the host waits for each
+    # of a fixed number of sizes: the host waits for each
+    for fewer, most in zip(_CANDIDATES, (*_CANDIDATES[1:], None)):
         rows = ((count > fewer) & (count <= most) if most else count > fewer).nonzero()[:, 0]
         for part in rows.split(max(1, chunk // (most or len(centers)))):
             of_part = candidates[cell[part], :most] if most else None

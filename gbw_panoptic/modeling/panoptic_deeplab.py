@@ -1,5 +1,5 @@
-"""Domain-adaptive Panoptic-DeepLab (Cheng et al., arXiv 1911.10194): a shared backbone, a semantic head and an instance head,
-each with a class weighting of its own.
+"""Domain-adaptive Panoptic-DeepLab (Cheng et al., arXiv 1911.10194): a shared backbone, a semantic head and an instance
+head, each with a class weighting of its own.
 
 Shape legend: B images, C classes, H x W pixels of the input.
 """
@@ -87,7 +87,12 @@ class DomainAdaptivePanopticDeepLab(DomainAdaptiveModel):
         )
 
     def losses(
-        self, raw: DensePrediction, batched_inputs: list[Sample], branch: str, *, padded_size: tuple[int, int] | None = None
+        self,
+        raw: DensePrediction,
+        batched_inputs: list[Sample],
+        branch: str,
+        *,
+        padded_size: tuple[int, int] | None = None,
     ) -> dict[str, Tensor]:
         labels = self._stack(batched_inputs, "sem_seg")
         weights = self._stack(batched_inputs, "sem_seg_weights")
@@ -117,8 +122,9 @@ class DomainAdaptivePanopticDeepLab(DomainAdaptiveModel):
     prediction = dense
 
     def decision_bias(self, tau: float) -> Tensor:
-        """[C, 1, 1] what is added to semantic logits so that they decide as if no class had been weighted (methods: GBW, section 12;
-        ours): -tau log w, with w the mean class weights of the source branch; tau 0 changes nothing."""
+        """[C, 1, 1] what is added to semantic logits so that they decide as if no class had been weighted (methods:
+        GBW, section 12; ours): -tau log w, with w the mean class weights of the source branch; tau 0 changes
+        nothing."""
         prior = self.log_prior
         if prior is None:
             prior = self.weightings["sem_seg"].mean_class_weights("source").clamp(min=_LEAST_WEIGHT).log()

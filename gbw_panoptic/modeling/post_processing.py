@@ -203,6 +203,10 @@ def merge_semantic_and_instance(
 
 def _strongest(of_class: Tensor, scores: Tensor | None, count: int) -> Tensor:
     """[K] bool: the ``count`` strongest instances of each class; ``of_class`` [K, C] is 1 for an instance's class."""
-    order = torch.arange(len(of_class), device=of_class.device) if scores is None else scores.argsort(descending=True, stable=True)
+    order = (
+        torch.arange(len(of_class), device=of_class.device)
+        if scores is None
+        else scores.argsort(descending=True, stable=True)
+    )
     place = (of_class[order].cumsum(dim=0) * of_class[order]).sum(dim=1)
     return torch.zeros_like(place, dtype=torch.bool).index_put_((order,), place <= count)

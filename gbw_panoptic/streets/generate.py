@@ -79,7 +79,14 @@ def generate(
     """
     root = Path(root)
     counts = {"source": source, "target_train": target_train, "target_val": target_val}
-    settings = {"seed": seed, "size": list(size), **counts, "formats": list(formats), "gap": float(gap), "reach": float(reach)}
+    settings = {
+        "seed": seed,
+        "size": list(size),
+        **counts,
+        "formats": list(formats),
+        "gap": float(gap),
+        "reach": float(reach),
+    }
     _check(settings)
     _claim_root(root, settings, overwrite)
     manifest = {"generator": "streets", "version": GENERATOR_VERSION, "settings": settings, "complete": False}
@@ -171,7 +178,9 @@ def _check(settings: dict) -> None:
     if not 0 <= settings["gap"] <= 1:
         raise UserError(f"gap is {settings['gap']} but must be in 0..1: give 0 for the source's look, 1 for a camera's")
     if not _LEAST_REACH <= settings["reach"] <= REACH:
-        raise UserError(f"reach is {settings['reach']} but must be in {_LEAST_REACH:g}..{REACH:g} metres: give a distance within it")
+        raise UserError(
+            f"reach is {settings['reach']} but must be in {_LEAST_REACH:g}..{REACH:g} metres: give a distance within it"
+        )
     for key in ("seed", "source", "target_train", "target_val"):
         if settings[key] < 0:
             raise UserError(f"{key} is {settings[key]} but must not be negative: give 0 or more")

@@ -1,8 +1,8 @@
-"""Road users. Cars, trucks, buses and trams: extruded side profiles with windows, wheels and lights on the visible faces;
-pedestrians, two-wheelers and their riders: upright figures that face the camera.
+"""Road users. Cars, trucks, buses and trams: extruded side profiles with windows, wheels and lights on the visible
+faces; pedestrians, two-wheelers and their riders: upright figures that face the camera.
 
-Local coordinates in metres: (along, up) on a side, (across, up) on an end and for figures. A rider and the vehicle below
-are two objects and two instances.
+Local coordinates in metres: (along, up) on a side, (across, up) on an end and for figures. A rider and the vehicle
+below are two objects and two instances.
 """
 
 from dataclasses import dataclass

@@ -27,7 +27,12 @@ def updated(page: str) -> str:
 def _table(kind: type) -> str:
     hints = get_type_hints(kind, include_extras=True)
     rows = [f"| {_name(key, kind)} | {_meaning(hint)} |" for key, hint in hints.items()]
-    lines = [f"**`{kind.__name__}`**: {' '.join(kind.__doc__.split())}\n", "| key | what it holds |", "|---|---|", *rows]
+    lines = [
+        f"**`{kind.__name__}`**: {' '.join(kind.__doc__.split())}\n",
+        "| key | what it holds |",
+        "|---|---|",
+        *rows,
+    ]
     return "\n".join([*lines, ""])
 
 

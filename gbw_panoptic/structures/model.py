@@ -37,7 +37,10 @@ class MetaArchitecture(Protocol):
         """
 
     def decision_bias(self, tau: float) -> Tensor:
-        """[C, 1, 1] what the prior of its class weights, times tau, adds to semantic logits; of models that predict them."""
+        """[C, 1, 1] what the prior of its class weights, times tau, adds to semantic logits; of models that predict
+        them."""
 
-    def predict(self, batched_inputs: Sequence[Sample], *, instances: bool = True) -> DensePrediction | SegmentPrediction:
+    def predict(
+        self, batched_inputs: Sequence[Sample], *, instances: bool = True
+    ) -> DensePrediction | SegmentPrediction:
         """Predictions for images of one size, at that size, without a graph."""

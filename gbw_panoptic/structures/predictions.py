@@ -1,6 +1,7 @@
 """What models predict, before post-processing.
 
-Shape legend: B images, C classes, K feature channels, Q queries, H x W pixels of the input, h x w cells of features or masks.
+Shape legend: B images, C classes, K feature channels, Q queries, H x W pixels of the input, h x w cells of features or
+masks.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ class DensePrediction:
         sem_seg: [B, C, H, W] logits.
         center: [B, 1, H, W] heatmap, about 0..1; None for the semantic task.
         offset: [B, 2, H, W] (dy, dx) in pixels; None for the semantic task.
-        hidden: [B, K, h, w] features that enter the semantic head's last convolution; None where it has none (Mask2Former).
+        hidden: [B, K, h, w] features that enter the semantic head's last convolution; None where it has none
+            (Mask2Former).
         feature_stride: the logits are that convolution's output, upsampled by it and cropped to H x W.
         auxiliary: [B, C, H, W] logits of the auxiliary head; None without one.
     """

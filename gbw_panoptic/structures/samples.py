@@ -17,9 +17,13 @@ class Record(TypedDict):
     """A record of a data set in Detectron2's catalog."""
 
     file_name: Annotated[str, "path of the image"]
-    image_id: Annotated[str, "path below the image folder, without suffix and with `_` for `/`: unique, and a file name"]
+    image_id: Annotated[
+        str, "path below the image folder, without suffix and with `_` for `/`: unique, and a file name"
+    ]
     pan_seg_file_name: NotRequired[Annotated[str, "panoptic labels: a PNG whose colours are segment ids"]]
-    segments_info: NotRequired[Annotated[list[SegmentInfo], "segments of that PNG: `id`, `category_id` (contiguous), `iscrowd`"]]
+    segments_info: NotRequired[
+        Annotated[list[SegmentInfo], "segments of that PNG: `id`, `category_id` (contiguous), `iscrowd`"]
+    ]
     sem_seg_file_name: NotRequired[Annotated[str, "semantic labels (GTA5): a PNG of contiguous ids, 255 = ignored"]]
 
 
@@ -32,7 +36,9 @@ class Metadata(TypedDict, total=False):
     panoptic_root: Annotated[str, "folder of panoptic labels"]
     panoptic_json: Annotated[str, "their list of segments"]
     class_statistics: Annotated[str, "of a labelled source: the JSON of `ClassStatistics`"]
-    thing_classes: Annotated[list, "names, and so on: `stuff_classes`, `thing_colors`, `stuff_colors`, `label_divisor`, as in Detectron2"]
+    thing_classes: Annotated[
+        list, "names, and so on: `stuff_classes`, `thing_colors`, `stuff_colors`, `label_divisor`, as in Detectron2"
+    ]
     prepare_command: Annotated[str, "for messages, as `label_command` and `expected_images` are"]
 
 
@@ -49,7 +55,9 @@ class SemanticLabels(TypedDict):
     """What semantic losses are made of."""
 
     sem_seg: Annotated[Tensor, "[H, W] int64: contiguous id, or the taxonomy's `ignore_label`"]
-    sem_seg_weights: Annotated[Tensor, "[H, W] float32 >= 0: factor of the pixel's loss (small instances, pseudo labels)"]
+    sem_seg_weights: Annotated[
+        Tensor, "[H, W] float32 >= 0: factor of the pixel's loss (small instances, pseudo labels)"
+    ]
 
 
 class InstanceLabels(TypedDict, total=False):
@@ -57,7 +65,9 @@ class InstanceLabels(TypedDict, total=False):
 
     center: Annotated[Tensor, "[H, W] float32 in 0..1: heatmap, a Gaussian at each instance's centre"]
     center_weights: Annotated[Tensor, "[1, H, W] float32 >= 0: factor of the heatmap's loss; 0 = does not count"]
-    center_classes: Annotated[Tensor, "[H, W] int64: class whose Gaussian is largest; `ignore_label` where `center` is 0"]
+    center_classes: Annotated[
+        Tensor, "[H, W] int64: class whose Gaussian is largest; `ignore_label` where `center` is 0"
+    ]
     offset: Annotated[Tensor, "[2, H, W] float32: (dy, dx) to the instance's centre, pixels of the crop"]
     offset_weights: Annotated[Tensor, "[1, H, W] float32 >= 0: factor of the offset's loss; 0 = does not count"]
     instance_ids: Annotated[Tensor, "[H, W] int64: 0 = no thing instance, else 1..K"]
@@ -91,7 +101,8 @@ class TargetSample(FileFacts, InstanceLabels):
 
 
 class LabelledTarget(TypedDict, total=False):
-    """A target image as a teacher has labelled it: with `sem_seg` (dense predictions) or `segment_map` (mask models)."""
+    """A target image as a teacher has labelled it: with `sem_seg` (dense predictions) or `segment_map` (mask
+    models)."""
 
     image: Annotated[Tensor, "[3, H, W] uint8: as it came, on the teacher's device"]
     sem_seg: Annotated[Tensor, "[H, W] int64: class that is learnt from, or `ignore_label`"]
@@ -101,7 +112,8 @@ class LabelledTarget(TypedDict, total=False):
 
 
 class MixedSample(InstanceLabels, total=False):
-    """What the student of self-training sees: a labelled target image, perhaps with half of a source image pasted on it."""
+    """What the student of self-training sees: a labelled target image, perhaps with half of a source image pasted on
+    it."""
 
     image: Annotated[Tensor, "[3, H, W] float32 in 0..255: after strong augmentation"]
     sem_seg: Annotated[Tensor, "[H, W] int64: contiguous id, or `ignore_label`"]
@@ -119,7 +131,8 @@ class ModelOutput(TypedDict, total=False):
     sem_seg: Annotated[Tensor, "[C, H, W] float: logits"]
     labels: Annotated[Tensor, "their arg max, where the model has taken it anyway: [H, W] int64"]
     panoptic_seg: Annotated[
-        tuple[Tensor, None], "([H, W] int64: contiguous id * `label_divisor` + instance number, stuff 0, -1 = void; None)"
+        tuple[Tensor, None],
+        "([H, W] int64: contiguous id * `label_divisor` + instance number, stuff 0, -1 = void; None)",
     ]
     instance_scores: Annotated[
         tuple[Tensor, Tensor], "with `TEST.INSTANCE_AP`: values [K] of the things in the map, confidence [K] in 0..1"

@@ -1,6 +1,7 @@
 """What the losses are made of for mask models, and what a teacher's segments are.
 
-Shape legend: C classes, H x W pixels of the image, Q queries, N segments of a training target, S bound on the number of segments.
+Shape legend: C classes, H x W pixels of the image, Q queries, N segments of a training target, S bound on the number of
+segments.
 """
 
 from dataclasses import dataclass, fields
@@ -30,7 +31,8 @@ class SegmentTargets:
 
     @classmethod
     def of_labels(cls, ids: Tensor, classes: Tensor) -> "SegmentTargets":
-        """Ground truth: ``ids`` [H, W] integers, 0 = none, else 1..N, on whose device the result is, and ``classes`` [N]."""
+        """Ground truth: ``ids`` [H, W] integers, 0 = none, else 1..N, on whose device the result is, and ``classes``
+        [N]."""
         return cls(
             masks=ids == torch.arange(1, len(classes) + 1, device=ids.device).view(-1, 1, 1),
             classes=classes.to(ids.device, non_blocking=True),
@@ -84,11 +86,13 @@ class Segments:
     confidence: Tensor
 
     def panoptic(self, *, thing_ids: Collection[int], label_divisor: int) -> Tensor:
-        """[H, W] int64: class * label_divisor + number (of things from 1 in each class, of stuff and groups 0); -1 = void."""
+        """[H, W] int64: class * label_divisor + number (of things from 1 in each class, of stuff and groups 0); -1 =
+        void."""
         return torch.cat((self.classes.new_tensor([-1]), self._values(thing_ids, label_divisor)))[self.ids]
 
     def instance_scores(self, *, thing_ids: Collection[int], label_divisor: int) -> tuple[Tensor, Tensor]:
-        """Values [K] int64 of the things in :meth:`panoptic`, ascending, and confidence [K] float32: mean P in the region.
+        """Values [K] int64 of the things in :meth:`panoptic`, ascending, and confidence [K] float32: mean P in the
+        region.
 
         That is the released instance score, class probability times mean mask probability.
         """
@@ -101,13 +105,16 @@ class Segments:
         return values[things], scores[things]
 
     def _values(self, thing_ids: Collection[int], label_divisor: int) -> Tensor:
-        """[S] panoptic value of each segment; of more things than a class has numbers, the weakest are a group, number 0."""
+        """[S] panoptic value of each segment; of more things than a class has numbers, the weakest are a group, number
+        0."""
         things = is_in(self.classes, thing_ids)
         same = self.classes[:, None] == self.classes
         numbered = things
         if len(self.classes) >= label_divisor:
             order = torch.arange(len(self.scores), device=self.scores.device)
-            ahead = (self.scores > self.scores[:, None]) | (self.scores == self.scores[:, None]) & (order < order[:, None])
+            ahead = (self.scores > self.scores[:, None]) | (self.scores == self.scores[:, None]) & (
+                order < order[:, None]
+            )
             numbered = things & ((same & ahead).sum(dim=1) < label_divisor - 1)
         number = (same & numbered).tril().sum(dim=1)  # this segment and those before it
         return self.classes * label_divisor + torch.where(numbered, number, 0)

@@ -3,7 +3,8 @@
 Three kinds of id occur in this field, and confusing them is its costliest mistake:
 
 * data set id: what the label files on disk hold (Cityscapes ids 7, 8, 11, ..., 33);
-* contiguous id: what a network predicts, 0..C-1 (Cityscapes' trainIds); labels may also hold C.., the unions of classes;
+* contiguous id: what a network predicts, 0..C-1 (Cityscapes' trainIds); labels may also hold C.., the unions of
+classes;
 * source-specific id: what another data set's own files hold (SYNTHIA 1..22, Vistas 0..65).
 """
 
@@ -56,7 +57,8 @@ class Taxonomy:
         label_divisor: panoptic id = contiguous or data set id * label_divisor + instance number.
         protocol_list: what may be averaged; empty: all classes, as ``all``.
         unions: labels C, C + 1, ... of data sets that tell fewer classes apart.
-        rare: the classes whose recall is reported apart, or how many, the rarest of the source; None: the configuration says.
+        rare: the classes whose recall is reported apart, or how many, the rarest of the source; None: the configuration
+            says.
         void_ids: ids that label files of this space may hold and that belong to no class.
     """
 

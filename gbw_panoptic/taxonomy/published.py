@@ -5,7 +5,8 @@ from types import MappingProxyType
 from .reading import read_taxonomy
 
 CITYSCAPES = read_taxonomy("cityscapes")
-#: Name -> protocol. ``16`` keeps the absent classes' ground truth (DAFormer, EDAPS); ``16-ignore`` voids it (CVRN, RIPU).
+#: Name -> protocol. ``16`` keeps the absent classes' ground truth (DAFormer, EDAPS); ``16-ignore`` voids it (CVRN,
+#: RIPU).
 PROTOCOLS = CITYSCAPES.protocols
 
 # SYNTHIA-RAND-CITYSCAPES class id -> class name (its 3 remaining ids, 16, 18 and 20, never occur in that data set).
@@ -23,8 +24,8 @@ SYNTHIA_ABSENT = CITYSCAPES.ids("terrain", "truck", "train")
 #: Ids that GTA5's label files may hold; those of Cityscapes, with 34 for licence plates.
 GTA5_IDS = range(35)
 
-# Mapillary Vistas v1.2: the 65 categories in the order of their ids, 1..65 in panoptic_2018.json, with the class of each
-# ("" = void). The remap is that of CVRN, which EDAPS and MC-PanDA use too.
+# Mapillary Vistas v1.2: the 65 categories in the order of their ids, 1..65 in panoptic_2018.json, with the class of
+# each ("" = void). The remap is that of CVRN, which EDAPS and MC-PanDA use too.
 _VISTAS = (
     ("animal--bird", ""), ("animal--ground-animal", ""),
     ("construction--barrier--curb", "sidewalk"), ("construction--barrier--fence", "fence"),

@@ -27,8 +27,8 @@ def read_taxonomy(name: str | os.PathLike, _derived: tuple[Path, ...] = ()) -> T
     """The taxonomy of a file.
 
     Args:
-        name: of one that the package ships, such as ``cityscapes``; or the path of a YAML file, or of a JSON file with COCO's
-            categories.
+        name: of one that the package ships, such as ``cityscapes``; or the path of a YAML file, or of a JSON file with
+            COCO's categories.
 
     Raises:
         UserError: the file is missing or wrong.
@@ -73,7 +73,9 @@ def _from_yaml(path: Path, derived: tuple[Path, ...] = ()) -> Taxonomy:
 def _base(content: dict[str, Any], place: Place, derived: tuple[Path, ...]) -> Taxonomy:
     for key in ("classes", "name"):
         if key in content:
-            raise place.error(f"no `{key}` beside `base`, whose classes they are", repr(content[key]), "drop one of the two")
+            raise place.error(
+                f"no `{key}` beside `base`, whose classes they are", repr(content[key]), "drop one of the two"
+            )
     if not isinstance(content["base"], str):
         raise (place / "base").error("the name or the path of a taxonomy", repr(content["base"]))
     beside = place.path.parent / content["base"]
@@ -101,9 +103,13 @@ def _class(entry: Any, number: int, place: Place) -> tuple[str, int, bool, tuple
     entry = place.mapping(entry, "name and thing of a class", _CLASS_KEYS)
     name, thing, color = entry.get("name"), entry.get("thing"), entry.get("color")
     if not isinstance(name, str) or not name.strip() or name == "void":
-        raise (place / "name").error("a name other than void", repr(name), "put it in quotation marks, if it looks like something else")
+        raise (place / "name").error(
+            "a name other than void", repr(name), "put it in quotation marks, if it looks like something else"
+        )
     if type(thing) is not bool:
-        raise (place / "thing").error("true or false", repr(thing), f"say whether {name} has instances that are counted")
+        raise (place / "thing").error(
+            "true or false", repr(thing), f"say whether {name} has instances that are counted"
+        )
     if color is not None and not _is_color(color):
         raise (place / "color").error("three integers in 0..255", repr(color), "correct it, or leave it out")
     return name, _id(entry.get("id", number), place / "id"), thing, None if color is None else tuple(color)
@@ -115,7 +121,9 @@ def _is_color(value: Any) -> bool:
 
 def _id(value: Any, place: Place) -> int:
     if type(value) is not int or not 0 < value <= _MAX_ID:
-        raise place.error(f"an id in 1..{_MAX_ID}", repr(value), "choose one: data sets are mapped by the names of their categories")
+        raise place.error(
+            f"an id in 1..{_MAX_ID}", repr(value), "choose one: data sets are mapped by the names of their categories"
+        )
     return value
 
 
@@ -134,8 +142,8 @@ def _unions(value: Any, taxonomy: Taxonomy, place: Place) -> tuple[LabelUnion, .
 
 
 def _protocol(name: str, entry: Any, taxonomy: Taxonomy, place: Place) -> Protocol:
-    """``classes`` are averaged, or all but those ``without``; the ground truth of the others stays or becomes void. Classes of one
-    of the ``groups`` are not told apart."""
+    """``classes`` are averaged, or all but those ``without``; the ground truth of the others stays or becomes void.
+    Classes of one of the ``groups`` are not told apart."""
     names = taxonomy.names
     entry = place.mapping(entry, "what the protocol averages", _PROTOCOL_KEYS) if entry else {}
     if "classes" in entry and "without" in entry:
@@ -196,9 +204,13 @@ def _from_categories(path: Path) -> Taxonomy:
     categories = value.get("categories") if isinstance(value, dict) else value
     place = Place(path, "categories")
     if not isinstance(categories, list) or not categories or not all(isinstance(c, dict) for c in categories):
-        raise place.error("a list of categories with name, id and isthing", "something else", "give COCO-panoptic JSON or a YAML file")
+        raise place.error(
+            "a list of categories with name, id and isthing", "something else", "give COCO-panoptic JSON or a YAML file"
+        )
     try:
-        classes = [{"name": c["name"], "id": c["id"], "thing": is_thing(c), "color": c.get("color")} for c in categories]
+        classes = [
+            {"name": c["name"], "id": c["id"], "thing": is_thing(c), "color": c.get("color")} for c in categories
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise place.error("categories with name, id and isthing", f"a fault ({error})", "correct the file") from None
     return _classes({"classes": classes}, Place(path))

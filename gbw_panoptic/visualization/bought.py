@@ -53,7 +53,9 @@ def bought_bars(
         text = f"{end:.2g} %" if end else "none"
         bars.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center", fontsize=8)
     title = f"{total} pixels with a class, in {len(rounds)} round(s) (light: the first)"
-    bars.set(xlim=(0, 1.15 * ends.max() or 1), ylim=(len(names) - 0.4, -0.6), xlabel="% of what was bought", title=title)
+    bars.set(
+        xlim=(0, 1.15 * ends.max() or 1), ylim=(len(names) - 0.4, -0.6), xlabel="% of what was bought", title=title
+    )
     bars.set_yticks(rows, names, fontsize=9)
     line.plot(rounds, imbalances, color="#333333", marker="o")
     line.set(ylim=(0, 1), xlabel="round", xticks=rounds, title="class imbalance")

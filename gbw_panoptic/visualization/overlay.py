@@ -68,7 +68,8 @@ def draw_layer(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
 
 
 def with_void(colors: np.ndarray, void: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 4] RGBA of colours (uint8 [H, W, 3]) and their alpha ([H, W] in 0..255), void (bool [H, W]) hatched."""
+    """uint8 [H, W, 4] RGBA of colours (uint8 [H, W, 3]) and their alpha ([H, W] in 0..255), void (bool [H, W])
+    hatched."""
     picture = np.empty((*void.shape, 4), np.uint8)
     picture[..., :3], picture[..., 3] = colors, alpha
     picture[void & _stripes(void.shape)] = (150, 150, 150, 190)

@@ -17,7 +17,8 @@ WEIGHTED_KEYS = ("SEMANTIC", "CENTER", "OFFSET", "CLASSIFICATION", "MASK", "TARG
 WEIGHTINGS = ("none", "manual", *STATIC_WEIGHTS, "gbw")
 #: What WEIGHTING.PRIOR may name.
 PRIORS = ("weights", "frequencies")
-#: Those of a user: subclasses of :class:`ClassWeighting`, by the name of the class, each made with that one's arguments.
+#: Those of a user: subclasses of :class:`ClassWeighting`, by the name of the class, each made with that one's
+#: arguments.
 WEIGHTING_REGISTRY = Registry("CLASS_WEIGHTING")
 #: What GBW.READING may name.
 READINGS = ("ours", "scale_free", "released")

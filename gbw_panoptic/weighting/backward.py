@@ -142,8 +142,8 @@ def _check(prediction: Tensor, class_map: Tensor, weighting: ClassWeighting, fea
         )
     if weighting.gradient == SQUARES:
         raise ValueError(
-            "Expected GBW.READING ours in the backward form, but got released, which is of the cross entropy of pixels only; "
-            "use `GradientBasedWeighting`."
+            "Expected GBW.READING ours in the backward form, but got released, which is of the cross entropy of pixels "
+            "only; use `GradientBasedWeighting`."
         )
     if weighting.gradient == "last_layer" and features is None:
         raise ValueError(

@@ -10,8 +10,8 @@ from ..distributed import BackwardGroup, all_reduce_sums, world_size
 from ..structures.per_class_loss import PerClassLoss
 from .reduction import DENOMINATORS, weighted_mean
 
-#: Every branch has a state of its own: labelled source, mixed (pseudo-labelled) target, masked target, and the target itself
-#: (labels that were bought; entropy and alignment, which have none).
+#: Every branch has a state of its own: labelled source, mixed (pseudo-labelled) target, masked target, and the target
+#: itself (labels that were bought; entropy and alignment, which have none).
 BRANCHES = ("source", "mixed", "masked", "target")
 
 
@@ -19,7 +19,8 @@ class ClassWeighting(nn.Module):
     """Turns a :class:`PerClassLoss` into the scalar that is minimised. This class weights every class by 1.
 
     Attributes:
-        gradient: what the head must supply in ``PerClassLoss.gradient`` (one of ``losses.GRADIENTS``, or ``SQUARES``), or None.
+        gradient: what the head must supply in ``PerClassLoss.gradient`` (one of ``losses.GRADIENTS``, or ``SQUARES``),
+            or None.
         branches: where the weights apply; on other branches every class weighs 1, and there are no statistics.
         backward_group: process group of the backward form (:func:`reweighted`).
         statistics: branch -> {"weight", "gradient", "share"}: [C] tensors of the last step, for logging.

@@ -19,8 +19,8 @@ from . import (
 
 
 def build_class_weighting(cfg, head: str) -> ClassWeighting:
-    """The class weighting of one head (``sem_seg``, ``auxiliary``, ``center``, ``offset``) or, of Mask2Former, of one loss
-    (``classification``, ``mask``, ``dice``)."""
+    """The class weighting of one head (``sem_seg``, ``auxiliary``, ``center``, ``offset``) or, of Mask2Former, of one
+    loss (``classification``, ``mask``, ``dice``)."""
     if head in ("sem_seg", "auxiliary"):  # the last layer of the latter is no 1x1 convolution
         gradient = cfg.GBW.GRADIENT if head == "sem_seg" else "logits"
         seen = {"errors": cfg.GBW.ERRORS, "guard": cfg.GBW.GUARD}
@@ -34,12 +34,14 @@ def build_class_weighting(cfg, head: str) -> ClassWeighting:
 
 
 def build_target_weighting(cfg, *, gradient: str) -> ClassWeighting:
-    """The class weighting of a loss on unlabelled target images, by predicted class; its units are not cross entropy's."""
+    """The class weighting of a loss on unlabelled target images, by predicted class; its units are not cross
+    entropy's."""
     return _build(cfg, "TARGET", gradient=gradient, normalize=True)
 
 
 def _build(cfg, key: str, *, gradient: str, normalize: bool, things: bool = False, **seen) -> ClassWeighting:
-    """The class weighting that WEIGHTING.<key> names; ``things``: of a head that sees things only; ``seen``: what GBW sees of errors."""
+    """The class weighting that WEIGHTING.<key> names; ``things``: of a head that sees things only; ``seen``: what GBW
+    sees of errors."""
     taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
     name = cfg.WEIGHTING[key]
     common = {"num_classes": taxonomy.num_classes, "denominator": cfg.WEIGHTING.LOSS_DENOMINATOR}

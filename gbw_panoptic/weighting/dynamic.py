@@ -15,8 +15,8 @@ _DECAY = 0.99
 class DynamicWeighting(ClassWeighting):
     """Counts steps whose gradients are not finite, and remembers the mean weights of every branch.
 
-    Both are buffers, in the checkpoint. Attributes: ``skipped`` [branches] int64; ``mean_weights`` [branches, C], 1 for a
-    class that a branch has not seen (not 0, since a mean teacher averages it).
+    Both are buffers, in the checkpoint. Attributes: ``skipped`` [branches] int64; ``mean_weights`` [branches, C], 1 for
+    a class that a branch has not seen (not 0, since a mean teacher averages it).
     """
 
     #: For a warning: what weighted the classes in steps that were skipped.
@@ -39,7 +39,8 @@ class DynamicWeighting(ClassWeighting):
         return self.mean_weights[BRANCHES.index(branch)]
 
     def remember(self, row: int, weights: Tensor, members: Tensor, finite: Tensor) -> None:
-        """One step more: its weights [C], the classes [C] bool that they are of, and whether its gradients were finite."""
+        """One step more: its weights [C], the classes [C] bool that they are of, and whether its gradients were
+        finite."""
         mean, weights = self.mean_weights[row], weights.to(self.mean_weights.dtype)
         average = torch.where(mean == 1, weights, _DECAY * mean + (1 - _DECAY) * weights)
         self.mean_weights[row] = torch.where(members, average, mean)

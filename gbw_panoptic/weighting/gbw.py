@@ -21,9 +21,9 @@ _EXCESS_DECAY = 0.9
 class GradientBasedWeighting(DynamicWeighting):
     """Weights of every step from the gradient magnitudes g_c of the per-class mean losses.
 
-    Order of a step (methods: GBW, section 4): sums over all ranks, mean over the class's pixels, norm, moving average of
-    g, normalisation, projection. The program's members are the classes present or, with a moving average, every class
-    seen so far (ours). One state per branch, in buffers, so that it is in the checkpoint. Works without any host
+    Order of a step (methods: GBW, section 4): sums over all ranks, mean over the class's pixels, norm, moving average
+    of g, normalisation, projection. The program's members are the classes present or, with a moving average, every
+    class seen so far (ours). One state per branch, in buffers, so that it is in the checkpoint. Works without any host
     synchronisation. A non-finite g leaves the branch's state and its previous weights in force and is counted.
     """
 
@@ -54,12 +54,15 @@ class GradientBasedWeighting(DynamicWeighting):
             scale_free: ``lam`` is in units of the spread of g^2 (:func:`~.simplex.score_weights`; ours).
             errors: which errors g sees, one of :data:`~.magnitudes.ERRORS` (ours).
             guard: x > 0: g^2 of a class counts less the more it is predicted beyond its labels, and not at all from an
-                excess of x times their number on (:func:`~.magnitudes.excess_of_predictions`, mean over steps); 0: no guard (ours).
-            cooldown: in the last k of n steps of the branch the weights go back to 1, in a straight line: (k, n) (ours).
+                excess of x times their number on (:func:`~.magnitudes.excess_of_predictions`, mean over steps); 0: no
+                guard (ours).
+            cooldown: in the last k of n steps of the branch the weights go back to 1, in a straight line: (k, n)
+                (ours).
             common: ``denominator``, ``branches`` of :class:`ClassWeighting`.
 
         Raises:
-            ValueError: an argument is outside of its range, or ``errors`` and ``guard`` want a gradient that has one entry a class.
+            ValueError: an argument is outside of its range, or ``errors`` and ``guard`` want a gradient that has one
+                entry a class.
         """
         super().__init__(num_classes=num_classes, lam=lam, **common)
         if not 0 <= momentum < 1:
@@ -67,7 +70,9 @@ class GradientBasedWeighting(DynamicWeighting):
         if errors not in ERRORS:
             raise ValueError(f"Expected GBW.ERRORS to be one of {ERRORS}, but got {errors!r}.")
         if gradient != "logits" and (errors != "misses" or guard):
-            raise ValueError(f"Expected gradient 'logits' with GBW.ERRORS {errors} or GBW.GUARD {guard}, but got {gradient!r}.")
+            raise ValueError(
+                f"Expected gradient 'logits' with GBW.ERRORS {errors} or GBW.GUARD {guard}, but got {gradient!r}."
+            )
         self.gradient = gradient
         self.normalize = normalize
         self.momentum = momentum
@@ -127,7 +132,8 @@ class GradientBasedWeighting(DynamicWeighting):
         self.excess[row] = torch.where(update, average, self.excess[row])
 
     def _at_the_ends(self, weights: Tensor, row: int) -> Tensor:
-        """1 in the warm-up; from there to 1 in the cool-down, which a convex combination of the two keeps in the program."""
+        """1 in the warm-up; from there to 1 in the cool-down, which a convex combination of the two keeps in the
+        program."""
         weights = torch.where(self.steps[row] < self.warmup_iters, 1, weights)
         length, end = self.cooldown
         if not length:

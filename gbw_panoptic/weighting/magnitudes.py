@@ -1,8 +1,8 @@
 """Gradient magnitudes of the class losses, from one Jacobian: which errors of a class they see.
 
-Of a loss on logits, the sums of the class gradients [C, C] divided by the counts are J[y, c] = dL_y / db_c: how the mean loss
-of class y changes with the bias of logit channel c. For cross entropy J[c, c] is minus what class c misses of its own pixels,
-and J[y, c] what it takes of those of y, as mean probabilities.
+Of a loss on logits, the sums of the class gradients [C, C] divided by the counts are J[y, c] = dL_y / db_c: how the
+mean loss of class y changes with the bias of logit channel c. For cross entropy J[c, c] is minus what class c misses of
+its own pixels, and J[y, c] what it takes of those of y, as mean probabilities.
 
 Shape legend: C classes, D entries of a class gradient.
 """
@@ -10,16 +10,16 @@ Shape legend: C classes, D entries of a class gradient.
 import torch
 from torch import Tensor
 
-#: GBW.ERRORS: of a class's own pixels (row c of J); those and what is wrongly taken for it (column c); the same, the latter
-#: counting against it.
+#: GBW.ERRORS: of a class's own pixels (row c of J); those and what is wrongly taken for it (column c); the same, the
+#: latter counting against it.
 ERRORS = ("misses", "both", "signed")
 
 
 def magnitudes(gradient: Tensor, count: Tensor, errors: str = "misses") -> Tensor:
     """g of every class; of ``signed``, below 0 where a class takes more than it misses.
 
-    ``misses``: g_c = || J[c, :] ||, the gradient of the class's own loss. ``both``: || J[:, c] ||, that of all class losses
-    at the class's channel. ``signed``: g_c |g_c| = J[c, c]^2 - sum_{y != c} J[y, c]^2.
+    ``misses``: g_c = || J[c, :] ||, the gradient of the class's own loss. ``both``: || J[:, c] ||, that of all class
+    losses at the class's channel. ``signed``: g_c |g_c| = J[c, c]^2 - sum_{y != c} J[y, c]^2.
 
     Args:
         gradient: [C, D] float64 sums over the pixels of each class; D >= C and the channels first, but for ``misses``.
@@ -40,9 +40,11 @@ def magnitudes(gradient: Tensor, count: Tensor, errors: str = "misses") -> Tenso
 
 
 def excess_of_predictions(gradient: Tensor, count: Tensor) -> Tensor:
-    """Mass predicted for each class beyond its labels, over their number: 1 where it is predicted twice as often as it occurs.
+    """Mass predicted for each class beyond its labels, over their number: 1 where it is predicted twice as often as it
+    occurs.
 
-    Of cross entropy, whose gradient at a logit is q (p - e): the sum over all labelled pixels is predicted minus labelled mass.
+    Of cross entropy, whose gradient at a logit is q (p - e): the sum over all labelled pixels is predicted minus
+    labelled mass.
 
     Args:
         gradient: [C, D >= C] float64 sums over the pixels of each class.

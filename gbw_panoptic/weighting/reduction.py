@@ -22,8 +22,8 @@ def weighted_mean(
 ) -> Tensor:
     """sum_c w_c total_c / D, with D chosen by ``denominator``.
 
-    ``weights`` divides by sum_c w_c count_c: weights only redistribute, and 10 w gives the loss of w. ``valid`` divides by
-    sum_c count_c and ``all`` by ``num_pixels`` (the settings of Detectron2's DeepLab loss and of DAFormer).
+    ``weights`` divides by sum_c w_c count_c: weights only redistribute, and 10 w gives the loss of w. ``valid`` divides
+    by sum_c count_c and ``all`` by ``num_pixels`` (the settings of Detectron2's DeepLab loss and of DAFormer).
 
     Args:
         total: [G] float64 sums of q l on this rank, with graph.

@@ -43,5 +43,9 @@ class ReleasedGradientWeighting(DynamicWeighting):
         weights = torch.where(finite, gbw_weights(g, self.lam), 1)
         self.remember(BRANCHES.index(branch), weights, torch.ones_like(count, dtype=torch.bool), finite)
         share = count / count.sum().clamp(min=1)
-        self.statistics[branch] = {"weight": weights.float(), "gradient": torch.where(finite, g, 0).float(), "share": share}
+        self.statistics[branch] = {
+            "weight": weights.float(),
+            "gradient": torch.where(finite, g, 0).float(),
+            "share": share,
+        }
         return weights.to(count.dtype)

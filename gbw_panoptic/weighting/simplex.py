@@ -17,8 +17,8 @@ def gbw_weights(gradient_norms: Tensor, lam: float, present: Tensor | None = Non
 
     Solves  argmin_w  lam * ||w||^2 - sum_c g_c^2 w_c  subject to  w >= 0, sum_c w_c = K  (arXiv 2407.01327; the class
     version of LOW, Santiago et al. 2021). The solution is the Euclidean projection of v = g^2 / (2 lam) onto the
-    simplex of sum K. The closed form is ours; the publications call a solver. It is exact, stays on the device, needs no
-    host synchronisation, O(C log C).
+    simplex of sum K. The closed form is ours; the publications call a solver. It is exact, stays on the device, needs
+    no host synchronisation, O(C log C).
 
     Args:
         gradient_norms: [C] float >= 0, g. Squared here, never normalised.
@@ -49,12 +49,13 @@ def gbw_weights(gradient_norms: Tensor, lam: float, present: Tensor | None = Non
 
 
 def score_weights(scores: Tensor, lam: float, present: Tensor, *, scale_free: bool = False) -> Tensor:
-    """The same program for scores s_c of either sign in the place of g_c^2 (ours): argmin_w  lam ||w||^2 - sum_c s_c w_c.
+    """The same program for scores s_c of either sign in the place of g_c^2 (ours): argmin_w  lam ||w||^2 - sum_c s_c
+    w_c.
 
-    With ``scale_free``, lam is in units of the spread of the scores: their standard deviation over the present classes, or
-    :data:`NOISE` of their root mean square, if that is more. So no factor of all scores moves a
-    weight, the weights' standard deviation is 1 / (2 lam) (less, where classes have weight 0 or scores hardly differ), and no
-    weight is above 1 + sqrt(K - 1) / (2 lam).
+    With ``scale_free``, lam is in units of the spread of the scores: their standard deviation over the present classes,
+    or :data:`NOISE` of their root mean square, if that is more. So no factor of all scores moves a
+    weight, the weights' standard deviation is 1 / (2 lam) (less, where classes have weight 0 or scores hardly differ),
+    and no weight is above 1 + sqrt(K - 1) / (2 lam).
 
     Args:
         scores: [C] float.
@@ -97,8 +98,8 @@ def _shifted(g: Tensor, lam: float) -> Tensor:
 def _project(v: Tensor, total: Tensor | int) -> Tensor:
     """Project the finite entries of v onto {w >= 0, sum w = total} (Held, Wolfe, Crowder 1974; Duchi et al. 2008).
 
-    The threshold is the mean excess of the largest r entries at that r where it is largest: while the next entry is above
-    the mean excess so far, it raises it, and from there on every entry lowers it.
+    The threshold is the mean excess of the largest r entries at that r where it is largest: while the next entry is
+    above the mean excess so far, it raises it, and from there on every entry lowers it.
     """
     rank = torch.arange(1, len(v) + 1, dtype=v.dtype, device=v.device)
     excess = v.sort(descending=True).values.cumsum(0).sub_(total).div_(rank)

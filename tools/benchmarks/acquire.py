@@ -1,5 +1,5 @@
-"""Active learning: selection by one partial sort and a sweep, against loops of maxima over the whole map; scores by running
-sums, against convolutions."""
+"""Active learning: selection by one partial sort and a sweep, against loops of maxima over the whole map; scores by
+running sums, against convolutions."""
 
 import argparse
 import math
@@ -54,7 +54,8 @@ def _compare_impurity(size: tuple[int, int], radius: int, arguments: argparse.Na
 
 
 def _convolved_impurity(probabilities: torch.Tensor, radius: int) -> torch.Tensor:
-    """As defined: the classes' shares of each window by a convolution with ones for each class, zeros beyond the border."""
+    """As defined: the classes' shares of each window by a convolution with ones for each class, zeros beyond the
+    border."""
     classes, height, width = probabilities.shape
     one_hot = torch.nn.functional.one_hot(probabilities.argmax(0), classes).permute(2, 0, 1).float()
     kernel = torch.ones(1, 1, 2 * radius + 1, 2 * radius + 1)

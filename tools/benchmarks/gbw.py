@@ -1,4 +1,5 @@
-"""Gradient-based class weighting: the weights against an interior-point solver, and what they add to a training step."""
+"""Gradient-based class weighting: the weights against an interior-point solver, and what they add to a training
+step."""
 
 import argparse
 import statistics

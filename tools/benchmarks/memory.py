@@ -1,4 +1,5 @@
-"""A training step on the CPU that keeps freed memory against one that gives it back to the system; each in its own process."""
+"""A training step on the CPU that keeps freed memory against one that gives it back to the system; each in its own
+process."""
 
 import argparse
 import resource
@@ -52,7 +53,9 @@ def _compare(name: str, folder: str, arguments: argparse.Namespace) -> Compariso
                     connection.send(True)
                     took, faults[keep] = connection.recv()
                 except (EOFError, ConnectionError) as error:
-                    raise UserError(f"Expected both processes to train {name}, found that one has died; see above.") from error
+                    raise UserError(
+                        f"Expected both processes to train {name}, found that one has died; see above."
+                    ) from error
                 if repeat >= 0:
                     seconds[keep].append(took)
             bar.update()

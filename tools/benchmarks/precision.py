@@ -1,4 +1,5 @@
-"""A training step in float32 against one in bfloat16 with channels last, of several networks: what `auto` decides by."""
+"""A training step in float32 against one in bfloat16 with channels last, of several networks: what `auto` decides
+by."""
 
 import argparse
 from collections.abc import Callable, Iterator

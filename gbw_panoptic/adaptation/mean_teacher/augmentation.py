@@ -1,5 +1,5 @@
-"""Strong augmentation of the student's view: colour jitter and Gaussian blur (DACS, DAFormer), hidden blocks (MIC, arXiv
-2212.01322).
+"""Strong augmentation of the student's view: colour jitter and Gaussian blur (DACS, DAFormer), hidden blocks (MIC,
+arXiv 2212.01322).
 
 Shape legend: H x W pixels; images are [3, H, W].
 """

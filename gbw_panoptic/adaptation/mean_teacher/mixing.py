@@ -1,5 +1,5 @@
-"""Class mix: half of a source image's classes, pasted on a target image with labels and instances (ClassMix, arXiv 2007.07936;
-cross-domain: DACS, arXiv 2007.08702; with instances: ours).
+"""Class mix: half of a source image's classes, pasted on a target image with labels and instances (ClassMix, arXiv
+2007.07936; cross-domain: DACS, arXiv 2007.08702; with instances: ours).
 
 Shape legend: H x W pixels.
 """
@@ -41,8 +41,8 @@ def mix_instances(
 ) -> InstanceLabels:
     """Centre and offset targets of the mixed image.
 
-    Whole classes are pasted, so source instances stay whole; target instances lose the pixels that are covered and get the
-    centre of what is left.
+    Whole classes are pasted, so source instances stay whole; target instances lose the pixels that are covered and get
+    the centre of what is left.
 
     Args:
         mask: [H, W] bool, pixels of the source.

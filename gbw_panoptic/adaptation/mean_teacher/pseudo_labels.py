@@ -166,7 +166,8 @@ class PseudoLabeller:
         """
         Args:
             samples: without strong augmentation. Labels that they have, since they
-                were bought, stand in place of the teacher's and count fully; where they contradict it, its instances do not.
+                were bought, stand in place of the teacher's and count fully; where they contradict it, its instances do
+                not.
             with_instances: whether the model has instance heads, which need targets.
 
         Returns:
@@ -205,7 +206,9 @@ class PseudoLabeller:
             health["pseudo_labels/kept_instances"] = torch.stack(kept).mean()
         return labelled, health
 
-    def _instances(self, teacher: MetaArchitecture, dense: DensePrediction, index: int, pixel_weights: Tensor) -> PseudoInstances:
+    def _instances(
+        self, teacher: MetaArchitecture, dense: DensePrediction, index: int, pixel_weights: Tensor
+    ) -> PseudoInstances:
         if not self.instance_losses:
             return PseudoInstances.none(pixel_weights)
         sem_seg, center, offset = dense.sem_seg[index], dense.center[index], dense.offset[index]
@@ -214,7 +217,9 @@ class PseudoLabeller:
             post_processing(likeliest_classes(sem_seg), center, offset),
             label_divisor=post_processing.label_divisor,
             thing_ids=post_processing.thing_ids,
-            max_instances=min(post_processing.top_k, len(post_processing.thing_ids) * (post_processing.label_divisor - 1)),
+            max_instances=min(
+                post_processing.top_k, len(post_processing.thing_ids) * (post_processing.label_divisor - 1)
+            ),
         )
         if self.instance_quality == "score":
             weights = instance_scores(ids, classes, sem_seg, center)

@@ -51,10 +51,10 @@ class MeanTeacherTraining(Strategy, ABC):
             class_mix: paste half of what a source image shows on the target image.
             masking: adds the branch ``masked``.
             feature_distance: adds a term to the source losses.
-            seed: the augmentation and mixing of a step are a pure function of (seed, iteration, place among the images of the
-                update, those of all ranks and micro-batches).
-            shared_pass: source and mixed images go through the student together; without ``feature_distance`` alone, and the same
-                only if no layer looks at the batch.
+            seed: the augmentation and mixing of a step are a pure function of (seed, iteration, place among the images
+                of the update, those of all ranks and micro-batches).
+            shared_pass: source and mixed images go through the student together; without ``feature_distance`` alone,
+                and the same only if no layer looks at the batch.
         """
         self.teacher = teacher
         self.labeller = labeller
@@ -94,7 +94,8 @@ class MeanTeacherTraining(Strategy, ABC):
     def target_terms(
         self, model: nn.Module, batch: DomainBatch, iteration: int, source: dict[str, Tensor]
     ) -> Iterator[dict[str, Tensor]]:
-        """The losses on target images. The source losses of this batch, ``source``, are what they are compared with in the log."""
+        """The losses on target images. The source losses of this batch, ``source``, are what they are compared with in
+        the log."""
         targets = self._labelled(batch)
         mixed = model(self.mixed(batch.source, targets, iteration), branch="mixed")
         self.health["pseudo_labels/loss_ratio"] = loss_ratio(mixed, source)

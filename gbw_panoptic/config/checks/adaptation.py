@@ -31,8 +31,8 @@ def target_problems(cfg) -> Iterator[str]:
         )  # fmt: skip
     if styled and not cfg.DATASETS.TARGET:
         yield (
-            "DATASETS.TARGET: expected unlabelled images, whose style INPUT.FOURIER.ENABLED takes, found none; name a data "
-            "set, e.g. cityscapes_uda_images_train, or set INPUT.FOURIER.ENABLED False."
+            "DATASETS.TARGET: expected unlabelled images, whose style INPUT.FOURIER.ENABLED takes, found none; name a "
+            "data set, e.g. cityscapes_uda_images_train, or set INPUT.FOURIER.ENABLED False."
         )
 
 
@@ -85,7 +85,10 @@ def _burn_in(cfg) -> Iterator[str]:
         yield refusal(cfg, key, f"0 with {cfg.TRAINER.NAME}, which has no teacher", "set it to 0")
     if iterations > cfg.SOLVER.MAX_ITER:
         yield refusal(
-            cfg, key, f"at most SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}", "set it to SOLVER.MAX_ITER for a teacher that stays fixed"
+            cfg,
+            key,
+            f"at most SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}",
+            "set it to SOLVER.MAX_ITER for a teacher that stays fixed",
         )
     if weights and not iterations:
         yield refusal(
@@ -95,6 +98,6 @@ def _burn_in(cfg) -> Iterator[str]:
     if iterations and not os.path.isfile(weights):
         yield (
             "SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS: expected a local .pth file of a model trained on the source, the "
-            f"teacher of the first {iterations} iterations, found {f'nothing at {weights}' if weights else 'none'}; train "
-            "one (source_only), or set BURN_IN_ITERS 0."
+            f"teacher of the first {iterations} iterations, found {f'nothing at {weights}' if weights else 'none'}; "
+            "train one (source_only), or set BURN_IN_ITERS 0."
         )

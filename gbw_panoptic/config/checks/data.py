@@ -40,16 +40,16 @@ def data_set_problems(cfg) -> Iterator[str]:
         for name in cfg.DATASETS[key]:
             if MetadataCatalog.get(name).get("labelled_classes") == ():
                 yield (
-                    f"DATASETS.{key}: expected a data set with labels, found '{name}', which is images alone; name it in "
-                    "DATASETS.TARGET, or a labelled one here."
+                    f"DATASETS.{key}: expected a data set with labels, found '{name}', which is images alone; name it "
+                    "in DATASETS.TARGET, or a labelled one here."
                 )
     space = read_taxonomy(cfg.DATASETS.TAXONOMY)
     for name in cfg.DATASETS.TRAIN + cfg.DATASETS.TEST:
         taxonomy = MetadataCatalog.get(name).taxonomy
         if not taxonomy.same_classes(space):
             yield (
-                f"DATASETS.TAXONOMY: expected the classes of {name}, {taxonomy.name}, found {space.name}; name that taxonomy, or map "
-                "the data set to these classes by an entry of its own in DATASETS.CUSTOM."
+                f"DATASETS.TAXONOMY: expected the classes of {name}, {taxonomy.name}, found {space.name}; name that "
+                "taxonomy, or map the data set to these classes by an entry of its own in DATASETS.CUSTOM."
             )
     for name in cfg.DATASETS.TRAIN + cfg.DATASETS.TEST:
         count = MetadataCatalog.get(name).taxonomy.num_classes
@@ -66,14 +66,17 @@ def task_problems(cfg) -> Iterator[str]:
         for key in ("WEIGHTING.CENTER", "WEIGHTING.OFFSET"):
             if value_of(cfg, key) != "none":
                 yield refusal(
-                    cfg, key, "none with MODEL.TASK semantic, which has no such head", "set it to none or MODEL.TASK to panoptic"
+                    cfg,
+                    key,
+                    "none with MODEL.TASK semantic, which has no such head",
+                    "set it to none or MODEL.TASK to panoptic",
                 )
         return
     for name in cfg.DATASETS.TRAIN:
         if not hasattr(MetadataCatalog.get(name), "panoptic_json"):
             yield (
-                f"DATASETS.TRAIN: expected a source with instance labels for MODEL.TASK panoptic, found '{name}', which "
-                "has semantic labels only; set MODEL.TASK semantic or take another source."
+                f"DATASETS.TRAIN: expected a source with instance labels for MODEL.TASK panoptic, found '{name}', "
+                "which has semantic labels only; set MODEL.TASK semantic or take another source."
             )
 
 
@@ -94,7 +97,10 @@ def protocol_problems(cfg) -> Iterator[str]:
     """One sentence for each average over what is not there."""
     if cfg.TEST.INSTANCE_AP and cfg.MODEL.TASK != "panoptic":
         yield refusal(
-            cfg, "TEST.INSTANCE_AP", f"False with MODEL.TASK {cfg.MODEL.TASK}, which predicts no instances", "set it to False"
+            cfg,
+            "TEST.INSTANCE_AP",
+            f"False with MODEL.TASK {cfg.MODEL.TASK}, which predicts no instances",
+            "set it to False",
         )
     if not cfg.DATASETS.TEST:  # nothing is averaged
         return
@@ -103,16 +109,20 @@ def protocol_problems(cfg) -> Iterator[str]:
     for name in cfg.TEST.PROTOCOLS:
         if name not in protocols:
             yield (
-                f"TEST.PROTOCOLS: expected a list of different values, each one of {', '.join(protocols)}, found {name!r}; choose among "
-                "them, or add it to the taxonomy that DATASETS.TAXONOMY names."
+                f"TEST.PROTOCOLS: expected a list of different values, each one of {', '.join(protocols)}, found "
+                f"{name!r}; choose among them, or add it to the taxonomy that DATASETS.TAXONOMY names."
             )
         elif missing[name]:
             yield (
-                f"TEST.PROTOCOLS: expected some of {usable}, over classes that the source labels, found '{name}', which averages "
-                f"over {', '.join(missing[name])} that {', '.join(cfg.DATASETS.TRAIN)} does not label; choose among them."
+                f"TEST.PROTOCOLS: expected some of {usable}, over classes that the source labels, found '{name}', "
+                "which averages "
+                f"over {', '.join(missing[name])} that {', '.join(cfg.DATASETS.TRAIN)} does not label; choose among "
+                "them."
             )
     if not any(cfg.MODEL.TASK in protocols[name].tasks for name in cfg.TEST.PROTOCOLS):
-        usable = ", ".join(name for name, names in missing.items() if not names and cfg.MODEL.TASK in protocols[name].tasks)
+        usable = ", ".join(
+            name for name, names in missing.items() if not names and cfg.MODEL.TASK in protocols[name].tasks
+        )
         yield (
             f"TEST.PROTOCOLS: expected at least one protocol for MODEL.TASK {cfg.MODEL.TASK}, found "
             f"{', '.join(cfg.TEST.PROTOCOLS)} (semantic only); add one of {usable}."

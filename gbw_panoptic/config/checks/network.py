@@ -89,7 +89,11 @@ def resnet_problems(cfg) -> Iterator[str]:
         ("NUM_GROUPS", not shallow or options.NUM_GROUPS == 1, f"1 {depth}"),
         ("RES5_DILATION", not shallow or options.RES5_DILATION == 1, f"1 {depth}"),
         ("RES5_DILATION", deeplab or options.RES5_DILATION < 4, f"1 or 2 with {_RESNETS[0]}"),
-        ("RES5_DILATION", not deeplab or options.RES4_DILATION == 1 or options.RES5_DILATION == 4, "4 with RES4_DILATION 2"),
+        (
+            "RES5_DILATION",
+            not deeplab or options.RES4_DILATION == 1 or options.RES5_DILATION == 4,
+            "4 with RES4_DILATION 2",
+        ),
         ("DEFORM_ON_PER_STAGE", not (deformable and shallow), f"False in all stages {depth}"),
         ("DEFORM_ON_PER_STAGE", not deformable or compiled, "False where Detectron2 has no compiled operations"),
     ):

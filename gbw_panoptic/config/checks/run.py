@@ -31,8 +31,8 @@ def tracking_problems(cfg) -> Iterator[str]:
     found = importlib.util.find_spec("wandb") if cfg.TRACKING.WANDB else None
     if cfg.TRACKING.WANDB and (found is None or found.origin is None):  # no origin: a folder that wandb has written
         yield (
-            "TRACKING.WANDB: expected the package wandb, found none; `pip install wandb`, or set it to False (metrics.json "
-            "and TensorBoard are written either way)."
+            "TRACKING.WANDB: expected the package wandb, found none; `pip install wandb`, or set it to False "
+            "(metrics.json and TensorBoard are written either way)."
         )
 
 
@@ -41,15 +41,15 @@ def file_problems(cfg) -> Iterator[str]:
     path = local_file(cfg.MODEL.WEIGHTS)
     if path and not os.path.isfile(path):
         yield (
-            f"MODEL.WEIGHTS: expected a local .pth file, found nothing at {cfg.MODEL.WEIGHTS}; {_origin(path)}correct the path, "
-            "or set it to '' to start from random weights."
+            f"MODEL.WEIGHTS: expected a local .pth file, found nothing at {cfg.MODEL.WEIGHTS}; {_origin(path)}correct "
+            "the path, or set it to '' to start from random weights."
         )
     elif path and cfg.MODEL.WEIGHTS_SHA256:
         found = sha256(path)
         if found != cfg.MODEL.WEIGHTS_SHA256.lower():
             yield (
-                f"MODEL.WEIGHTS_SHA256: expected {cfg.MODEL.WEIGHTS_SHA256}, found {found} of {cfg.MODEL.WEIGHTS}; fetch "
-                "the file again from a source that you trust, or correct the hash."
+                f"MODEL.WEIGHTS_SHA256: expected {cfg.MODEL.WEIGHTS_SHA256}, found {found} of {cfg.MODEL.WEIGHTS}; "
+                "fetch the file again from a source that you trust, or correct the hash."
             )
     folder = os.path.abspath(cfg.OUTPUT_DIR)
     while not os.path.exists(folder):

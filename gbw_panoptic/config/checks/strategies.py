@@ -63,8 +63,8 @@ def active_problems(cfg) -> Iterator[str]:
     iterations = tuple(cfg.ACTIVE.ITERATIONS)
     if iterations and iterations[-1] >= cfg.SOLVER.MAX_ITER:
         yield (
-            f"ACTIVE.ITERATIONS: expected acquisition before SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}, so that its labels are "
-            f"learnt from, found {iterations[-1]}; acquire earlier or train longer."
+            f"ACTIVE.ITERATIONS: expected acquisition before SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}, so that its labels "
+            f"are learnt from, found {iterations[-1]}; acquire earlier or train longer."
         )
     if (iterations[:1] == (0,) or cfg.ACTIVE.SOURCE_FREE) and not cfg.MODEL.WEIGHTS:
         key = "SOURCE_FREE True" if cfg.ACTIVE.SOURCE_FREE else f"ITERATIONS {iterations}"
@@ -73,7 +73,9 @@ def active_problems(cfg) -> Iterator[str]:
             "configs/streets/source_only.yaml, and name its checkpoint."
         )
     if cfg.ACTIVE.SOURCE_FREE and cfg.INPUT.FOURIER.ENABLED:
-        yield refusal(cfg, "INPUT.FOURIER.ENABLED", "False with ACTIVE.SOURCE_FREE, which reads no source", "set it to False")
+        yield refusal(
+            cfg, "INPUT.FOURIER.ENABLED", "False with ACTIVE.SOURCE_FREE, which reads no source", "set it to False"
+        )
     if cfg.ACTIVE.SOURCE_FREE and cfg.ACTIVE.SELF_TRAINING:
         yield refusal(
             cfg, "ACTIVE.SELF_TRAINING", "False with ACTIVE.SOURCE_FREE, since it mixes source with target images",
@@ -101,12 +103,15 @@ def acquisition_problems(cfg) -> Iterator[str]:
         )  # fmt: skip
     if options.PANOPTIC and name in MetadataCatalog.list() and not hasattr(MetadataCatalog.get(name), "panoptic_json"):
         yield (
-            f"ACTIVE.PANOPTIC: expected an ACTIVE.ANNOTATOR with instance labels, found '{name}', which has semantic labels "
-            "only; set it to False or name another."
+            f"ACTIVE.PANOPTIC: expected an ACTIVE.ANNOTATOR with instance labels, found '{name}', which has semantic "
+            "labels only; set it to False or name another."
         )
     if name not in MetadataCatalog.list() or not MetadataCatalog.get(name).get("labelled_classes"):
         yield refusal(
-            cfg, "ACTIVE.ANNOTATOR", "a labelled data set of the target's images", "name one, e.g. cityscapes_uda_panoptic_train"
+            cfg,
+            "ACTIVE.ANNOTATOR",
+            "a labelled data set of the target's images",
+            "name one, e.g. cityscapes_uda_panoptic_train",
         )
 
 

@@ -22,8 +22,8 @@ def branch_problems(cfg) -> Iterator[str]:
     if weighted and not set(branches) & set(trained):
         yield (
             f"WEIGHTING.BRANCHES: expected some of {', '.join(trained)} with {cfg.TRAINER.NAME} and {weighted[0]} "
-            f"{value_of(cfg, weighted[0])}, found {', '.join(branches) or 'none'}; name those that are to be weighted, or "
-            "set the weighting to none."
+            f"{value_of(cfg, weighted[0])}, found {', '.join(branches) or 'none'}; name those that are to be weighted, "
+            "or set the weighting to none."
         )
 
 
@@ -45,7 +45,10 @@ def released_problems(cfg) -> Iterator[str]:
     for key, only in _RELEASED.items():
         if value_of(cfg, key) != only:
             yield refusal(
-                cfg, key, f"{only} with GBW.READING released, which has no such choice", "set it to that, or GBW.READING to ours"
+                cfg,
+                key,
+                f"{only} with GBW.READING released, which has no such choice",
+                "set it to that, or GBW.READING to ours",
             )
 
 

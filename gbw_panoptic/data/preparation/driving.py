@@ -19,8 +19,9 @@ _IGNORE, _CROWD = 1, 2  # bits of BDD100K's second channel
 def urbansyn_panoptic_ids(classes: np.ndarray, segments: np.ndarray) -> np.ndarray:
     """Panoptic ids from UrbanSyn's two files.
 
-    The semantic file says what a pixel is, the panoptic one which pixels of a thing belong together: its colours are names
-    of instances, in whatever order their bytes are. A thing without one is a crowd. Instances of a class are numbered from 0.
+    The semantic file says what a pixel is, the panoptic one which pixels of a thing belong together: its colours are
+    names of instances, in whatever order their bytes are. A thing without one is a crowd. Instances of a class are
+    numbered from 0.
 
     Args:
         classes: uint8 [H, W], contiguous ids, 19 = unlabelled.
@@ -30,13 +31,16 @@ def urbansyn_panoptic_ids(classes: np.ndarray, segments: np.ndarray) -> np.ndarr
         int32 [H, W]: Cityscapes id, for things Cityscapes id * 1000 + k; 0 = void.
 
     Raises:
-        FaultError: without a path: a class that does not exist, an instance of two classes, or labels that are known to be wrong.
+        FaultError: without a path: a class that does not exist, an instance of two classes, or labels that are known to
+            be wrong.
     """
     outside = sorted(set(compact_ids(classes)[0].tolist()) - set(range(_UNLABELLED + 1)))
     if outside:
         raise FaultError(FaultKind.OUTSIDE, f"the classes {outside}")
     if not np.isin(classes, CITYSCAPES.ids("sidewalk", "building")).any():
-        raise FaultError(FaultKind.WRONG, "neither sidewalk nor building, as in 57 images with wrong labels (6973 to 7029)")
+        raise FaultError(
+            FaultKind.WRONG, "neither sidewalk nor building, as in 57 images with wrong labels (6973 to 7029)"
+        )
     things = np.isin(classes, CITYSCAPES.thing_ids)
     keys, index = compact_ids(np.where(things, segments.astype(np.int64), 0) << 8 | classes)
     colours = [key >> 8 for key in keys.tolist() if key >> 8]
@@ -49,7 +53,8 @@ def bdd100k_panoptic_ids(pixels: np.ndarray) -> np.ndarray:
     """Panoptic ids from a bitmask of BDD100K.
 
     Args:
-        pixels: uint8 [H, W, 4]: category, bits (ignore, crowd, occluded, truncated), and two bytes that number the segment.
+        pixels: uint8 [H, W, 4]: category, bits (ignore, crowd, occluded, truncated), and two bytes that number the
+            segment.
 
     Returns:
         int32 [H, W]: Cityscapes id, for things Cityscapes id * 1000 + k; 0 = void.
@@ -82,7 +87,9 @@ def _numbered(segments: list[tuple[int, bool, bool]]) -> np.ndarray:
         else:
             ids.append(CITYSCAPES.dataset_ids[contiguous])
     if max(numbers) > CITYSCAPES.label_divisor:
-        raise FaultError(FaultKind.OUTSIDE, f"{max(numbers)} instances of one class (at most {CITYSCAPES.label_divisor} fit)")
+        raise FaultError(
+            FaultKind.OUTSIDE, f"{max(numbers)} instances of one class (at most {CITYSCAPES.label_divisor} fit)"
+        )
     return np.array(ids, dtype=np.int32)
 
 
@@ -111,4 +118,7 @@ def derive_bdd100k(raw: RawImage) -> tuple[np.ndarray, ...]:
 
 def _named(error: FaultError, raw: RawImage) -> FaultError:
     where = " and ".join(map(str, raw.files.raw_labels))
-    return FaultError(error.kind, f"expected the labels that {raw.split.dataset} publishes, found {error} in {where}; unpack them again")
+    return FaultError(
+        error.kind,
+        f"expected the labels that {raw.split.dataset} publishes, found {error} in {where}; unpack them again",
+    )

@@ -59,7 +59,9 @@ def _panoptic_id(segment_class: SegmentClass, number: int | None, taxonomy: Taxo
     if label is None:
         return 0
     category = taxonomy.label_dataset_ids[label]
-    return category if number is None or not taxonomy.label_is_thing[label] else category * taxonomy.label_divisor + number
+    return (
+        category if number is None or not taxonomy.label_is_thing[label] else category * taxonomy.label_divisor + number
+    )
 
 
 def _looked_up(

@@ -1,4 +1,5 @@
-"""Panoptic ids of other data sets as those of a taxonomy: the class's id, for things times 1000 plus a number; 0 = void.
+"""Panoptic ids of other data sets as those of a taxonomy: the class's id, for things times 1000 plus a number; 0 =
+void.
 
 Shapes: H, W are the height and width of the label file.
 """
@@ -48,7 +49,10 @@ def synthia_panoptic_ids(classes: np.ndarray, instances: np.ndarray) -> np.ndarr
 
 
 def remap_segments(
-    ids: np.ndarray, segments: Sequence[Mapping[str, Any]], classes: Mapping[int, SegmentClass], taxonomy: Taxonomy = CITYSCAPES
+    ids: np.ndarray,
+    segments: Sequence[Mapping[str, Any]],
+    classes: Mapping[int, SegmentClass],
+    taxonomy: Taxonomy = CITYSCAPES,
 ) -> np.ndarray:
     """Panoptic ids from another data set's COCO-panoptic segments.
 

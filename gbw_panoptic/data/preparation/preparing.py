@@ -51,7 +51,8 @@ def prepare(
         UserError: nothing to prepare: the message says what is missing and where to get it.
     """
     splits = expected_splits(root, find_data_set(root, dataset, custom, prepared, taxonomy))
-    found = [(split, list_raw(root, split, strict=strict)) for split in splits]  # all that is missing is said before hours of work
+    # all that is missing is said before hours of work
+    found = [(split, list_raw(root, split, strict=strict)) for split in splits]
     return [_prepare_split(root, split, raw, workers, overwrite) for split, raw in found]
 
 
@@ -102,7 +103,9 @@ def _prepare_split(root: Path, split: Split, raw: RawSplit, workers: int, overwr
     complete = bool(described) and all(fault.kind in converter.may_skip for fault in faults)
     statistics = None
     if converter.write is not None and described:
-        statistics = ClassStatistics(split.taxonomy.names, {name.stem: found.pixels for name, found in described.items()})
+        statistics = ClassStatistics(
+            split.taxonomy.names, {name.stem: found.pixels for name, found in described.items()}
+        )
         if complete:
             _write_indices(root, split, described, statistics)
     return SplitReport(
@@ -134,7 +137,9 @@ def _prepare_image(raw: RawImage, *, overwrite: bool) -> Description | Fault:
             converter.write(files, converter.derive(raw), origin)
         path = files.prepared_labels[-1]
         described = converter.describe(converter.readers[-1](path), path, raw.split.taxonomy)
-        return replace(described, by_times=state is _State.NEWER, turned=disk.turns_alone(files.image, files.raw_labels[-1]))
+        return replace(
+            described, by_times=state is _State.NEWER, turned=disk.turns_alone(files.image, files.raw_labels[-1])
+        )
     except UserError as error:
         return as_fault(error)
 

@@ -44,12 +44,13 @@ class SplitReport:
         lines[0] += " (the counts differ)" if len(counts) > 1 else ""
         if self.by_times:
             lines.append(
-                f"  {self.by_times} labels are of an earlier version: only their age was compared with the raw labels; --check "
-                "compares all pixels, --overwrite makes them again"
+                f"  {self.by_times} labels are of an earlier version: only their age was compared with the raw labels; "
+                "--check compares all pixels, --overwrite makes them again"
             )
         if self.turned:
             lines.append(
-                f"  {len(self.turned)} images are mirrored or turned by half, as their EXIF tags say (first: {self.turned[0]}): their labels "
+                f"  {len(self.turned)} images are mirrored or turned by half, as their EXIF tags say (first: "
+                f"{self.turned[0]}): their labels "
                 "are read as drawn on the upright image; if they were drawn on the stored pixels, remove the tags"
             )
         if self.void_categories:

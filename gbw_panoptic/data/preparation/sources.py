@@ -77,7 +77,8 @@ class RawImage:
         if found != size:
             raise FaultError(
                 FaultKind.SIZE,
-                f"expected {size[1]} x {size[0]} pixels as in {self.files.image}, found {found[1]} x {found[0]} in {path}; "
+                f"expected {size[1]} x {size[0]} pixels as in {self.files.image}, found {found[1]} x {found[0]} in "
+                f"{path}; "
                 + files.size_remedy(self.files.image, found, "unpack both again"),
             )
 
@@ -88,7 +89,13 @@ class RawImage:
             OSError: a label file cannot be read.
         """
         said = json.dumps(self.segments, sort_keys=True), sorted((self.classes or {}).items())
-        parts = [_RULES, self.split.format, repr(said), *_other_meaning(self.split), *(files.sha256(path) for path in self.files.raw_labels)]
+        parts = [
+            _RULES,
+            self.split.format,
+            repr(said),
+            *_other_meaning(self.split),
+            *(files.sha256(path) for path in self.files.raw_labels),
+        ]
         return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -143,7 +150,8 @@ def _list_annotated(root: Path, split: Split, strict: bool) -> RawSplit:
     annotations, categories = load_raw_panoptic_json(path)
     classes = split.categories.resolve(categories, path)
     images = [
-        RawImage(root, split, name_of_file(_image_file(split, a), a.label_file), a.segments_info, classes) for a in annotations
+        RawImage(root, split, name_of_file(_image_file(split, a), a.label_file), a.segments_info, classes)
+        for a in annotations
     ]
     if not images:
         raise UserError(f"expected annotated images in {path}, found none; correct the file")
@@ -160,7 +168,11 @@ def _list_pairs(root: Path, split: Split, strict: bool) -> RawSplit:
     skipped = Skipped()
     folders = [root / template_folder(template) for template in (split.image, split.raw_labels[0])]
     images, labels = (
-        {name.stem.removesuffix(suffix): name for name in list_images(root, template, skipped) if name.stem.endswith(suffix)}
+        {
+            name.stem.removesuffix(suffix): name
+            for name in list_images(root, template, skipped)
+            if name.stem.endswith(suffix)
+        }
         for template, suffix in zip((split.image, split.raw_labels[0]), split.suffixes)
     )
     pairs = [
@@ -170,12 +182,17 @@ def _list_pairs(root: Path, split: Split, strict: bool) -> RawSplit:
     ]
     if not pairs:
         raise UserError(
-            f"expected images in {folders[0]} and labels of the same names in {folders[1]}, found {len(images)} images and "
-            f"{len(labels)} labels, but no pair; correct the folders, image_suffix or label_suffix in {split.described_in}"
+            f"expected images in {folders[0]} and labels of the same names in {folders[1]}, found {len(images)} images "
+            "and "
+            f"{len(labels)} labels, but no pair; correct the folders, image_suffix or label_suffix in "
+            f"{split.described_in}"
             if split.described_in
             else f"{len(labels)} labels, but no pair; unpack both again"
         )
-    for found, partners, kind in ((images, labels, "images without a label"), (labels, images, "labels without an image")):
+    for found, partners, kind in (
+        (images, labels, "images without a label"),
+        (labels, images, "labels without an image"),
+    ):
         for key in found.keys() - partners.keys():
             skipped.add(kind, found[key].file)
     if strict:
@@ -223,7 +240,8 @@ def _folder(split: Split, template: str) -> str:
 
 
 def _other_meaning(split: Split) -> list[str]:
-    """What labels depend on beside their classes' numbers; nothing for Cityscapes' ids, whose digests stay what they were."""
+    """What labels depend on beside their classes' numbers; nothing for Cityscapes' ids, whose digests stay what they
+    were."""
     table, taxonomy = split.id_table, split.taxonomy
     numbering = [] if table is None else [repr((table.numbering, table.are_colors))]
     if taxonomy.same_classes(CITYSCAPES):

@@ -1,4 +1,5 @@
-"""ConvNeXt, PVTv2, ResNet and every other model of timm that gives feature maps at strides 4, 8, 16 and 32 (or from 2 on).
+"""ConvNeXt, PVTv2, ResNet and every other model of timm that gives feature maps at strides 4, 8, 16 and 32 (or from 2
+on).
 
 Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
 """
@@ -85,8 +86,10 @@ def _pyramid(timm: ModuleType, name: str, strides: tuple[int, ...]) -> tuple[lis
     if not set(strides) <= set(reductions):
         *finer, coarsest = map(str, strides)
         raise UserError(
-            f"{_KEY}.NAME: expected a model with feature maps at strides {', '.join(finer)} and {coarsest}, found '{name}' with "
-            f"{', '.join(map(str, reductions))}; take a pyramid, e.g. convnext_tiny, pvt_v2_b2 or (from stride 2 on) resnet18."
+            f"{_KEY}.NAME: expected a model with feature maps at strides {', '.join(finer)} and {coarsest}, found "
+            f"'{name}' with "
+            f"{', '.join(map(str, reductions))}; take a pyramid, e.g. convnext_tiny, pvt_v2_b2 or (from stride 2 on) "
+            "resnet18."
         )
     places = [reductions.index(stride) for stride in strides]
     indices, channels = [info.out_indices[place] for place in places], [info.channels()[place] for place in places]
@@ -111,8 +114,8 @@ def _takes_any_size(model: nn.Module, places: list[int], channels: list[int], st
 
 
 def _cut_unread(model: nn.Module) -> None:
-    """Take off the blocks behind the last map that is wanted, whose parameters would get no gradient. timm does it itself but
-    for EfficientNet and its relatives."""
+    """Take off the blocks behind the last map that is wanted, whose parameters would get no gradient. timm does it
+    itself but for EfficientNet and its relatives."""
     last = re.match(r"blocks\.(\d+)", model.feature_info.module_name()[-1])
     if last and isinstance(getattr(model, "blocks", None), nn.Sequential):
         model.blocks = model.blocks[: int(last[1]) + 1]

@@ -1,4 +1,5 @@
-"""A second semantic head on an earlier feature map, for multi-level alignment (AdaptSegNet, arXiv 1802.10349). Training only.
+"""A second semantic head on an earlier feature map, for multi-level alignment (AdaptSegNet, arXiv 1802.10349). Training
+only.
 
 Shape legend: B images, C classes, K feature channels, H x W pixels of the input, h x w cells of the feature map.
 """

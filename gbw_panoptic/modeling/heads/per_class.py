@@ -17,17 +17,29 @@ from detectron2.projects.deeplab import DeepLabV3PlusHead
 from detectron2.projects.panoptic_deeplab import INS_EMBED_BRANCHES_REGISTRY
 from detectron2.projects.panoptic_deeplab.panoptic_seg import PanopticDeepLabInsEmbedHead, PanopticDeepLabSemSegHead
 
-from ...losses import LossShaping, Unions, PerClassLoss, center_loss_per_class, cross_entropy_per_class, offset_loss_per_class
+from ...losses import (
+    LossShaping,
+    Unions,
+    PerClassLoss,
+    center_loss_per_class,
+    cross_entropy_per_class,
+    offset_loss_per_class,
+)
 from ...structures.predictions import DensePrediction
 from ...weighting.build import build_loss_shaping
 
 
 class PerClassPixelLosses:
-    """The losses of a semantic head: it sets ``predictor`` (its last, 1x1 convolution), ``ignore_value``, ``top_k`` (the
-    share of pixels, those of largest loss, that counts) and ``shaping`` (how the pixel loss is shaped)."""
+    """The losses of a semantic head: it sets ``predictor`` (its last, 1x1 convolution), ``ignore_value``, ``top_k``
+    (the share of pixels, those of largest loss, that counts) and ``shaping`` (how the pixel loss is shaped)."""
 
     def losses(
-        self, prediction: DensePrediction, labels: Tensor, pixel_weights: Tensor, gradient: str | None, unions: Unions = ()
+        self,
+        prediction: DensePrediction,
+        labels: Tensor,
+        pixel_weights: Tensor,
+        gradient: str | None,
+        unions: Unions = (),
     ) -> PerClassLoss:
         """The pixel loss per class; ``gradient`` is what the class weighting asks for."""
         return cross_entropy_per_class(

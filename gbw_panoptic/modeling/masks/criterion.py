@@ -81,7 +81,8 @@ class SegmentCriterion:
             return {"classification": classification, **masks}
 
     def _classes(self, segments: "_AllSegments", class_logits: Tensor, matches: QueryMatches) -> Tensor:
-        """The class that each segment's masks count for: of a union the one that its last query finds most probable, or the first."""
+        """The class that each segment's masks count for: of a union the one that its last query finds most probable, or
+        the first."""
         if not self.unions:
             return segments.classes
         index, classes = segments.index(matches), segments.classes
@@ -148,7 +149,9 @@ class SegmentCriterion:
             of_classes[name] = PerClassLoss(totals[name], count, count.sum(), gradient, min_count=1.0)
         return of_classes
 
-    def _compare(self, logits: Tensor, matches: QueryMatches, candidates: Sequence[Candidates]) -> tuple[Tensor, Tensor]:
+    def _compare(
+        self, logits: Tensor, matches: QueryMatches, candidates: Sequence[Candidates]
+    ) -> tuple[Tensor, Tensor]:
         """Cross entropy and dice [2, M] of one set's matched masks, and the sums [2, M] of their gradients' sizes.
 
         Args:

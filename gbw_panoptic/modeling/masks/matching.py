@@ -93,7 +93,8 @@ def pair_costs(
 
     Args:
         class_logits: [Q, C + 1]; mask_logits: [Q, P] at the points.
-        classes: [N], C + u for union u, whose probability is the sum of its classes'; targets: [N, P] masks at the points.
+        classes: [N], C + u for union u, whose probability is the sum of its classes'; targets: [N, P] masks at the
+            points.
         counts: [P], 1 where a point counts, else 0.
     """
     with torch.autocast(mask_logits.device.type, enabled=False):

@@ -1,12 +1,14 @@
 """Points at which masks are compared (PointRend, arXiv 1912.08193); those where nothing is known count nothing.
 
-All masks of an image, of every prediction set, choose among the same points (ours): what the targets are there is looked up once.
-Each mask's own points are distributed as if it had drawn for itself, so every expected loss is the same.
+All masks of an image, of every prediction set, choose among the same points (ours): what the targets are there is
+looked up once. Each mask's own points are distributed as if it had drawn for itself, so every expected loss is the
+same.
 
 Coordinates are (x, y) in 0..1 of the padded input. All draws are from torch's global generator, which the trainer seeds
 in every step.
 
-Shape legend: B images, N segments of an image, M masks, P points, H x W pixels of the padded input, h x w cells of predicted masks.
+Shape legend: B images, N segments of an image, M masks, P points, H x W pixels of the padded input, h x w cells of
+predicted masks.
 """
 
 from dataclasses import dataclass
@@ -73,8 +75,8 @@ def nearest_at_points(values: Tensor, points: Tensor) -> Tensor:
 def masks_at_points(ids: Tensor, num_segments: int, points: Tensor) -> Tensor:
     """Bilinear values [N, P] in 0..1 of the masks of all segments of an image, from its map of ids.
 
-    Equal to sampling the masks themselves, without making them: each of the four pixels around a point gives its share to
-    its segment.
+    Equal to sampling the masks themselves, without making them: each of the four pixels around a point gives its share
+    to its segment.
 
     Args:
         ids: [H, W] integer, -1 = none; points: [P, 2] in 0..1.

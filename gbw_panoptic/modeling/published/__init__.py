@@ -1,1 +1,2 @@
-"""Published weights: names of their files and layouts, our names for their tensors, and what a model may take of them."""
+"""Published weights: names of their files and layouts, our names for their tensors, and what a model may take of
+them."""

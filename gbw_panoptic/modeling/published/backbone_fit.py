@@ -42,8 +42,8 @@ def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, origin: str) -> 
     deeper = [name for name in left if _continues(name, own)]
     if deeper:
         raise UserError(
-            f"expected the configured backbone in {origin}, found a deeper one, with {deeper[0]} ({len(deeper)} tensors "
-            "more); configure the backbone that the weights are of, or give the weights of this one."
+            f"expected the configured backbone in {origin}, found a deeper one, with {deeper[0]} ({len(deeper)} "
+            "tensors more); configure the backbone that the weights are of, or give the weights of this one."
         )
     logging.getLogger("gbw_panoptic").info(
         "The backbone starts from %s (%d tensors); left out: %s.", origin, len(fitting), _listed(left)

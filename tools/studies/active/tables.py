@@ -1,8 +1,9 @@
 """The study of active learning: mIoU, worst class and imbalance of what was bought, by budget and method, over seeds.
 
 Results are plain values, so that a JSON file of them gives the table and the plot again:
-``{"setting": str, "protocol": str, "iterations": int, "runs": [{"method", "budget" (percent of the target's pixels, None
-for references), "seed", "mIoU", "IoU": {class: percent}, "imbalance" (None without bought labels), "bought": {class: pixels}}]}``.
+``{"setting": str, "protocol": str, "iterations": int, "runs": [{"method", "budget" (percent of the target's pixels,
+None for references), "seed", "mIoU", "IoU": {class: percent}, "imbalance" (None without bought labels), "bought":
+{class: pixels}}]}``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,10 +60,11 @@ def run_result(folder: Path, *, method: str, budget: float | None, seed: int, pr
 
 
 def study_table(results: Mapping, *, reference: str) -> str:
-    """Markdown: a row for each budget and method; mean ± standard deviation over seeds, and differences to ``reference``.
+    """Markdown: a row for each budget and method; mean ± standard deviation over seeds, and differences to
+    ``reference``.
 
-    Differences are to ``reference`` at the same budget, paired by seed, mean ± standard error; worst classes are those of
-    each run.
+    Differences are to ``reference`` at the same budget, paired by seed, mean ± standard error; worst classes are those
+    of each run.
     """
     groups = _groups(results["runs"])
     rows = []
@@ -87,7 +89,11 @@ def study_plot(results: Mapping) -> bytes:
     methods = list(dict.fromkeys(method for budget, method in groups if budget is not None))
     references = [method for budget, method in groups if budget is None]
     panels = []
-    for name, label in (("mIoU", "mIoU (%)"), ("worst class", "IoU of the worst class (%)"), ("imbalance", "imbalance")):
+    for name, label in (
+        ("mIoU", "mIoU (%)"),
+        ("worst class", "IoU of the worst class (%)"),
+        ("imbalance", "imbalance"),
+    ):
         lines = {
             method: [
                 (budget, (summary := spread(values)).mean, summary.deviation or 0.0)

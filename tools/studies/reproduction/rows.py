@@ -1,4 +1,5 @@
-"""The published settings that tools/reproduce.py runs, with and without GBW, and the figures that were published for them."""
+"""The published settings that tools/reproduce.py runs, with and without GBW, and the figures that were published for
+them."""
 
 from dataclasses import dataclass
 

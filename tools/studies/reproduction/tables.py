@@ -1,7 +1,7 @@
 """Published benchmarks and what a user's own runs of the same settings gave, side by side.
 
-A result is plain values, one JSON file a run: ``{"row", "method" ("unweighted" or "GBW"), "seed", "model", "iterations",
-"machine", "scores": {column: percent}}``.
+A result is plain values, one JSON file a run: ``{"row", "method" ("unweighted" or "GBW"), "seed", "model",
+"iterations", "machine", "scores": {column: percent}}``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

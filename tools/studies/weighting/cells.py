@@ -1,7 +1,7 @@
 """What the study of class weighting compares: cells, their configurations, and the tiers and blocks that they form.
 
-Two editions: the first on small networks from random weights (tiers 1 to 4), the second on the demo's network and scale, in two
-stages (tiers 5 to 7). They share no cell, and no table.
+Two editions: the first on small networks from random weights (tiers 1 to 4), the second on the demo's network and
+scale, in two stages (tiers 5 to 7). They share no cell, and no table.
 """
 
 from collections.abc import Iterable
@@ -96,7 +96,10 @@ TASKS = {
 }
 _IMAGES = {"source": "400", "target-train": "400", "target-val": "100"}
 #: Folder of configurations -> Streets as it is generated for them (make_streets); that of the demo is tools/demo.py's.
-DATA = {"study": {"size": "96x192", "gap": "0.35", **_IMAGES}, "demo": {"size": "128x256", "gap": "0.4", "reach": "25", **_IMAGES}}
+DATA = {
+    "study": {"size": "96x192", "gap": "0.35", **_IMAGES},
+    "demo": {"size": "128x256", "gap": "0.4", "reach": "25", **_IMAGES},
+}
 SENSITIVITY_OF = ("semantic", CONVOLUTIONAL, "self_training")
 
 
@@ -131,8 +134,8 @@ def _against_gbw(place: tuple[str, str, str], names: tuple[str, ...]) -> Block:
     return Block(f"sensitivity: {compared.title}", compared.cells)
 
 
-#: First edition, 1: the strategy that is used most; 2: the others, and all for the semantic task; 3: other networks; 4: GBW's
-#: settings. Second edition, 5: the same strategy; 6: the others; 7: ideas.
+#: First edition, 1: the strategy that is used most; 2: the others, and all for the semantic task; 3: other networks; 4:
+#: GBW's settings. Second edition, 5: the same strategy; 6: the others; 7: ideas.
 TIERS: dict[int, tuple[Block, ...]] = {
     1: (block("panoptic", CONVOLUTIONAL, "self_training", tuple(WEIGHTINGS)),),
     2: (
@@ -142,7 +145,10 @@ TIERS: dict[int, tuple[Block, ...]] = {
     3: tuple(block("panoptic", network, "self_training", (UNWEIGHTED, GBW)) for network in (TRANSFORMER, MASK2FORMER)),
     4: _sensitivity(),
     5: (block("panoptic", IMAGENET, "self_training", tuple(SECOND)),),
-    6: tuple(block("panoptic", IMAGENET, strategy, (UNWEIGHTED, SCALE_FREE, GUARDED)) for strategy in ("adversarial", "entropy")),
+    6: tuple(
+        block("panoptic", IMAGENET, strategy, (UNWEIGHTED, SCALE_FREE, GUARDED))
+        for strategy in ("adversarial", "entropy")
+    ),
     7: (_ideas(),),
 }
 SEEDS = {1: 5, 2: 3, 3: 3, 4: 3, 5: 5, 6: 3, 7: 3}
@@ -188,10 +194,11 @@ def options(cell: Cell) -> list[str]:
 
 
 def first_config(cell: Cell) -> Path | None:
-    """Of the training on the source, without class weights, that all cells of a network and seed share; None where there is none.
+    """Of the training on the source, without class weights, that all cells of a network and seed share; None where
+    there is none.
 
-    It is the first stage of the second edition, and the first teacher of Mask2Former's self-training (MC-PanDA's burn-in): with
-    a teacher that starts as badly as the student, what the source has taught is lost.
+    It is the first stage of the second edition, and the first teacher of Mask2Former's self-training (MC-PanDA's
+    burn-in): with a teacher that starts as badly as the student, what the source has taught is lost.
     """
     needed = cell.network == IMAGENET or cell.network == MASK2FORMER and cell.strategy == "self_training"
     return _config(cell.network, "source_only") if needed else None

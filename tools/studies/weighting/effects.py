@@ -138,7 +138,8 @@ def setting_curves(lines: Mapping[str, Mapping[float, Effect]], levels: Mapping[
 
 
 def trade_offs(lines: Mapping[str, Mapping[float, tuple[float, float]]], *, labels: tuple[str, str]) -> bytes:
-    """One quantity against another over a setting: name -> value of the setting -> the two; a filled point where the setting is 0."""
+    """One quantity against another over a setting: name -> value of the setting -> the two; a filled point where the
+    setting is 0."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for place, (name, points) in enumerate(lines.items()):

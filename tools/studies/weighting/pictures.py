@@ -41,7 +41,8 @@ def class_plot(results: Results, block: Block) -> bytes:
 
 
 def weights_plot(results: Results, cell: Cell) -> bytes:
-    """Class weights and gradients over the iterations, mean over the seeds of a cell that was run, a row for each branch."""
+    """Class weights and gradients over the iterations, mean over the seeds of a cell that was run, a row for each
+    branch."""
     runs = results.runs(cell)
     rows = []
     for place in dict.fromkeys(place for run in runs for place in run["gbw"]):
@@ -61,7 +62,8 @@ def weights_plot(results: Results, cell: Cell) -> bytes:
 def lambda_plot(results: Results, cells: Mapping[float, Cell], reference: Cell) -> bytes:
     """mIoU, recall and precision of rare classes over lambda; ``reference`` is the unweighted cell.
 
-    Means over the seeds that all cells with runs have: a cell with more seeds than its neighbours would stand out by them.
+    Means over the seeds that all cells with runs have: a cell with more seeds than its neighbours would stand out by
+    them.
     """
     lines, levels = {}, {}
     for column in ("mIoU", "rare recall", "rare precision"):
@@ -73,7 +75,8 @@ def lambda_plot(results: Results, cells: Mapping[float, Cell], reference: Cell) 
 
 
 def tau_plot(results: Results, block: Block) -> bytes:
-    """Recall against precision of rare classes over the correction of the decision, a line for each weighting; means over seeds."""
+    """Recall against precision of rare classes over the correction of the decision, a line for each weighting; means
+    over seeds."""
     lines = {}
     for cell in block.cells:
         curves = [run["tau"]["scores"] for run in results.runs(cell) if run.get("tau")]
@@ -84,7 +87,9 @@ def tau_plot(results: Results, block: Block) -> bytes:
             )
             for tau in taus
         }
-    return trade_offs({name: points for name, points in lines.items() if points}, labels=("rare recall", "rare precision"))
+    return trade_offs(
+        {name: points for name, points in lines.items() if points}, labels=("rare recall", "rare precision")
+    )
 
 
 def on_common_seeds(results: Results, cells: Iterable[Cell], score: str) -> dict[Cell, list[float]]:

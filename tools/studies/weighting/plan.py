@@ -1,4 +1,5 @@
-"""Which runs the study of class weighting makes, and what has to be equal among those that it compares: device and precision."""
+"""Which runs the study of class weighting makes, and what has to be equal among those that it compares: device and
+precision."""
 
 import argparse
 
@@ -62,11 +63,15 @@ def check_settings(arguments: argparse.Namespace) -> None:
     """What no run could take ends the study before it begins, not every run."""
     if arguments.device == "cuda" and not torch.cuda.is_available():
         # a run would go on with the CPU, and its result into a table of GPUs
-        raise UserError("--device cuda: expected a GPU that torch can use, found none; see tools/doctor.py, or pass cpu.")
+        raise UserError(
+            "--device cuda: expected a GPU that torch can use, found none; see tools/doctor.py, or pass cpu."
+        )
     if set(arguments.opts[::2]) & {key for overrides in PRECISIONS.values() for key in overrides[::2]}:
         raise UserError("--opts: expected no key of SOLVER.AMP, found one; pass --precision, which every result names.")
     if not (runs := planned(arguments)):
-        raise UserError("Expected a cell of all that --tiers, --networks and --weightings name, found none; see docs/study.md.")
+        raise UserError(
+            "Expected a cell of all that --tiers, --networks and --weightings name, found none; see docs/study.md."
+        )
     for cell in dict.fromkeys(cell for cell, _ in runs):
         opts = [*design.options(cell), *of_all_runs(0, arguments)]
         validate(prepare_config(argparse.Namespace(config_file=str(design.config_file(cell)), opts=opts)))
@@ -79,5 +84,6 @@ def refuse_another_device(results: Results, arguments: argparse.Namespace) -> No
         if found:
             raise UserError(
                 f"--device: expected {', '.join(sorted(found))}, where the results of '{block.title}' come from, found "
-                f"{arguments.device}: differences between devices would count as effects; pass --device, or another --results."
+                f"{arguments.device}: differences between devices would count as effects; pass --device, or another "
+                "--results."
             )

@@ -7,8 +7,9 @@ A result is plain values, one small JSON file a run::
      "classes": {name: {"IoU", "recall", "precision" (percent), "pixels", "source_pixels"}},
      "pseudo_labels": {name: {"recall", "precision"}} (the last teacher on the images that it labels; {} without one),
      "quality": [T] (of pseudo labels; [] without),
-     "gbw": {branch/head: {"iterations": [T], kind: {name: [T]}}} (weight, gradient, share of the pixels; {} without GBW),
-     "tau": {"prior", "scores": {tau: {column: percent}}} (over the correction of the decision; absent in the first edition)}
+     "gbw": {branch/head: {"iterations": [T], kind: {name: [T]}}} (weight, gradient, share of the pixels; {} without
+     GBW), "tau": {"prior", "scores": {tau: {column: percent}}} (over the correction of the decision; absent in the
+     first edition)}
 
 T are tenths of the run.
 """
@@ -67,7 +68,8 @@ class Block:
 
 @dataclass(frozen=True)
 class Difference:
-    """Of a cell to a reference, paired by seed; ``p`` of the paired t-test, None below three seeds or without spread."""
+    """Of a cell to a reference, paired by seed; ``p`` of the paired t-test, None below three seeds or without
+    spread."""
 
     gain: Gain
     p: float | None
@@ -160,7 +162,8 @@ def run_result(run: RunFolder, protocol: str, *, source_pixels: Mapping[str, int
 
 
 def _pseudo_labels(run: RunFolder, protocol: str) -> dict:
-    """How right the last teacher is on the images that it labels: where the run has evaluated it there, behind training."""
+    """How right the last teacher is on the images that it labels: where the run has evaluated it there, behind
+    training."""
     datasets = run.value("DATASETS.TEST") or []
     evaluation = run.evaluation("teacher", datasets[1]) if len(datasets) > 1 else None
     if evaluation is None:

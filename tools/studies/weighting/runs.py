@@ -1,4 +1,5 @@
-"""The study of class weighting, run by run: what is there and what is missing, every score, and gains over the source alone."""
+"""The study of class weighting, run by run: what is there and what is missing, every score, and gains over the source
+alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -14,10 +14,12 @@ _CLASS_METRICS = ("IoU", "recall", "precision")
 
 
 def study_page(results: Results, blocks: Sequence[Block], *, method: str) -> str:
-    """The summary of one weighting over all blocks, then the scores and their differences for each block, a row for each cell.
+    """The summary of one weighting over all blocks, then the scores and their differences for each block, a row for
+    each cell.
 
     Mean ± standard deviation over seeds; differences to a block's first cell, paired by seed, ± standard error, with
-    the p-value of the paired t-test from three seeds on, adjusted in the summary only. A block whose runs come from several machines says so.
+    the p-value of the paired t-test from three seeds on, adjusted in the summary only. A block whose runs come from
+    several machines says so.
 
     Args:
         method: name of the weighting that is summarised.
@@ -36,8 +38,8 @@ def study_page(results: Results, blocks: Sequence[Block], *, method: str) -> str
 
 
 def class_page(results: Results, blocks: Sequence[Block]) -> str:
-    """For every class, the rarest last: share, scores without weights and differences by each weighting that was run; then
-    GBW's weights."""
+    """For every class, the rarest last: share, scores without weights and differences by each weighting that was run;
+    then GBW's weights."""
     parts = []
     for block in blocks:
         for cell in block.cells[1:]:
@@ -50,7 +52,8 @@ def class_page(results: Results, blocks: Sequence[Block]) -> str:
 
 
 def tau_tables(results: Results, blocks: Sequence[Block]) -> list[str]:
-    """Scores over the correction of the decision: a table for each block that has any, mean ± standard deviation over seeds."""
+    """Scores over the correction of the decision: a table for each block that has any, mean ± standard deviation over
+    seeds."""
     parts = []
     for block in blocks:
         rows = [row for cell in block.cells for row in _tau_rows(results, cell)]
@@ -130,7 +133,8 @@ def _block_tables(results: Results, block: Block) -> list[str]:
 
 
 def _pseudo_label_table(results: Results, block: Block) -> str:
-    """How right pseudo labels are: means over all classes and over the rarest ones of the source; their quality weight."""
+    """How right pseudo labels are: means over all classes and over the rarest ones of the source; their quality
+    weight."""
     rows = []
     for cell in block.cells:
         runs = [run for run in results.runs(cell) if run["pseudo_labels"]]
@@ -167,7 +171,8 @@ def _weighted_places(results: Results, cell: Cell) -> list[str]:
 
 
 def _weight_table(results: Results, cell: Cell, place: str) -> str:
-    """Gradient and weight early and late in the run; share of what is weighted, and of its weight, over the run: means over runs."""
+    """Gradient and weight early and late in the run; share of what is weighted, and of its weight, over the run: means
+    over runs."""
     kept = [run["gbw"][place] for run in results.runs(cell) if place in run["gbw"]]
     rows = []
     for name in (name for name in class_shares(results, cell) if any(name in run["weight"] for run in kept)):
@@ -176,7 +181,15 @@ def _weight_table(results: Results, cell: Cell, place: str) -> str:
         ends = [_number(values[kind][end]) for kind in ("gradient", "weight") for end in (0, -1)]
         rows.append([name, *ends, *(f"{100 * fmean(column):.2f} %" for column in zip(*shares))])
     weighted = KEPT_HEADS.get(place.split("/")[1], "pixels")
-    header = ["class", "gradient, first tenth", "last", "weight, first tenth", "last", f"share of {weighted}", "weighted share"]
+    header = [
+        "class",
+        "gradient, first tenth",
+        "last",
+        "weight, first tenth",
+        "last",
+        f"share of {weighted}",
+        "weighted share",
+    ]
     return table(rows, header)
 
 
