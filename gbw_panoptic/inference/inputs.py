@@ -74,6 +74,8 @@ def _matches(pattern: str, skipped: Skipped) -> Iterator[str]:
     """What a glob stands for. ``**`` is any folder below, each once: the standard library's goes round in circles of
     links."""
     head, found, tail = f"{os.sep}{pattern}".partition(f"{os.sep}**{os.sep}")
+    while tail.startswith(f"**{os.sep}"):
+        tail = tail[3:]
     if not found:
         yield from glob.iglob(pattern.removesuffix(f"{os.sep}**"))  # a folder stands for all that is below it
         return

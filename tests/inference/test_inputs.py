@@ -68,10 +68,10 @@ def test_a_glob_of_any_depth_ends_in_circles_of_links(tree):
     (tree / "elsewhere" / "x[1]").mkdir(parents=True)
     (tree / "elsewhere" / "x[1]" / "4.png").touch()
     (tree / "b" / "linked").symlink_to(tree / "elsewhere")
-    everything = ["a/1.png", "b/1.png", "elsewhere/x[1]/4.png"]
+    everything = ["a/1.png", "b/1.png", "b/linked/x[1]/4.png"]
     assert found("**/*.png") == found("./**/**/*.png") == (everything, [])
-    assert found(f"{tree}/**/*.png") == (everything, []) and found("b/**/*.png") == (["b/1.png", "b/linked/x[1]/4.png"], [])
-    assert found("a/**") == found("a/**/*") == (["a/1.png", "a/2.JPG", *found("a/**")[0][2:]], [])
+    assert found(f"{tree}/**/*.png") == (everything, []) and found("b/**/*.png") == (everything[1:], [])
+    assert found("a/**") == found("a") and set(found("a/**/1.*")[0]) <= set(found("a")[0])
 
 
 def test_what_is_left_out_is_counted_in_one_line(tree, monkeypatch):
