@@ -204,6 +204,12 @@ def atomic_write(path: str | os.PathLike, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def require_replaceable(path: str | os.PathLike) -> None:
+    """Raise UserError where ``path`` is a device, a pipe or a socket: a file would take its place, for all programs."""
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
+        raise UserError(f"expected to write a file at {path}, found a device or a pipe there; give another path")
+
+
 @contextmanager
 def replacing(path: str | os.PathLike, suffix: str = TEMPORARY_SUFFIX) -> Iterator[Path]:
     """A name beside ``path`` for the block to write to; the file takes ``path``'s place when the block ends well.
@@ -212,6 +218,7 @@ def replacing(path: str | os.PathLike, suffix: str = TEMPORARY_SUFFIX) -> Iterat
         suffix: of that name, for writers that choose a format by it.
     """
     path = Path(path)
+    require_replaceable(path)
     temporary = path.with_name(f".{_shortened(path.name)}.{os.getpid()}{suffix}")
     try:
         yield temporary

@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from gbw_panoptic import files
+from gbw_panoptic.engine.checkpoint import write_synced
 from gbw_panoptic.errors import UserError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)
@@ -218,3 +219,13 @@ def test_names_that_leave_their_folder_are_refused(name):
 @pytest.mark.parametrize("name", ["x.png", "ulm/a..b_panoptic.png", "./x.png", "a b/ä.jpg"])
 def test_ordinary_file_names_pass(name):
     assert files.safe_file_name(name) == name
+
+
+def test_a_device_is_not_replaced_by_a_file(tmp_path):
+    """As root, renaming a file to /dev/null would take it from all programs."""
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(UserError, match="found a device or a pipe there; give another path"):
+        files.write_json(tmp_path / "pipe.json", {})
+    with pytest.raises(UserError, match="found a device or a pipe there; give another path"):
+        write_synced(str(tmp_path / "pipe.json"), lambda file: file.write(b""), remedy="")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe.json"] and not (tmp_path / "pipe.json").is_file()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from detectron2.checkpoint import DetectionCheckpointer
 
 from ..errors import UserError, about
+from ..files import require_replaceable
 from ..modeling.published.fitting import Fit, exact, finite, load_whole, not_finite, starting
 from ..modeling.published.packaged import local_file
 from .reading import last_checkpoint, read_checkpoint
@@ -132,6 +133,7 @@ def write_synced(path: str, write: Callable[[IO[bytes]], object], *, remedy: str
     Raises:
         UserError: the disk or the folder refuses.
     """
+    require_replaceable(path)
     temporary = f"{path}.tmp"
     try:
         with open(temporary, "wb") as file:

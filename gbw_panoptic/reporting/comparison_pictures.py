@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .. import files
+from ..errors import UserError
 from ..evaluation.panel import layers_of, picture_bytes
 from ..visualization import plots
 from ..visualization.curves import Series, curves
@@ -48,7 +50,7 @@ def side_by_side(sources: Sequence[tuple[str, RunFolder, str]], dataset: str, *,
     names = [name for name in (found[0] if found else ()) if all(name in layers for layers in found)]
     pictures = {}
     for name in names[:most]:
-        image = Image.open(found[0][name]["image"]).convert("RGB")
+        image = Image.fromarray(files.read_image(found[0][name]["image"]))
         cells = {"Image": image, "Truth": _laid_over(image, found[0][name]["truth"])}
         for (label, _, _), layers in zip(sources, found):
             cells[label] = _laid_over(image, layers[name]["prediction"])
@@ -60,7 +62,10 @@ def side_by_side(sources: Sequence[tuple[str, RunFolder, str]], dataset: str, *,
 
 
 def _laid_over(image: Image.Image, layer: Path) -> Image.Image:
-    colors = Image.open(layer).convert("RGBA").resize(image.size, Image.Resampling.NEAREST)
+    try:
+        colors = Image.open(layer, formats=("WEBP",)).convert("RGBA").resize(image.size, Image.Resampling.NEAREST)
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, of a damaged file
+        raise UserError(f"expected a picture at {layer}, found {error}; evaluate that run again with --eval-only") from None
     return Image.composite(Image.blend(image, colors.convert("RGB"), _OPACITY), image, colors.getchannel("A"))
 
 

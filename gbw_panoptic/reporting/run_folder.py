@@ -69,7 +69,7 @@ class RunFolder:
         path = Path(path)
         inference = path / "inference"
         panels: dict[str, list[Path]] = {}
-        for picture in sorted(inference.glob("**/panels/*/*.png")):
+        for picture in sorted(filter(Path.is_file, inference.glob("**/panels/*/*.png"))):
             panels.setdefault(picture.parent.name, []).append(picture)
         files = sorted(f for f in inference.glob("**/*.json") if not f.name.startswith("."))
         evaluations = list(filter(None, map(_read_result, files)))

@@ -1,6 +1,7 @@
 """The report of finished, running and broken runs."""
 
 import json
+import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -261,3 +262,12 @@ def test_a_damaged_file_counts_as_missing_and_is_named(run, no_drawing, caplog, 
     if name != "metrics.json":
         told = [record.getMessage() for record in caplog.records if "counts as missing" in record.getMessage()]
         assert len(told) >= 1 and str(run / name) in told[0] and "\n" not in told[0]
+
+
+def test_what_is_no_file_among_the_pictures_is_left_out(run, no_drawing):
+    """A named pipe would have the report wait for ever; a link in a circle has nothing behind it."""
+    (picture,) = (run / "inference" / "panels" / "teacher").glob("*.png")
+    os.mkfifo(picture.with_name("pipe.png"))
+    picture.with_name("loop.png").symlink_to("loop.png")
+    text = Path(write_report(run)).read_text()
+    assert "pipe.png" not in text and "loop.png" not in text
