@@ -21,6 +21,8 @@ from ..data.label_maps import LabelMap, read_label_map
 from ..data.loader import build_image_loader
 from ..errors import UserError
 from ..files import read_image_size
+from ..modeling.masks.semantic import semantic_logits
+from ..structures.predictions import DensePrediction, SegmentPrediction
 from ..taxonomy import Taxonomy
 from ..visualization.bought import bought_bars, draw_bought
 
@@ -79,7 +81,7 @@ def build_predict(cfg, model: nn.Module) -> Predict:
         model.eval()
         try:
             for inputs in build_image_loader(cfg, records):
-                logits = model.predict(inputs, instances=False).sem_seg
+                logits = _semantic_logits(model.predict(inputs, instances=False))
                 size = (inputs[0]["height"], inputs[0]["width"])
                 if tuple(logits.shape[-2:]) != size:
                     logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=False)
@@ -88,6 +90,15 @@ def build_predict(cfg, model: nn.Module) -> Predict:
             model.train(training)
 
     return predict
+
+
+def _semantic_logits(prediction: DensePrediction | SegmentPrediction) -> Tensor:
+    """[B, C, H, W] of any model."""
+    if isinstance(prediction, DensePrediction):
+        return prediction.sem_seg
+    return semantic_logits(
+        prediction.class_logits, prediction.mask_logits, stride=prediction.stride, image_size=prediction.image_size
+    )
 
 
 class AcquisitionHook(HookBase):

@@ -4,12 +4,13 @@ import json
 
 import pytest
 import torch
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from tiny_runs import NARROW, flat
 from torch import nn
 
 from gbw_panoptic.engine import build_trainer
+from gbw_panoptic.engine.acquisition import build_predict
 from gbw_panoptic.engine.build import resume_or_load
 from gbw_panoptic.engine.solver import build_optimizer, clip_full_model
 from gbw_panoptic.evaluation.panoptic_quality import PanopticQuality
@@ -86,6 +87,14 @@ def test_alignment_and_entropy_run_on_the_semantic_output(make_cfg, tmp_path, tr
     trained = train(cfg)
     assert last_metrics(tmp_path / "run")[term] != 0
     assert all(p.grad is not None and p.grad.isfinite().all() for p in trained.model.parameters())
+
+
+def test_acquisition_reads_the_semantic_output(make_cfg):
+    cfg = make_cfg(CONFIG, *TINY, "INPUT.MIN_SIZE_TEST", 32, "INPUT.MAX_SIZE_TEST", 64)
+    records = DatasetCatalog.get("cityscapes_uda_panoptic_val")[:2]
+    for probabilities in build_predict(cfg, build_model(cfg))(records):
+        assert probabilities.shape == (19, 128, 256)
+        torch.testing.assert_close(probabilities.sum(dim=0), torch.ones(128, 256))
 
 
 def test_optimizer_of_the_released_configuration(make_cfg):

@@ -11,7 +11,7 @@ import pytest
 import torch
 import train_net
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.modeling import BACKBONE_REGISTRY, SEM_SEG_HEADS_REGISTRY
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from tiny_runs import TINY
 
 from gbw_panoptic.config.trainers import TRAINERS
@@ -31,7 +31,7 @@ RECIPES = {
     section.splitlines()[0]: {name: text for _, name, text in re.findall(r"```(python|yaml) (\S+)\n(.*?)```", section, re.S)}
     for section in PAGE.split("\n## ")[1:]
 }
-REGISTRIES = (LOSS_REGISTRY, WEIGHTING_REGISTRY, SEM_SEG_HEADS_REGISTRY, BACKBONE_REGISTRY)
+REGISTRIES = (LOSS_REGISTRY, WEIGHTING_REGISTRY, SEM_SEG_HEADS_REGISTRY, BACKBONE_REGISTRY, META_ARCH_REGISTRY)
 
 
 @pytest.fixture
@@ -111,6 +111,23 @@ def test_a_backbone(streets, mine):
     assert {name: tuple(x.shape[2:]) for name, x in maps.items()} == {
         f"res{i + 2}": (-(-37 // s), -(-70 // s)) for i, s in enumerate((4, 8, 16, 32))
     }
+
+
+def test_a_meta_architecture(streets, mine):
+    (mine / "doubled.py").write_text(
+        "from detectron2.modeling import META_ARCH_REGISTRY\n"
+        "from gbw_panoptic.modeling import DomainAdaptivePanopticDeepLab\n\n"
+        "@META_ARCH_REGISTRY.register()\n"
+        "class Doubled(DomainAdaptivePanopticDeepLab):\n"
+        "    def losses(self, *args, **options):\n"
+        "        return {name: 2 * loss for name, loss in super().losses(*args, **options).items()}\n"
+    )
+    (mine / "doubled.yaml").write_text("_BASE_: ../configs/quick/source_only.yaml\nMODEL: {META_ARCHITECTURE: Doubled}\n")
+    found = followed(mine, "doubled").storage.latest()
+    plain = build_trainer(config_of(mine, "doubled", "MODEL.META_ARCHITECTURE", "DomainAdaptivePanopticDeepLab"))
+    plain.train(0, 1)
+    for name in ("source/loss_sem_seg", "source/loss_center", "source/loss_offset"):
+        assert found[name][0] == 2 * plain.storage.latest()[name][0] > 0, name
 
 
 def test_a_strategy(streets, mine):
