@@ -99,12 +99,12 @@ def describe_environment() -> Iterator[tuple[str, str]]:
         yield from describe_extras(importlib.metadata.requires(PROJECT) or [])
 
 
-def print_data_sets(root: Path, custom: Path | None) -> None:
-    """Print state and remedy of every known data set below ``root``; ``custom`` describes the user's own."""
+def print_data_sets(root: Path, custom: Path | None, taxonomy: str | None) -> None:
+    """Print state and remedy of every known data set below ``root``; ``custom`` describes the user's own, of ``taxonomy``."""
     from gbw_panoptic.data.preparation import status
 
     print(f"\nData sets below {root}")
-    found = status(root, custom)
+    found = status(root, custom, taxonomy)
     width = max(len(dataset.name) for dataset in found)
     for dataset in found:
         print(f"  {dataset.name:<{width}}  {dataset.state:<11} {dataset.detail}")
@@ -119,11 +119,12 @@ def main() -> None:
     parser.add_argument(
         "--custom", type=Path, help="YAML file of your own data sets (default: custom.yaml in the root)"
     )
+    parser.add_argument("--taxonomy", help="name or file of their classes (default: cityscapes)")
     arguments = parser.parse_args()
     print("Environment")
     for name, description in describe_environment():
         print(f"  {name:<24} {description}")
-    print_data_sets(arguments.root, arguments.custom)
+    print_data_sets(arguments.root, arguments.custom, arguments.taxonomy)
 
 
 if __name__ == "__main__":

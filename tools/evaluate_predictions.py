@@ -26,7 +26,7 @@ from gbw_panoptic.taxonomy import Taxonomy
 
 def main() -> None:
     arguments = parse()
-    taxonomy, classes, truths = registered(arguments.dataset) if arguments.dataset else from_files(arguments)
+    taxonomy, classes, truths = registered(arguments.dataset, arguments.custom, arguments.taxonomy) if arguments.dataset else from_files(arguments)
     protocols = saved.choose_protocols(taxonomy, arguments.protocols)
     path = Path(arguments.predictions)
     predictions = saved.read_annotations(path, arguments.folder or path.with_suffix(""))
@@ -47,19 +47,19 @@ def main() -> None:
         "model": path.stem, "dataset": arguments.dataset or Path(arguments.truth).stem, "iteration": None,
         "images": len(pairs), "protocols": [protocol.name for protocol in protocols],
         "seconds_per_image": {"scoring": (time.perf_counter() - start) / len(pairs)}, "scores": scores,
-        "confusion": {"classes": taxonomy.names, "pixels": total.confusion.matrix.tolist()},
+        "confusion": {"classes": taxonomy.names, "pixels": total.confusion.matrix[: taxonomy.num_classes].tolist()},
     }  # fmt: skip
     files.write_json(output, complete)
     print(f"\nResults: {output}")
 
 
-def registered(name: str) -> tuple[Taxonomy, Mapping[int, int], dict]:
+def registered(name: str, custom: str | None, space: str | None) -> tuple[Taxonomy, Mapping[int, int], dict]:
     """Taxonomy, category id -> contiguous id and records by image id of a registered data set."""
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
     from gbw_panoptic.data import check_datasets, register_all
 
-    register_all()
+    register_all(custom=custom, taxonomy=space)
     check_datasets((name,))
     taxonomy, records = MetadataCatalog.get(name).taxonomy, DatasetCatalog.get(name)
     if "pan_seg_file_name" not in records[0]:
@@ -82,6 +82,8 @@ def parse() -> argparse.Namespace:
     truth = parser.add_mutually_exclusive_group(required=True)
     truth.add_argument("--dataset", metavar="NAME", help="registered data set with the ground truth")
     truth.add_argument("--truth", metavar="JSON", help="annotations of the ground truth, with categories")
+    parser.add_argument("--custom", metavar="FILE", help="of --dataset: description of your own data sets")
+    parser.add_argument("--taxonomy", metavar="FILE", help="of --dataset: its classes, as DATASETS.TAXONOMY")
     parser.add_argument("--truth-folder", help="of the true PNG files; default: the JSON's name without .json")
     parser.add_argument("--protocols", nargs="+", default=[], help="default: all that suit the classes")
     parser.add_argument("--output", metavar="FILE", help="default: JSON's name with _scores")

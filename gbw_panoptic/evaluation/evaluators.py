@@ -17,7 +17,7 @@ from .. import files
 from ..data.statistics import ClassStatistics
 from ..errors import UserError
 from ..names import unique_names
-from ..taxonomy import Protocol, Taxonomy
+from ..taxonomy import CITYSCAPES, Protocol, Taxonomy
 from . import maps
 from .accumulator import ScoreAccumulator
 from .levels import common_protocol
@@ -184,6 +184,7 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
             complete = {
                 **self._identity, "images": len(self._images), "protocols": [p.name for p in self._protocols],
                 "seconds_per_image": self._seconds_per_image(), "scores": scores,
+                **({} if self._taxonomy.colors == CITYSCAPES.colors else {"colors": dict(zip(self._taxonomy.names, self._taxonomy.colors))}),
                 "confusion": {"classes": self._taxonomy.names, "pixels": self._accumulator.confusion.matrix[: self._taxonomy.num_classes].tolist()},
             }  # fmt: skip
             files.write_json(self._output_dir / f"{self._identity['model']}.json", complete)

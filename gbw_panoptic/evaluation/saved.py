@@ -13,11 +13,12 @@ from pathlib import Path
 from .. import files
 from ..coco_format import SegmentInfo, checked_segments, is_thing
 from ..errors import UserError
-from ..taxonomy import CITYSCAPES, IGNORE_LABEL, PROTOCOLS, Protocol, Taxonomy
+from ..taxonomy import CITYSCAPES, Protocol, Taxonomy
 from . import maps
 from .accumulator import ScoreAccumulator
 
 _NO_COLOR = (128, 128, 128)
+_MOST = 999  # categories that one map can number
 _ALL = "all"  # the protocol of categories that are not Cityscapes'
 
 
@@ -71,14 +72,14 @@ def read_categories(path: str | os.PathLike) -> tuple[Taxonomy, dict[int, int]]:
     Categories with the names of Cityscapes' classes are these, whatever their ids.
 
     Raises:
-        UserError: no categories or 255 and more, or without ``id`` and ``isthing``.
+        UserError: no categories or 1000 and more, or without ``id`` and ``isthing``.
     """
     try:
         listed = files.read_json(path, remedy="take the ground truth's JSON")["categories"]
         categories = [(c["id"], str(c.get("name", c["id"])), is_thing(c)) for c in listed]
         ids = [c[0] for c in categories]
-        if not 0 < len(ids) < IGNORE_LABEL:
-            raise ValueError(f"{len(ids)} categories, where 1 to {IGNORE_LABEL - 1} can be scored")
+        if not 0 < len(ids) <= _MOST:
+            raise ValueError(f"{len(ids)} categories, where 1 to {_MOST} can be scored")
         if len(set(ids)) != len(ids) or not all(type(i) is int for i in ids):
             raise ValueError(f"the category ids {ids}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -101,7 +102,7 @@ def choose_protocols(taxonomy: Taxonomy, names: Sequence[str] = ()) -> list[Prot
         UserError: a name that is not defined for them.
     """
     everything = Protocol(_ALL, tuple(range(taxonomy.num_classes)))
-    known = PROTOCOLS if taxonomy.names == CITYSCAPES.names else {_ALL: everything}
+    known = taxonomy.protocols if taxonomy.protocol_list else {_ALL: everything}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UserError(

@@ -54,6 +54,7 @@ class _ComparisonPage:
     def __init__(self, report: ComparisonReport) -> None:
         self.report, self.comparison = report, report.comparison
         self.groups, self.protocol = report.groups, report.protocol
+        self._colors = {n: c for group in self.groups for run in group.runs.values() for n, c in run.colors.items()}
         self.numbers = {group.name: i for i, group in enumerate(self.groups)}
         self.scores = {group.name: report.scores_of(group, self._model(group), self.protocol) for group in self.groups}
 
@@ -139,7 +140,7 @@ class _ComparisonPage:
         ours = self.report.class_values(group, task, metric)
         theirs = self.report.class_values(self.groups[0], task, metric) if group is not self.groups[0] else {}
         bars = []
-        for name, color in zip(ours, class_colors(list(ours))):
+        for name, color in zip(ours, class_colors(list(ours), self._colors)):
             found = spread(ours[name].values())
             before = spread(theirs[name].values()).mean if name in theirs else None
             bars.append(Bar(name, color, found.mean, before, found.error))
@@ -150,7 +151,7 @@ class _ComparisonPage:
         names = list(values[self.groups[0].name])
         baseline, *others = values
         rows = []
-        for name, color in zip(names, class_colors(names)):
+        for name, color in zip(names, class_colors(names, self._colors)):
             cells = [self._mean(values[group][name]) for group in values]
             cells += [_gain_cell(gain(values[group][name], values[baseline][name])) for group in others]
             rows.append([Cell(name, name, color), *cells])

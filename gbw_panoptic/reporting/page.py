@@ -1,7 +1,7 @@
 """A Markdown page with its pictures in a folder beside it: what every report is written with."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -10,9 +10,9 @@ from tabulate import tabulate
 
 from .. import files
 from ..taxonomy import CITYSCAPES
+from ..taxonomy.colors import completed
 
 _PICTURES = "report"
-_UNKNOWN_COLOR = (90, 90, 90)
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ def plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
-def class_colors(names: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Official colours; grey for unknown names."""
-    official = dict(zip(CITYSCAPES.names, CITYSCAPES.colors))
-    return [official.get(name, _UNKNOWN_COLOR) for name in names]
+def class_colors(names: Sequence[str], colors: Mapping[str, Sequence[int]] | None = None) -> list[tuple[int, int, int]]:
+    """Those of ``colors``, else official ones; of other names, some that are far from these."""
+    known = {**dict(zip(CITYSCAPES.names, CITYSCAPES.colors)), **(colors or {})}
+    return list(completed([tuple(known[name]) if name in known else None for name in names]))
 
 
 def title(metric: str) -> str:

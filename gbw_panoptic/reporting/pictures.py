@@ -44,7 +44,7 @@ def viewer(sources: Sequence[Source], left: str | None = None) -> Viewer | None:
         choices,
         "truth" if left is None else f"prediction{labels.index(left)}",
         f"prediction{len(labels) - 1}",
-        [*_class_chips(), *((name, color, "") for name, color in ERRORS.values())],
+        [*_class_chips(sources[-1][1].colors), *((name, color, "") for name, color in ERRORS.values())],
     )
 
 
@@ -67,8 +67,9 @@ def _webp(path: Path) -> str:
     return data_uri(path.read_bytes(), "webp")
 
 
-def _class_chips() -> list[tuple[str, tuple[int, int, int], str]]:
-    return [(name, color, MARKS.get(name, "")) for name, color in zip(CITYSCAPES.names, CITYSCAPES.colors)]
+def _class_chips(colors: Mapping[str, Sequence[int]]) -> list[tuple[str, tuple[int, int, int], str]]:
+    official = dict(zip(CITYSCAPES.names, CITYSCAPES.colors))
+    return [(name, tuple(color), MARKS.get(name, "")) for name, color in (colors or official).items()]
 
 
 _MOST_COLUMNS = 120

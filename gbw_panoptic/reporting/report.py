@@ -152,7 +152,7 @@ class _Report:
         names = list(self.scores["per_class"])
         values = [self.scores["per_class"][name][metric] for name in names]
         label = f"{metric} (%), protocol {self.protocol}, {self.evaluation['model']}"
-        bars = plots.class_bars(names, values, class_colors(names), label=label)
+        bars = plots.class_bars(names, values, class_colors(names, self.run.colors), label=label)
         yield self.page.picture("classes.png", bars, f"{metric} per class")
         semantic = self.evaluation["scores"]["semantic"][self.protocol]
         yield class_table(self.scores if self.task == "panoptic" else None, semantic)

@@ -32,6 +32,7 @@ _RESULT = {
             "AP": Maybe(float), "AP50": Maybe(float), "N": int, "per_class": Each({"AP": Maybe(float)}),
         }),
     },
+    "colors?": Each([int]),
     "confusion?": Maybe({"classes": [str], "pixels": [[float]]}),
 }  # fmt: skip
 _TASKS = ("semantic", "panoptic", "instance")
@@ -74,6 +75,11 @@ class RunFolder:
         files = sorted(f for f in inference.glob("**/*.json") if not f.name.startswith("."))
         evaluations = list(filter(None, map(_read_result, files)))
         return cls(path, read_metrics(path / "metrics.json"), evaluations, panels, _read_config(path / "config.yaml"))
+
+    @property
+    def colors(self) -> dict[str, list[int]]:
+        """Class -> RGB, where the classes are not Cityscapes'."""
+        return {name: color for evaluation in self.evaluations for name, color in evaluation.get("colors", {}).items()}
 
     @property
     def last_iteration(self) -> int | None:

@@ -157,14 +157,14 @@ class _RunPage:
             if self._scores(self.evaluation, task)
         }
         yield Tabs("Metric", tabs)
-        yield class_table(self._scores(self.evaluation, "panoptic"), self._scores(self.evaluation, "semantic"))
+        yield class_table(self._scores(self.evaluation, "panoptic"), self._scores(self.evaluation, "semantic"), self.run.colors)
 
     def _bars(self, label: str, task: str, metric: str) -> Bars:
         ours = self._scores(self.evaluation, task)["per_class"]
         theirs = self._scores(self.before, task).get("per_class", {}) if self.before else {}
         bars = [
             Bar(name, color, values[metric], theirs.get(name, {}).get(metric))
-            for (name, values), color in zip(ours.items(), class_colors(list(ours)))
+            for (name, values), color in zip(ours.items(), class_colors(list(ours), self.run.colors))
         ]
         return Bars(f"{label} per class (%)", bars, self.baseline_name if theirs else "")
 
@@ -232,7 +232,7 @@ def baseline_label(baseline: RunFolder) -> str:
 def weight_blocks(weights: Mapping[str, tuple]) -> Iterator:
     """Maps of class weights by place, each over a table of its values."""
     tabs = {
-        place: [weight_map(place, *series), weight_table(place, *series)]
+        place: [weight_map(place, *series), weight_table(place, *series, self.run.colors)]
         for place, series in weights.items()
         if series[0]
     }

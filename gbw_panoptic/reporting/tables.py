@@ -29,13 +29,13 @@ def number(value: float | int | None, decimals: int = 1) -> Cell:
     return Cell(str(value) if isinstance(value, int) else f"{value:.{decimals}f}", value)
 
 
-def class_table(panoptic: Mapping, semantic: Mapping) -> Table:
-    """One row per class of a protocol; ``panoptic`` is empty for the semantic task."""
+def class_table(panoptic: Mapping, semantic: Mapping, colors: Mapping[str, Sequence[int]] | None = None) -> Table:
+    """One row per class of a protocol; ``panoptic`` is empty for the semantic task; ``colors``: see :func:`~.page.class_colors`."""
     segments = panoptic.get("per_class", {})
     columns = [label for label, _ in (_PANOPTIC if segments else ())] + [label for label, _ in _SEMANTIC]
     names = list(semantic["per_class"])
     rows = []
-    for place, (name, color) in enumerate(zip(names, class_colors(names))):
+    for name, color in zip(names, class_colors(names, colors)):
         cells = [number(segments[name][key]) for _, key in _PANOPTIC] if segments else []
         cells += [number(semantic["per_class"][name][key]) for _, key in _SEMANTIC]
         rows.append([Cell(name, name, color), *cells])
@@ -51,14 +51,17 @@ def confusion(title: str, found: Mapping) -> Matrix:
     return Matrix(title, list(found["classes"]), [*found["classes"], "no class"][:columns], rows)
 
 
-def weight_table(place: str, iterations: Sequence[int], names: Sequence[str], weights: np.ndarray) -> Table:
+def weight_table(
+    place: str, iterations: Sequence[int], names: Sequence[str], weights: np.ndarray, colors: Mapping[str, Sequence[int]] | None = None
+) -> Table:
     """First, middle, last and mean weight of each class.
 
     Args:
         weights: float [T, C], NaN where a class had no pixel.
+        colors: see :func:`~.page.class_colors`.
     """
     rows = []
-    for name, color, column in zip(names, class_colors(names), np.asarray(weights, float).T):
+    for name, color, column in zip(names, class_colors(names, colors), np.asarray(weights, float).T):
         values = column[np.isfinite(column)]
         shown = (values[0], values[len(values) // 2], values[-1], values.mean()) if len(values) else (None,) * 4
         rows.append([Cell(name, name, color), *(number(None if v is None else float(v), 2) for v in shown)])

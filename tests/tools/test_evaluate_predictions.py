@@ -231,11 +231,11 @@ def test_a_truth_numbered_from_0_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "categories, found",
     [
-        ([], "0 categories, where 1 to 254 can be scored"),
+        ([], "0 categories, where 1 to 999 can be scored"),
         ([{"id": 1, "name": "a"}], "isthing"),
         ([{"id": 1, "isthing": "0"}], "isthing '0' of the category"),
         ([{"id": 1, "isthing": 0}] * 2, "the category ids"),
-        ([{"id": i, "isthing": 0} for i in range(300)], "300 categories, where 1 to 254 can be scored"),
+        ([{"id": i, "isthing": 0} for i in range(1000)], "1000 categories, where 1 to 999 can be scored"),
     ],
 )
 def test_bad_categories(categories, found, predictions, tmp_path, monkeypatch):

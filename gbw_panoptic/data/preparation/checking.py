@@ -82,6 +82,7 @@ def _check_split(root: Path, split: Split, raw: RawSplit, workers: int) -> Split
         statistics=statistics if pixels else None,
         faults=tuple(faults),
         void_categories=raw.void_categories,
+        unmapped=raw.unmapped,
         left_out=raw.left_out,
         turned=tuple(turned),
     )

@@ -40,15 +40,18 @@ class DatasetStatus:
     remedy: str
 
 
-def status(root: str | Path | None = None, custom: str | Path | None = None) -> list[DatasetStatus]:
+def status(
+    root: str | Path | None = None, custom: str | Path | None = None, taxonomy: str | Path | None = None
+) -> list[DatasetStatus]:
     """The state of every data set below ``root`` (default: ``$DETECTRON2_DATASETS`` or ./datasets).
 
     Args:
-        custom: description of the user's own data sets, see :func:`gbw_panoptic.data.custom.load_custom`.
+        custom, taxonomy: description of the user's own data sets, and their classes, see
+            :func:`gbw_panoptic.data.custom.load_custom`.
     """
     root = default_root() if root is None else Path(root)
     try:
-        known, problem = data_sets(root, custom), []
+        known, problem = data_sets(root, custom, taxonomy=taxonomy), []
     except UserError as error:
         detail, _, remedy = str(error).rpartition("; ")
         known, problem = all_located(PUBLISHED), [DatasetStatus("custom", "incomplete", detail, remedy)]

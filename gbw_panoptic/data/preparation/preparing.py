@@ -117,10 +117,18 @@ def _prepare_split(root: Path, split: Split, raw: RawSplit, workers: int, overwr
         faults=tuple(faults),
         skipped=complete,
         void_categories=raw.void_categories,
+        unmapped=raw.unmapped,
+        void_share=_void_share(described) if raw.void_categories and split.described_in else None,
         left_out=raw.left_out,
         by_times=sum(found.by_times for found in described.values()),
         turned=tuple(name.stem for name, found in described.items() if found.turned),
     )
+
+
+def _void_share(described: dict[ImageName, Description]) -> float:
+    """Share of the pixels that are of no segment of a class or a union."""
+    labelled = sum(segment["area"] for found in described.values() for segment in found.segments_info or ())
+    return 1 - labelled / max(sum(height * width for height, width in (found.size for found in described.values())), 1)
 
 
 def _prepare_image(raw: RawImage, *, overwrite: bool) -> Description | Fault:

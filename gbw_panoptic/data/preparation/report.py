@@ -19,6 +19,8 @@ class SplitReport:
         expected: None where nobody knows.
         skipped: True where images with faults are left out rather than refused.
         void_categories: names in the raw JSON that belong to no class.
+        unmapped: how many categories there are, where some of them became void without anybody having said so.
+        void_share: of the pixels; None where nobody asked.
         left_out: what the search for images left out, in one line.
         by_times: how many labels an earlier version made, which are kept because they are newer than the raw ones.
         turned: images whose EXIF tags turn them, where no size tells whether their labels were drawn that way.
@@ -32,6 +34,8 @@ class SplitReport:
     faults: tuple[Fault, ...]
     skipped: bool = False
     void_categories: tuple[str, ...] = ()
+    unmapped: int = 0
+    void_share: float | None = None
     left_out: str = ""
     by_times: int = 0
     turned: tuple[str, ...] = ()
@@ -56,6 +60,10 @@ class SplitReport:
         if self.void_categories:
             void = f"void: {', '.join(self.void_categories)}"
             lines += wrap(void, 120, initial_indent="  ", subsequent_indent="    ")
+        if self.unmapped:
+            lines += wrap(self._warning(), 120, initial_indent="  ", subsequent_indent="    ")
+        if self.void_share is not None:
+            lines.append(f"  {self.void_share:.1%} of the pixels have no class")
         if self.left_out:
             lines.append(f"  {self.left_out}")
         if self.statistics is not None:
@@ -67,6 +75,14 @@ class SplitReport:
         if self.skipped and self.faults:
             lines.append(f"  the {len(self.faults)} faults above are left out of training")
         return "\n".join(lines)
+
+
+    def _warning(self) -> str:
+        space = self.split.taxonomy.name
+        return (
+            f"warning: {len(self.void_categories)} of {self.unmapped} categories are no class of {space}, so that nothing is learnt "
+            "from their pixels: map them under `categories`, or give a taxonomy that has them (--taxonomy)"
+        )
 
 
 def _histogram(statistics: ClassStatistics) -> list[str]:

@@ -106,11 +106,13 @@ class RawSplit:
     Attributes:
         void_categories: names of the categories of a raw JSON that become void.
         left_out: what the search for images left out, in one line.
+        unmapped: how many categories there are, where void ones became void because nothing maps them.
     """
 
     images: list[RawImage]
     void_categories: tuple[str, ...] = ()
     left_out: str = ""
+    unmapped: int = 0
 
     def count_images(self) -> int:
         """How many of the image files exist."""
@@ -160,7 +162,8 @@ def _list_annotated(root: Path, split: Split, strict: bool) -> RawSplit:
         raise missing_download(root, split, split.image_root, "none of the annotated images")
     void = tuple(c["name"] for c in categories if classes[c["id"]].contiguous is None)
     left_out = _left_out(root / split.image_root, {image.name.file for image in images}, split.only, strict)
-    return RawSplit(sorted(images, key=lambda image: image.name.stem), void, left_out)
+    unmapped = len(categories) if void and not split.categories.classes else 0
+    return RawSplit(sorted(images, key=lambda image: image.name.stem), void, left_out, unmapped)
 
 
 def _list_pairs(root: Path, split: Split, strict: bool) -> RawSplit:
