@@ -90,7 +90,9 @@ def main() -> int:
     pictures = Pictures(arguments.beside, arguments.scores, arguments.confidence)
     options = {"scores": pictures.scores, "confidence": pictures.confidence}
     predictor, name = build_predictor(cfg, file, arguments.model, **options)
-    settings = {"weights": files.sha256(file.path), "model": name, "configuration": configuration_digest(cfg)}
+    weights = file.path
+    del file  # and with it the optimizer and the other models in it
+    settings = {"weights": files.sha256(weights), "model": name, "configuration": configuration_digest(cfg)}
     settings["pictures"] = str(pictures)
     try:
         with exclusive(root / ".lock", what="prediction", remedy="give another --output"):
@@ -103,7 +105,7 @@ def main() -> int:
         raise UserError(
             f"expected to write below {root}, found: {error}; mend that and run this command again with --resume."
         ) from error
-    print(f"The {name} of {file.path} predicted {len(inputs) - failed} of {len(inputs)} inputs: {root}")
+    print(f"The {name} of {weights} predicted {len(inputs) - failed} of {len(inputs)} inputs: {root}")
     return EXIT_CODE if failed or problems else 0
 
 

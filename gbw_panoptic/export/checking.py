@@ -3,7 +3,7 @@
 Shapes: H x W pixels of the image, h x w of what the network sees.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,6 @@ from ..inference.inputs import find_inputs
 from ..inference.model import PanopticModel
 from ..inference.predictor import Predictor
 from . import onnx_file, torch_program
-
-Maps = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,8 @@ def compare(model: PanopticModel, form: str, folder: Path, images: Sequence[str]
     inputs = [item for item in inputs if not item.is_video][:num]
     if not inputs:
         raise UserError(problems[0] if problems else "--check: expected images, found none; name a folder of them")
-    run = runner(form, folder)
+    module = onnx_file if form == "onnx" else torch_program
+    run = module.runner(folder / module.NAME)
     own = _at_own_size(model.predictor)
     differing, pixels, alike, margin = {}, 0, 0, 0.0
     with cli.progress(len(inputs), "Comparing") as bar:
@@ -73,15 +72,6 @@ def compare(model: PanopticModel, form: str, folder: Path, images: Sequence[str]
                 margin = max(margin, _margin(model, seen, wrong["semantic"], found[0]))
             bar.update()
     return Agreement(len(inputs), pixels, differing, alike, margin)
-
-
-def runner(form: str, folder: Path, threads: int = 0) -> Callable[[np.ndarray], Maps]:
-    """A function from uint8 [h, w, 3] RGB to the maps of an exported file."""
-    if form == "onnx":
-        session = onnx_file.session(folder / onnx_file.NAME, threads)
-        return lambda image: tuple(session.run(None, {"image": image}))
-    program = torch.export.load(folder / torch_program.NAME).module()
-    return lambda image: tuple(x.numpy() for x in program(torch.from_numpy(image)))
 
 
 def seen_by(predictor: Predictor, image: np.ndarray) -> np.ndarray:

@@ -4,19 +4,29 @@ Shapes: H x W pixels.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable, Sequence
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
 
-from ..inference.model import PanopticModel
 from ..errors import UserError
+from ..inference.model import PanopticModel
 from ..modeling.mask2former import DomainAdaptiveMask2Former
-from ..modeling.outputs import PostProcessing
-from ..modeling.panoptic_deeplab import DomainAdaptivePanopticDeepLab
 from ..modeling.masks.head import STRIDES
 from ..modeling.masks.merging import SegmentPostProcessing
-from .merging import panoptic_of_centers, panoptic_of_masks, semantic_of_masks
-from .preparing import prepare
+from ..modeling.outputs import PostProcessing
+from ..modeling.panoptic_deeplab import DomainAdaptivePanopticDeepLab
+from .merging import cropped, panoptic_of_centers, panoptic_of_masks, semantic_of_masks
+from .preparing import prepare, traceable
+
+
+#: Sizes (H, W) at which what was written is compared with the graph: whole cells, and others; landscape and portrait.
+_SIZES = ((96, 130), (131, 75), (128, 160))
+#: Pixels that may differ there, on noise: rounding decides where two classes are as likely.
+_TOLERANCE = 0.01
 
 
 class PanopticGraph(nn.Module):
@@ -78,10 +88,10 @@ class CenterGraph(PanopticGraph):
 
     def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
         features = self.model.backbone(image)
-        labels = _cropped(self.model.sem_seg_head(features)[0], size).argmax(dim=0)
+        labels = cropped(self.model.sem_seg_head(features)[0][0].argmax(dim=0), size)
         if not self.is_panoptic:
             return labels, None
-        center, offset = (_cropped(x, size) for x in self.model.ins_embed_head(features))
+        center, offset = (cropped(x[0], size) for x in self.model.ins_embed_head(features))
         return labels, panoptic_of_centers(labels, center[0], offset, self.model.post_processing, self.num_classes)
 
 
@@ -109,6 +119,35 @@ def graph_of(model: PanopticModel) -> PanopticGraph:
     return graphs[type(network)](prepare(network), **options).eval()
 
 
+def traced(graph: PanopticGraph) -> ExportedProgram:
+    """The graph as torch.export's program, for images of any height and width."""
+    example = torch.zeros(70, 101, 3, dtype=torch.uint8)  # no whole cells: what holds for these alone would be taken for a rule
+    with traceable(), torch.no_grad():
+        return torch.export.export(graph, (example,), dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},))
+
+
+def require_same(graph: PanopticGraph, run: Callable[[np.ndarray], Sequence[np.ndarray]]) -> None:
+    """Compare what was written with the graph at sizes of whole cells and of others.
+
+    Args:
+        run: maps of an image by the written file.
+
+    Raises:
+        UserError: they are others.
+    """
+    for seed, size in enumerate(_SIZES):
+        image = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+        with torch.inference_mode():
+            expected = graph(torch.from_numpy(image))
+        for one, two in zip(expected, run(image), strict=True):
+            share = float((one.numpy() != np.asarray(two)).mean())
+            if share > _TOLERANCE:
+                raise UserError(
+                    f"expected the maps of PyTorch from the written graph, found {100 * share:.2f} % of the pixels otherwise at "
+                    f"{size[1]}x{size[0]}; nothing was written: report this with the configuration"
+                )
+
+
 def _require_numbers(process: PostProcessing | SegmentPostProcessing, divisor: int) -> None:
     """
     Raises:
@@ -116,8 +155,3 @@ def _require_numbers(process: PostProcessing | SegmentPostProcessing, divisor: i
     """
     if getattr(process, "top_k", 0) > divisor:
         raise UserError(f"MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE: expected at most {divisor} for an export, found {process.top_k}; lower it")
-
-
-def _cropped(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """[K, H, W] of [1, K, H', W']."""
-    return x[0, :, : size[0], : size[1]]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..modeling.outputs import PostProcessing
 from ..modeling.masks.merging import SegmentPostProcessing
-from ..modeling.masks.semantic import QUERIES_AT_A_TIME
+from ..modeling.masks.semantic import QUERIES_AT_A_TIME, normalized
 
 #: Coordinate of the centre that stands for "none", in pixels: farther than any that an offset points to.
 _FAR = 1e8
@@ -110,7 +110,7 @@ def panoptic_of_masks(class_logits: Tensor, mask_logits: Tensor, size: tuple[int
     claimed = (masks >= 0.5).long().sum(dim=(1, 2))
     accepted = real & (region > 0) & (won.double() >= process.overlap_threshold * claimed.double())
     values = _values_of_queries(labels[chosen], accepted, _one_of(process.thing_ids, num_classes + 1), process.label_divisor)
-    return _cropped(torch.where(sure, values[winner], -1), size)
+    return cropped(torch.where(sure, values[winner], -1), size)
 
 
 def _values_of_queries(labels: Tensor, accepted: Tensor, is_thing: Tensor, divisor: int) -> Tensor:
@@ -133,7 +133,7 @@ def semantic_of_masks(class_logits: Tensor, mask_logits: Tensor, size: tuple[int
         claims = _upsampled(masks, stride).sigmoid()
         part = torch.einsum("qc,qyx->cyx", some, claims)
         scores = part if scores is None else scores + part
-    return _cropped(scores.argmax(dim=0), size)
+    return cropped(normalized(scores[None])[0].log().argmax(dim=0), size)  # the floor decides where no query claims a pixel
 
 
 def _upsampled(masks: Tensor, stride: int) -> Tensor:
@@ -146,9 +146,9 @@ def _inside(size: tuple[int, int], padded: tuple[int, int]) -> Tensor:
     return (torch.arange(padded[0]) < size[0])[:, None] & (torch.arange(padded[1]) < size[1])
 
 
-def _cropped(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """[H, W] of a map with padding; rows and columns are gathered, since a slice would be compared with what it is cut from."""
-    return values.index_select(0, torch.arange(size[0])).index_select(1, torch.arange(size[1]))
+def cropped(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """[..., H, W] of a map with padding; rows and columns are gathered, since a slice would be compared with what it is cut from."""
+    return values.index_select(-2, torch.arange(size[0])).index_select(-1, torch.arange(size[1]))
 
 
 def _one_of(classes: tuple[int, ...], num_classes: int) -> Tensor:

@@ -14,8 +14,7 @@ from gbw_panoptic.data import register_all
 from gbw_panoptic.engine.description import build_model_description
 from gbw_panoptic.engine.settings import build_settings
 from gbw_panoptic.engine.setup import load_config
-from gbw_panoptic.export.checking import runner
-from gbw_panoptic.export.onnx_file import write_onnx
+from gbw_panoptic.export.onnx_file import runner, write_onnx
 
 from .timing import Comparison, compare
 
@@ -31,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
     with tempfile.TemporaryDirectory() as folder:
         model = load(arguments.model or _random_model(Path(folder)), device="cpu", scores=False, resize=0)
-        write_onnx(model, Path(folder))
-        run = runner("onnx", Path(folder), arguments.threads)
+        run = runner(write_onnx(model, Path(folder)), arguments.threads)
         image = _image(arguments)
         yield compare(
             f"Prediction at {image.shape[0]}x{image.shape[1]}, {model.config.MODEL.META_ARCHITECTURE}",
