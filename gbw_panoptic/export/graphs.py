@@ -26,7 +26,7 @@ from .preparing import prepare, traceable
 #: Sizes (H, W) at which what was written is compared with the graph: whole cells, and others; landscape and portrait.
 _SIZES = ((96, 130), (131, 75), (128, 160))
 #: Pixels that may differ there, on noise: rounding decides where two classes are as likely.
-_TOLERANCE = 0.01
+_TOLERANCE = 0.05
 
 
 class PanopticGraph(nn.Module):

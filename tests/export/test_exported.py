@@ -53,7 +53,7 @@ def random_model(configured, folder: Path, config: str, *opts):
     torch.manual_seed(0)
     network = build_model(cfg).eval()
     for name, parameter in network.named_parameters():
-        if "predictor" in name and parameter.ndim > 1:  # decided outputs, not all of them about 0
+        if "predictor" in name and "mask_predictor" not in name and parameter.ndim > 1:  # decided outputs, not all of them about 0
             torch.nn.init.normal_(parameter, std=0.5)
     contents = {"model": network.state_dict(), "settings": build_settings(cfg).values}
     torch.save({**contents, "description": build_model_description(cfg).state_dict()}, folder / "model.pth")
