@@ -3,6 +3,7 @@
 Shapes: H x W pixels.
 """
 
+import statistics
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -26,7 +27,7 @@ from .preparing import prepare, traceable
 #: Sizes (H, W) at which what was written is compared with the graph: whole cells, and others; landscape and portrait.
 _SIZES = ((96, 130), (131, 75), (128, 160))
 #: Pixels that may differ there, on noise: rounding decides where two classes are as likely.
-_TOLERANCE = 0.05
+_TOLERANCE = 0.01
 
 
 class PanopticGraph(nn.Module):
@@ -133,19 +134,20 @@ def require_same(graph: PanopticGraph, run: Callable[[np.ndarray], Sequence[np.n
         run: maps of an image by the written file.
 
     Raises:
-        UserError: they are others.
+        UserError: they are others at most of the sizes; on noise, rounding may decide about a whole segment at one of them.
     """
+    shares = []
     for seed, size in enumerate(_SIZES):
         image = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
         with torch.inference_mode():
             expected = graph(torch.from_numpy(image))
-        for one, two in zip(expected, run(image), strict=True):
-            share = float((one.numpy() != np.asarray(two)).mean())
-            if share > _TOLERANCE:
-                raise UserError(
-                    f"expected the maps of PyTorch from the written graph, found {100 * share:.2f} % of the pixels otherwise at "
-                    f"{size[1]}x{size[0]}; nothing was written: report this with the configuration"
-                )
+        shares.append(max(float((one.numpy() != np.asarray(two)).mean()) for one, two in zip(expected, run(image), strict=True)))
+    if statistics.median(shares) > _TOLERANCE:
+        found = ", ".join(f"{100 * share:.2f} % at {size[1]}x{size[0]}" for share, size in zip(shares, _SIZES))
+        raise UserError(
+            f"expected the maps of PyTorch from the written graph, found other pixels ({found}); nothing was written: report this with the "
+            "configuration"
+        )
 
 
 def _require_numbers(process: PostProcessing | SegmentPostProcessing, divisor: int) -> None:
