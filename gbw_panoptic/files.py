@@ -83,7 +83,8 @@ def read_panoptic(path: str | os.PathLike) -> np.ndarray:
 
 def write_panoptic(path: str | os.PathLike, ids: np.ndarray, *, note: str = "") -> None:
     """Write integer [H, W] segment ids in 0..2^24 - 1 as the COCO-panoptic PNG that :func:`read_panoptic` decodes."""
-    write_png(path, np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8), note=note)
+    channels = np.ascontiguousarray(ids, dtype="<u4").view(np.uint8).reshape(*ids.shape, 4)
+    write_png(path, cv2.cvtColor(channels, cv2.COLOR_RGBA2RGB), note=note)
 
 
 def read_label(path: str | os.PathLike, dtype: type[np.unsignedinteger] = np.uint8) -> np.ndarray:
@@ -285,7 +286,7 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 def write_png(path: str | os.PathLike, pixels: np.ndarray, *, note: str = "") -> None:
     """Write uint8 or uint16 [H, W] or [H, W, 3] (RGB) as PNG, atomically, with a short ASCII ``note`` in its header."""
     if pixels.ndim == 3:
-        pixels = np.ascontiguousarray(pixels[:, :, ::-1])
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     encoded, data = cv2.imencode(".png", pixels)
     if not encoded:
         raise ValueError(f"cannot encode {pixels.dtype} {pixels.shape} as PNG for {path}")

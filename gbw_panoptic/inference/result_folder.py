@@ -26,10 +26,10 @@ from .predictor import Prediction
 def panoptic_ids(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     """int32 [H, W] ids as cityscapesScripts writes them: data set id of stuff, data set id * label_divisor + instance
     number of things, 0 for void; of a panoptic map with contiguous ids."""
-    label, instance = np.divmod(np.maximum(panoptic, 0), taxonomy.label_divisor)
-    category = np.array(taxonomy.dataset_ids, dtype=np.int32)[label]
+    label, instance = np.divmod(np.arange(taxonomy.num_classes * taxonomy.label_divisor), taxonomy.label_divisor)
+    category = np.array(taxonomy.dataset_ids)[label]
     ids = np.where(instance > 0, category * taxonomy.label_divisor + instance, category)
-    return np.where(panoptic >= 0, ids, 0).astype(np.int32)
+    return np.concatenate(([0], ids)).astype(np.int32).take(np.maximum(panoptic, -1) + 1)
 
 
 def write_labels(path: Path, labels: np.ndarray, taxonomy: Taxonomy) -> None:

@@ -99,8 +99,8 @@ def _blend(image: np.ndarray, colors: np.ndarray, opacity: float) -> np.ndarray:
 def _stripes(size: tuple[int, int]) -> np.ndarray:
     """bool [H, W] diagonal stripes."""
     period = max(6, min(size) // 48)
-    rows, columns = np.ogrid[: size[0], : size[1]]
-    return (rows + columns) % period < max(1, period // 4)
+    along = np.arange(sum(size)) % period < max(1, period // 4)  # a pixel's place is its row plus its column
+    return np.lib.stride_tricks.sliding_window_view(along, size[1])[: size[0]]
 
 
 def _colored(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
