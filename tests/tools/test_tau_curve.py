@@ -103,7 +103,7 @@ def test_the_curve_is_that_of_evaluations_with_every_tau(run, run_tool):
         protocol = cfg.TEST.PROTOCOLS[0]
         expected = {"mIoU": results["semantic"][protocol]["mIoU"], "PQ": results["panoptic"][protocol]["PQ"]}
         assert expected == pytest.approx({name: found[name] for name in expected}, abs=2e-3)
-    assert (folder / "tau" / "weights" / "tau_1" / "student.json").is_file()
+    assert (folder / "tau" / "weights" / "1" / "student.json").is_file()
 
 
 def test_weights_of_an_older_run_are_those_of_its_log(run, run_tool):
@@ -119,6 +119,23 @@ def test_weights_of_an_older_run_are_those_of_its_log(run, run_tool):
         scores = json.loads((folder / "tau" / "weights" / "student.json").read_text())["scores"]
         flat.append(scores["0"] == scores["1"])
     assert flat == [True, False]
+
+
+def test_with_all_parts_true_the_map_is_the_truth(run, run_tool):
+    folder, cfg, model = run
+    said = run_tool("tools/true_parts.py", folder, "--parts", "classes", "centres+offsets", "classes+centres+offsets")
+    assert said.returncode == 0, said.stderr
+    found = {}
+    for row in ("none", "classes", "centres+offsets", "classes+centres+offsets"):
+        scores = json.loads((folder / "true_parts" / row / "student.json").read_text())["scores"]
+        found[row] = scores["panoptic"][cfg.TEST.PROTOCOLS[0]]
+    assert found["classes"]["PQ_stuff"] > 95 > found["none"]["PQ_stuff"] == found["centres+offsets"]["PQ_stuff"]
+    assert found["classes+centres+offsets"]["PQ_things"] > 50 > found["classes"]["PQ_things"]  # some lie within one window of NMS
+
+
+def test_parts_that_there_are_not(run, run_tool):
+    said = run_tool("tools/true_parts.py", run[0], "--parts", "classes+masks")
+    assert said.returncode == 2 and "expected some of classes, centres, offsets" in said.stderr
 
 
 @pytest.mark.parametrize(
