@@ -50,7 +50,9 @@ def main() -> None:
     rows = {f"{tau:g}": folder / f"{tau:g}" for tau in taus}
     found = evaluate_rows(cfg, lambda record: model.decide(model.predict([record]), record, taus), rows, name)
     scores = report(found, cfg, "tau", f"The {name} of {run.path} on {dataset}, prior {arguments.prior}")
-    files.write_json(folder / f"{name}.json", {"model": name, "dataset": dataset, "prior": arguments.prior, "scores": scores})
+    files.write_json(
+        folder / f"{name}.json", {"model": name, "dataset": dataset, "prior": arguments.prior, "scores": scores}
+    )
     print(folder)
 
 
@@ -59,24 +61,32 @@ def load(arguments: Namespace, *own: str) -> tuple[CfgNode, nn.Module, str]:
     folder = Path(arguments.run)
     config, weights = folder / "config.yaml", folder / arguments.weights
     if not config.is_file():
-        raise UserError(f"Expected the folder of a run, with its config.yaml, at {folder}, found none; give the OUTPUT_DIR of a training.")
+        raise UserError(
+            f"Expected the folder of a run, with its config.yaml, at {folder}, found none; give the OUTPUT_DIR of a training."
+        )
     own = (*own, "TEST.NUM_PANELS", "0", "TEST.TAU", "0", "MODEL.WEIGHTS", "", "OUTPUT_DIR", str(folder))
     cfg = prepare_config(Namespace(config_file=str(config), opts=[*own, *arguments.opts]))
     validate(cfg)
     models = build_models(cfg)
     if not hasattr(models["student"], "decide"):
-        raise UserError(f"Expected a run whose model has logits of pixels, found {cfg.MODEL.META_ARCHITECTURE}; give another.")
+        raise UserError(
+            f"Expected a run whose model has logits of pixels, found {cfg.MODEL.META_ARCHITECTURE}; give another."
+        )
     load_for_evaluation(models, str(weights), str(folder), resume=False, settings=build_settings(cfg).values)
     name = arguments.model or cfg.TEST.MODEL
     if name not in models:
-        raise UserError(f"--model: expected one of {', '.join(models)}, which {weights} holds, found {name}; choose among them.")
+        raise UserError(
+            f"--model: expected one of {', '.join(models)}, which {weights} holds, found {name}; choose among them."
+        )
     return cfg, models[name].eval(), name
 
 
 def evaluate_rows(cfg: CfgNode, outputs: Callable, rows: Mapping[str, Path], name: str) -> dict[str, Mapping]:
     """Scores of every row, on the first test set, with a result file in its folder."""
     dataset = cfg.DATASETS.TEST[0]
-    evaluators = {row: build_evaluator(cfg, dataset, str(folder), model_name=name, iteration=-1) for row, folder in rows.items()}
+    evaluators = {
+        row: build_evaluator(cfg, dataset, str(folder), model_name=name, iteration=-1) for row, folder in rows.items()
+    }
     return evaluate(outputs, evaluators, build_test_loader(cfg, dataset))
 
 
@@ -92,7 +102,10 @@ def report(found: Mapping[str, Mapping], cfg: CfgNode, what: str, title: str) ->
         for row, tasks in found.items()
     }
     columns = [column for column in COLUMNS if any(column in of_row for of_row in scores.values())]
-    rows = [[row, *(f"{of_row[column]:.1f}" if column in of_row else "" for column in columns)] for row, of_row in scores.items()]
+    rows = [
+        [row, *(f"{of_row[column]:.1f}" if column in of_row else "" for column in columns)]
+        for row, of_row in scores.items()
+    ]
     print(f"\n{title}, protocol {protocol}:\n\n{table(rows, [what, *columns])}\n")
     return scores
 
@@ -118,11 +131,15 @@ def parse() -> Namespace:
 def parser_of_runs(text: str) -> argparse.ArgumentParser:
     """Of tools that look again at a trained run."""
     parser = argparse.ArgumentParser(
-        description=text.split("\n")[0], epilog=text.partition("\n\n")[2], formatter_class=argparse.RawDescriptionHelpFormatter
+        description=text.split("\n")[0],
+        epilog=text.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", help="OUTPUT_DIR of a finished training")
     parser.add_argument("--model", choices=("student", "teacher"), help="default: TEST.MODEL of the run")
-    parser.add_argument("--weights", default="model_final.pth", metavar="FILE", help="in the run's folder (default %(default)s)")
+    parser.add_argument(
+        "--weights", default="model_final.pth", metavar="FILE", help="in the run's folder (default %(default)s)"
+    )
     parser.add_argument("--output", metavar="FOLDER", help="of the results; default: a folder in the run's")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
     return parser

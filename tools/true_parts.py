@@ -29,9 +29,14 @@ def main() -> None:
     arguments = parse()
     cfg, model, name = tau_curve.load(arguments)
     if cfg.MODEL.TASK != "panoptic":
-        raise UserError(f"Expected a run of MODEL.TASK panoptic, which has centres and offsets, found {cfg.MODEL.TASK}; give another.")
+        raise UserError(
+            f"Expected a run of MODEL.TASK panoptic, which has centres and offsets, found {cfg.MODEL.TASK}; give another."
+        )
     dataset = cfg.DATASETS.TEST[0]
-    taxonomy, truths = MetadataCatalog.get(dataset).taxonomy, {record["file_name"]: record for record in DatasetCatalog.get(dataset)}
+    taxonomy, truths = (
+        MetadataCatalog.get(dataset).taxonomy,
+        {record["file_name"]: record for record in DatasetCatalog.get(dataset)},
+    )
 
     def outputs(record: dict) -> Iterator[dict]:
         truth, dense = read_ground_truth(truths[record["file_name"]], taxonomy), model.predict([record])
@@ -41,7 +46,9 @@ def main() -> None:
                 "--opts INPUT.MIN_SIZE_TEST 0."
             )
         for row in ("", *arguments.parts):
-            parts = with_truth(dense, truth, row.split("+"), thing_ids=taxonomy.thing_ids, sigma=cfg.INPUT.GAUSSIAN_SIGMA)
+            parts = with_truth(
+                dense, truth, row.split("+"), thing_ids=taxonomy.thing_ids, sigma=cfg.INPUT.GAUSSIAN_SIGMA
+            )
             yield next(model.decide(parts, record, (0.0,)))
 
     folder = Path(arguments.output or Path(arguments.run) / "true_parts")
@@ -52,7 +59,9 @@ def main() -> None:
 
 def parse() -> Namespace:
     parser = tau_curve.parser_of_runs(__doc__)
-    parser.add_argument("--parts", nargs="+", type=parts, default=list(ROWS), metavar="PART[+PART]", help=f"of {', '.join(PARTS)}")
+    parser.add_argument(
+        "--parts", nargs="+", type=parts, default=list(ROWS), metavar="PART[+PART]", help=f"of {', '.join(PARTS)}"
+    )
     return parser.parse_args()
 
 

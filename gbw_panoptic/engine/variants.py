@@ -61,7 +61,9 @@ def _true_logits(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.where(known, true, logits)
 
 
-def _true_instances(truth: GroundTruth, thing_ids: Sequence[int], sigma: int, device: torch.device) -> dict[str, Tensor]:
+def _true_instances(
+    truth: GroundTruth, thing_ids: Sequence[int], sigma: int, device: torch.device
+) -> dict[str, Tensor]:
     things = [s["id"] for s in truth.segments if s["category_id"] in thing_ids and not s.get("iscrowd")]
     ids, segments = torch.zeros(truth.ids.shape, dtype=torch.int64), torch.from_numpy(truth.ids).long()
     for number, segment in enumerate(things, start=1):

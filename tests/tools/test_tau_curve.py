@@ -16,7 +16,17 @@ from gbw_panoptic.taxonomy import CITYSCAPES
 from gbw_panoptic.validation import validate
 
 CONFIG = "quick/self_training_gbw.yaml"
-SMALL = (*NARROW, "MODEL.WEIGHTS", "", "TEST.NUM_PANELS", 0, "TEST.MODEL", "student", "DATASETS.TEST", "('cityscapes_uda_panoptic_val',)")
+SMALL = (
+    *NARROW,
+    "MODEL.WEIGHTS",
+    "",
+    "TEST.NUM_PANELS",
+    0,
+    "TEST.MODEL",
+    "student",
+    "DATASETS.TEST",
+    "('cityscapes_uda_panoptic_val',)",
+)
 WEIGHTS = torch.linspace(0.2, 3.0, CITYSCAPES.num_classes)
 
 
@@ -33,7 +43,11 @@ def weighted(cfg):
 
 def record():
     generator = torch.Generator().manual_seed(0)
-    return {"image": torch.randint(0, 256, (3, 64, 128), dtype=torch.uint8, generator=generator), "height": 80, "width": 160}
+    return {
+        "image": torch.randint(0, 256, (3, 64, 128), dtype=torch.uint8, generator=generator),
+        "height": 80,
+        "width": 160,
+    }
 
 
 def test_it_is_one_bias_of_the_last_convolution(make_cfg):
@@ -46,13 +60,17 @@ def test_it_is_one_bias_of_the_last_convolution(make_cfg):
     torch.testing.assert_close(found["sem_seg"], expected["sem_seg"], rtol=1e-5, atol=1e-5)
     assert torch.equal(found["panoptic_seg"][0], expected["panoptic_seg"][0])
     assert not torch.equal(found["panoptic_seg"][0], before["panoptic_seg"][0])
-    assert found["sem_seg"].argmax(0).float().mean() < before["sem_seg"].argmax(0).float().mean()  # low classes had low weights
+    assert (
+        found["sem_seg"].argmax(0).float().mean() < before["sem_seg"].argmax(0).float().mean()
+    )  # low classes had low weights
 
 
 def test_frequencies_are_those_of_the_source(make_cfg):
     cfg = make_cfg(CONFIG, *SMALL, "WEIGHTING.PRIOR", "frequencies")
     model = build_model(cfg)
-    pixels = ClassStatistics.load(MetadataCatalog.get("synthia_panoptic_train").class_statistics, CITYSCAPES.names).pixels
+    pixels = ClassStatistics.load(
+        MetadataCatalog.get("synthia_panoptic_train").class_statistics, CITYSCAPES.names
+    ).pixels
     shares = torch.as_tensor(pixels / pixels.sum())
     found = model.decision_bias(0.5).flatten().double()
     torch.testing.assert_close(found[shares > 0], -0.5 * shares[shares > 0].log(), rtol=1e-5, atol=1e-5)
@@ -84,7 +102,16 @@ def test_what_cannot_be_corrected_or_weighted_is_one_sentence(make_cfg, config, 
 @pytest.fixture
 def run(make_cfg, tmp_path):
     """The folder of a finished run, the model's configuration, and the model."""
-    cfg = make_cfg(CONFIG, *SMALL, "TRAINER.NAME", "SourceOnlyTrainer", "DATASETS.TARGET", "()", "OUTPUT_DIR", str(tmp_path / "run"))
+    cfg = make_cfg(
+        CONFIG,
+        *SMALL,
+        "TRAINER.NAME",
+        "SourceOnlyTrainer",
+        "DATASETS.TARGET",
+        "()",
+        "OUTPUT_DIR",
+        str(tmp_path / "run"),
+    )
     model = weighted(cfg)
     (tmp_path / "run" / "config.yaml").write_text(cfg.dump())
     torch.save({"model": model.state_dict()}, tmp_path / "run" / "model_final.pth")
@@ -130,7 +157,9 @@ def test_with_all_parts_true_the_map_is_the_truth(run, run_tool):
         scores = json.loads((folder / "true_parts" / row / "student.json").read_text())["scores"]
         found[row] = scores["panoptic"][cfg.TEST.PROTOCOLS[0]]
     assert found["classes"]["PQ_stuff"] > 95 > found["none"]["PQ_stuff"] == found["centres+offsets"]["PQ_stuff"]
-    assert found["classes+centres+offsets"]["PQ_things"] > 50 > found["classes"]["PQ_things"]  # some lie within one window of NMS
+    assert (
+        found["classes+centres+offsets"]["PQ_things"] > 50 > found["classes"]["PQ_things"]
+    )  # some lie within one window of NMS
 
 
 def test_parts_that_there_are_not(run, run_tool):
@@ -140,7 +169,11 @@ def test_parts_that_there_are_not(run, run_tool):
 
 @pytest.mark.parametrize(
     "arguments, words",
-    [(("--model", "teacher"), "expected one of student, which"), (("--weights", "none.pth"), "found none"), (("--taus", "2"), "number in 0..1")],
+    [
+        (("--model", "teacher"), "expected one of student, which"),
+        (("--weights", "none.pth"), "found none"),
+        (("--taus", "2"), "number in 0..1"),
+    ],
 )
 def test_wrong_arguments_are_one_sentence(run, run_tool, arguments, words):
     said = run_tool("tools/tau_curve.py", run[0], *arguments)
