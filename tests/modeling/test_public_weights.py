@@ -13,7 +13,7 @@ from torch import nn
 from gbw_panoptic.engine.checkpoint import SafeCheckpointer, read_checkpoint
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.modeling.backbones import MixTransformer, Swin, TimmBackbone
-from gbw_panoptic.modeling.published.backbone_fit import fit_to_model
+from gbw_panoptic.modeling.published.layouts import fit_to_model
 from gbw_panoptic.modeling.published.names import timm_state
 from gbw_panoptic.validation import validate
 

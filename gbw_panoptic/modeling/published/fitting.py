@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import UserError
-from .mask2former_fit import CLASSES, HEAD, fit_published
+from .layouts import CLASSES, HEAD, fit_published
 
 State = Mapping[str, Tensor]
 #: (state, model, origin for messages) -> state that is loaded.
