@@ -261,7 +261,10 @@ def _too_large(path: str | os.PathLike, error: Exception) -> UserError:
     found = re.search(r"\d+", str(error))
     pixels = f"{int(found[0]) / 1e6:.0f} million" if found else "more"
     most = 2 * Image.MAX_IMAGE_PIXELS // 10**6
-    return UserError(f"expected an image of at most {most} million pixels, found {pixels} in {path}; make it smaller, or cut it into tiles")
+    return UserError(
+        f"expected an image of at most {most} million pixels, found {pixels} in {path}; make it smaller, or cut it "
+        "into tiles"
+    )
 
 
 def _read(path: str | os.PathLike) -> bytes:

@@ -38,7 +38,10 @@ class Skipped:
     def require_none(self) -> None:
         """Raise UserError where something was left out."""
         if self:
-            raise UserError(f"--strict: expected to read everything, but {self.sentence()}; convert, move or unlock it, or drop --strict")
+            raise UserError(
+                f"--strict: expected to read everything, but {self.sentence()}; convert, move or unlock it, or drop "
+                "--strict"
+            )
 
 
 def walk(

@@ -100,7 +100,8 @@ def describe_environment() -> Iterator[tuple[str, str]]:
 
 
 def print_data_sets(root: Path, custom: Path | None, taxonomy: str | None) -> None:
-    """Print state and remedy of every known data set below ``root``; ``custom`` describes the user's own, of ``taxonomy``."""
+    """Print state and remedy of every known data set below ``root``; ``custom`` describes the user's own, of
+    ``taxonomy``."""
     from gbw_panoptic.data.preparation import status
 
     print(f"\nData sets below {root}")

@@ -26,7 +26,11 @@ from gbw_panoptic.taxonomy import Taxonomy
 
 def main() -> None:
     arguments = parse()
-    taxonomy, classes, truths = registered(arguments.dataset, arguments.custom, arguments.taxonomy) if arguments.dataset else from_files(arguments)
+    taxonomy, classes, truths = (
+        registered(arguments.dataset, arguments.custom, arguments.taxonomy)
+        if arguments.dataset
+        else from_files(arguments)
+    )
     protocols = saved.choose_protocols(taxonomy, arguments.protocols)
     path = Path(arguments.predictions)
     predictions = saved.read_annotations(path, arguments.folder or path.with_suffix(""))

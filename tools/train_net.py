@@ -23,14 +23,21 @@ from gbw_panoptic.config_files import check_config_file, listing
 
 
 def parse(words: list[str] | None = None) -> argparse.Namespace:
-    """Detectron2's flags (a test compares them with its ``default_argument_parser``, which takes seconds to import) and ours."""
+    """Detectron2's flags (a test compares them with its ``default_argument_parser``, which takes seconds to import) and
+    ours."""
     parser = argparse.ArgumentParser(
         description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
-    parser.add_argument("--config-file", default="", metavar="FILE", help="of the training; --list names those of this project")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in OUTPUT_DIR; with --eval-only: evaluate it")
-    parser.add_argument("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS (or, with --resume, OUTPUT_DIR's last)")
+    parser.add_argument(
+        "--config-file", default="", metavar="FILE", help="of the training; --list names those of this project"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in OUTPUT_DIR; with --eval-only: evaluate it"
+    )
+    parser.add_argument(
+        "--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS (or, with --resume, OUTPUT_DIR's last)"
+    )
     parser.add_argument("--num-gpus", type=int, default=1, help="processes on this machine, one for each GPU")
     parser.add_argument("--num-machines", type=int, default=1, help="machines of this job")
     parser.add_argument("--machine-rank", type=int, default=0, help="number of this machine, from 0")
@@ -40,9 +47,16 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--overwrite", action="store_true", help="delete the files of an earlier run in OUTPUT_DIR")
     parser.add_argument("--list", action="store_true", help="list the configurations and exit")
     parser.add_argument(
-        "--import", action="append", default=[], dest="imports", metavar="FILE", help="of Python, that registers parts of yours"
+        "--import",
+        action="append",
+        default=[],
+        dest="imports",
+        metavar="FILE",
+        help="of Python, that registers parts of yours",
     )
-    parser.add_argument("opts", default=None, nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, at the end")
+    parser.add_argument(
+        "opts", default=None, nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, at the end"
+    )
     arguments = parser.parse_args(words)
     if not arguments.config_file and not arguments.list:
         parser.error("expected --config-file FILE, found none; --list names the configurations that there are")
@@ -190,7 +204,8 @@ def models_of(trainer) -> dict:
 
 
 def dry_run(cfg, trainer) -> None:
-    """Two iterations, one evaluation and one save with the very configuration, in OUTPUT_DIR/dry_run; no label is bought."""
+    """Two iterations, one evaluation and one save with the very configuration, in OUTPUT_DIR/dry_run; no label is
+    bought."""
     trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, (hooks.EvalHook, AcquisitionHook))]
     trainer.train(0, DRY_RUN_ITERATIONS)
     evaluate(cfg, models_of(trainer), iteration=DRY_RUN_ITERATIONS, max_images=DRY_RUN_IMAGES)
@@ -209,7 +224,9 @@ def import_parts(paths: list[str]) -> None:
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
         module = importlib.import_module(os.path.splitext(os.path.basename(path))[0])
         if not module.__file__ or not os.path.samefile(module.__file__, path):
-            raise UserError(f"--import: expected {path}, found another module of that name, {module.__file__}; rename the file.")
+            raise UserError(
+                f"--import: expected {path}, found another module of that name, {module.__file__}; rename the file."
+            )
 
 
 def entry() -> None:

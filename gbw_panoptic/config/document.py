@@ -34,8 +34,18 @@ def page() -> str:
 
 
 def _part(title: str, rows: tuple[Key, ...], cfg: CfgNode) -> str:
-    lines = [f"| `{key.name}` | {_default(key, cfg)} | {key.kind.expected} | {rule(key.name)} | {key.text} |" for key in rows]
-    return "\n".join([f"## {title}\n", "| key | default | may be | at a resume | what it does |", "|---|---|---|---|---|", *lines, ""])
+    lines = [
+        f"| `{key.name}` | {_default(key, cfg)} | {key.kind.expected} | {rule(key.name)} | {key.text} |" for key in rows
+    ]
+    return "\n".join(
+        [
+            f"## {title}\n",
+            "| key | default | may be | at a resume | what it does |",
+            "|---|---|---|---|---|",
+            *lines,
+            "",
+        ]
+    )
 
 
 def _default(key: Key, cfg: CfgNode) -> str:

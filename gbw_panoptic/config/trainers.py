@@ -16,8 +16,8 @@ from .checks.words import value_of
 class Trainer:
     """
     Attributes:
-        builder: (cfg, model) -> its strategy. Those of the project are paths, ``module:function``, into a package above this
-            one: only the engine follows them.
+        builder: (cfg, model) -> its strategy. Those of the project are paths, ``module:function``, into a package above
+            this one: only the engine follows them.
         needs_target: whether it looks at the images of DATASETS.TARGET.
         target_labels: whether labels of the target are bought (ACTIVE.*) and it is trained on them.
         teacher: whether it has a mean teacher, or the key of the switch that says so.

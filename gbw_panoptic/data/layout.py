@@ -142,7 +142,10 @@ def located(split: Split, prepared: Path | None) -> Split:
         return split
     folder = os.path.abspath(prepared)
     if set(folder) & set("{}"):
-        raise UserError(f"expected a folder for prepared files without braces in its path, found {folder}; choose another --prepared")
+        raise UserError(
+            f"expected a folder for prepared files without braces in its path, found {folder}; choose another "
+            "--prepared"
+        )
     return replace(
         split,
         prepared_labels=tuple(f"{folder}/{template}" for template in split.prepared_labels),

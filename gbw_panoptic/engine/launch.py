@@ -141,10 +141,16 @@ def _numbers_of_torchrun() -> tuple[int, int, int]:
     texts = {name: os.environ.get(name, "1") for name in names}
     for name, text in texts.items():
         if not (text.isascii() and text.isdigit() and len(text) < 10):
-            raise UserError(f"{name}: expected a whole number in this environment variable of torchrun, found {text[:80]!r}; unset it")
+            raise UserError(
+                f"{name}: expected a whole number in this environment variable of torchrun, found {text[:80]!r}; unset "
+                "it"
+            )
     rank, size, _, local_size, port = (int(text) for text in texts.values())
     if port > 65535:
-        raise UserError(f"MASTER_PORT: expected a port of 1 to 65535 in this environment variable of torchrun, found {port}; unset it")
+        raise UserError(
+            f"MASTER_PORT: expected a port of 1 to 65535 in this environment variable of torchrun, found {port}; unset "
+            "it"
+        )
     if rank >= size or not 1 <= local_size <= size:
         raise UserError(
             f"expected RANK below WORLD_SIZE and LOCAL_WORLD_SIZE of 1 to WORLD_SIZE, found {rank}, {size} and "

@@ -58,7 +58,8 @@ def build_evaluator(
 
 
 def _protocols(metadata, names: Sequence[str]) -> list[Protocol]:
-    """Those of the names and, where labels of the data set are unions of classes, that of the level at which they can be scored."""
+    """Those of the names and, where labels of the data set are unions of classes, that of the level at which they can
+    be scored."""
     common = common_protocol(metadata.taxonomy, metadata.get("labels", ()))
     return [*(metadata.taxonomy.protocols[name] for name in names), *([common] if common else [])]
 
@@ -131,7 +132,8 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
 
         Args:
             inputs: model inputs with ``file_name``.
-            outputs: :class:`~gbw_panoptic.structures.samples.ModelOutput`; other projects' hold ``segments_info`` beside the map.
+            outputs: :class:`~gbw_panoptic.structures.samples.ModelOutput`; other projects' hold ``segments_info``
+                beside the map.
         """
         for file_name, output in zip((i["file_name"] for i in inputs), outputs):
             record = self._records.get(file_name)

@@ -133,7 +133,10 @@ class Result:
             with files.replacing(path, suffix=f".tmp{path.suffix}") as temporary:
                 self.plot().save(temporary)
         elif path.suffix:
-            raise UserError(f"expected a folder or a file of {', '.join((*_PICTURES, '.json'))}, found {path}; choose another suffix")
+            raise UserError(
+                f"expected a folder or a file of {', '.join((*_PICTURES, '.json'))}, found {path}; choose another "
+                "suffix"
+            )
         else:
             self._save_folder(path)
         return path

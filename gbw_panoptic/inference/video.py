@@ -212,4 +212,7 @@ def _require_whole(temporary: Path, frames: int, path: Path) -> None:
 def _require_text(path: Path) -> None:
     """OpenCV's video functions crash on names that are not UTF-8."""
     if not is_text(str(path)):
-        raise UserError(f"expected a path in UTF-8 for a video, found {os.fsencode(path)!r}; rename it, or convert the video to images")
+        raise UserError(
+            f"expected a path in UTF-8 for a video, found {os.fsencode(path)!r}; rename it, or convert the video to "
+            "images"
+        )

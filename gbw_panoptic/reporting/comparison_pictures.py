@@ -65,7 +65,9 @@ def _laid_over(image: Image.Image, layer: Path) -> Image.Image:
     try:
         colors = Image.open(layer, formats=("WEBP",)).convert("RGBA").resize(image.size, Image.Resampling.NEAREST)
     except (OSError, SyntaxError, ValueError) as error:  # Pillow's, of a damaged file
-        raise UserError(f"expected a picture at {layer}, found {error}; evaluate that run again with --eval-only") from None
+        raise UserError(
+            f"expected a picture at {layer}, found {error}; evaluate that run again with --eval-only"
+        ) from None
     return Image.composite(Image.blend(image, colors.convert("RGB"), _OPACITY), image, colors.getchannel("A"))
 
 

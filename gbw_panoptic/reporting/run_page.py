@@ -157,7 +157,9 @@ class _RunPage:
             if self._scores(self.evaluation, task)
         }
         yield Tabs("Metric", tabs)
-        yield class_table(self._scores(self.evaluation, "panoptic"), self._scores(self.evaluation, "semantic"), self.run.colors)
+        yield class_table(
+            self._scores(self.evaluation, "panoptic"), self._scores(self.evaluation, "semantic"), self.run.colors
+        )
 
     def _bars(self, label: str, task: str, metric: str) -> Bars:
         ours = self._scores(self.evaluation, task)["per_class"]
@@ -199,7 +201,8 @@ class _RunPage:
         found = self.evaluation and self.evaluation.get("confusion")
         if found:
             yield Text(
-                f"Of every true class's pixels, the share that the {self.evaluation['model']} takes for each class, in percent."
+                f"Of every true class's pixels, the share that the {self.evaluation['model']} takes for each class, in "
+                "percent."
             )
             yield confusion("Rows are true classes, columns predicted ones", found)
 

@@ -30,7 +30,8 @@ def number(value: float | int | None, decimals: int = 1) -> Cell:
 
 
 def class_table(panoptic: Mapping, semantic: Mapping, colors: Mapping[str, Sequence[int]] | None = None) -> Table:
-    """One row per class of a protocol; ``panoptic`` is empty for the semantic task; ``colors``: see :func:`~.page.class_colors`."""
+    """One row per class of a protocol; ``panoptic`` is empty for the semantic task; ``colors``: see
+    :func:`~.page.class_colors`."""
     segments = panoptic.get("per_class", {})
     columns = [label for label, _ in (_PANOPTIC if segments else ())] + [label for label, _ in _SEMANTIC]
     names = list(semantic["per_class"])
@@ -52,7 +53,11 @@ def confusion(title: str, found: Mapping) -> Matrix:
 
 
 def weight_table(
-    place: str, iterations: Sequence[int], names: Sequence[str], weights: np.ndarray, colors: Mapping[str, Sequence[int]] | None = None
+    place: str,
+    iterations: Sequence[int],
+    names: Sequence[str],
+    weights: np.ndarray,
+    colors: Mapping[str, Sequence[int]] | None = None,
 ) -> Table:
     """First, middle, last and mean weight of each class.
 

@@ -41,7 +41,10 @@ def read_taxonomy(name: str | os.PathLike, _derived: tuple[Path, ...] = ()) -> T
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
         raise UserError(f"expected a taxonomy at {path}, found nothing; give a YAML or JSON file, or one of {known}")
     if path in _derived:
-        raise UserError(f"expected taxonomies whose bases end, found a circle at {path}; correct one of {', '.join(map(str, _derived))}")
+        raise UserError(
+            f"expected taxonomies whose bases end, found a circle at {path}; correct one of "
+            f"{', '.join(map(str, _derived))}"
+        )
     found = path.stat()
     return _read(path, _derived, found.st_mtime_ns, found.st_size)
 

@@ -1,4 +1,5 @@
-"""How time and memory grow with classes, instances, queries and pixels: parts and whole steps at a small and at larger numbers."""
+"""How time and memory grow with classes, instances, queries and pixels: parts and whole steps at a small and at larger
+numbers."""
 
 import argparse
 from collections.abc import Callable, Iterator, Sequence
@@ -92,7 +93,9 @@ def _memory(*ways: Callable) -> str:
 
 def _deeplab_step(size: tuple[int, int], classes: int, seed: int) -> Callable[[], None]:
     """Forward, losses, backward of a network that predicts so many classes; GBW weights the semantic head."""
-    model = build_model(load_config(str(CONFIGS / "streets/source_only.yaml"), ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])).train()
+    model = build_model(
+        load_config(str(CONFIGS / "streets/source_only.yaml"), ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""])
+    ).train()
     head, model.num_classes = model.sem_seg_head, classes
     head.predictor = nn.Conv2d(head.predictor.in_channels, classes, 1)
     weightings = {name: ClassWeighting(num_classes=classes) for name in model.weightings}
@@ -104,7 +107,9 @@ def _deeplab_step(size: tuple[int, int], classes: int, seed: int) -> Callable[[]
 
 
 def _mask2former_step(arguments: argparse.Namespace, queries: int, seed: int) -> Callable[[], None]:
-    options = argparse.Namespace(size=arguments.loss_size, things=12, queries=queries, points=arguments.points, seed=seed)
+    options = argparse.Namespace(
+        size=arguments.loss_size, things=12, queries=queries, points=arguments.points, seed=seed
+    )
     return partial(_backward, ours_of(options), [sample_of(options, seed)])
 
 

@@ -70,7 +70,8 @@ def _cases(arguments: argparse.Namespace, cases: tuple[tuple[str, tuple], ...]) 
 
 
 def _samples(build: Callable, arguments: argparse.Namespace, *options) -> Callable[[], list]:
-    """What draws ``--images`` samples from the loader that ``build`` makes of the configuration, going on every time."""
+    """What draws ``--images`` samples from the loader that ``build`` makes of the configuration, going on every
+    time."""
     common = (
         "INPUT.CROP.SIZE", tuple(arguments.crop), "INPUT.MIN_SIZE_TRAIN", (arguments.size[0],),
         "INPUT.MAX_SIZE_TRAIN", arguments.size[1], "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 1,

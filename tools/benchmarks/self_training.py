@@ -1,4 +1,5 @@
-"""A step of self-training against the sum of its parts: the student's two passes with their losses, the teacher's one."""
+"""A step of self-training against the sum of its parts: the student's two passes with their losses, the teacher's
+one."""
 
 import argparse
 from collections.abc import Callable, Iterator

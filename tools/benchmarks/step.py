@@ -24,7 +24,11 @@ _STRATEGIES = ("entropy", "adversarial", "self_training", "self_training_gbw")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategies", nargs="*", default=list(_STRATEGIES), metavar="NAME", help="of configs/streets")
     parser.add_argument(
-        "--switches", nargs="*", default=[], metavar="KEY", help="of the supervised step: MODEL.CHANNELS_LAST, MODEL.COMPILE"
+        "--switches",
+        nargs="*",
+        default=[],
+        metavar="KEY",
+        help="of the supervised step: MODEL.CHANNELS_LAST, MODEL.COMPILE",
     )
     parser.add_argument("--images", type=int, default=8, help="generated images of each domain, 128x256")
 

@@ -45,7 +45,8 @@ class MeanTeacher:
                 sources.append(student_state[name])
             else:
                 tensor.copy_(student_state[name])
-        at_a_time = 1 if averaged[0].device.type == "cpu" else len(averaged)  # a tensor is in the cache when the second comes
+        # a tensor is in the cache when the second comes
+        at_a_time = 1 if averaged[0].device.type == "cpu" else len(averaged)
         for start in range(0, len(averaged), at_a_time):
             some = slice(start, start + at_a_time)
             torch._foreach_mul_(averaged[some], decay)

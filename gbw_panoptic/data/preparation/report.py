@@ -80,7 +80,8 @@ class SplitReport:
     def _warning(self) -> str:
         space = self.split.taxonomy.name
         return (
-            f"warning: {len(self.void_categories)} of {self.unmapped} categories are no class of {space}, so that nothing is learnt "
+            f"warning: {len(self.void_categories)} of {self.unmapped} categories are no class of {space}, so that "
+            "nothing is learnt "
             "from their pixels: map them under `categories`, or give a taxonomy that has them (--taxonomy)"
         )
 

@@ -34,7 +34,8 @@ def instance_targets(
         pixels: those where ``instance_ids`` is not 0, if they are known; no others are looked at then.
 
     Returns:
-        ``centroids``: K x 2 float64, mean (y, x) of the instance's pixels (zeros if it has none), unless they were given.
+        ``centroids``: K x 2 float64, mean (y, x) of the instance's pixels (zeros if it has none), unless they were
+            given.
         ``areas``: K int64, pixels of the instance.
         ``center``: H x W float32 in 0..1, the maximum over Gaussian patches of S x S pixels around rounded centroids.
         ``center_instances``: H x W int64, the instance whose Gaussian is largest (the lowest id among equals); 0 where
@@ -246,8 +247,9 @@ def segment_rows(panoptic_ids: np.ndarray, segments_info: Sequence[Mapping]) -> 
     """Replace ids (up to 2^24, sparse) by rows of a small table.
 
     Returns:
-        H x W uint8 (wider where there are more rows), the row of the segment, 0 for ids that are not listed; and the row of
-        each listed id in the map's range. The look-up array spans that range; NumPy's zeros cost nothing until touched.
+        H x W uint8 (wider where there are more rows), the row of the segment, 0 for ids that are not listed; and the
+        row of each listed id in the map's range. The look-up array spans that range; NumPy's zeros cost nothing until
+        touched.
     """
     low, high = int(panoptic_ids.min()), int(panoptic_ids.max())
     listed = (int(segment["id"]) for segment in segments_info)

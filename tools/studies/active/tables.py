@@ -47,7 +47,10 @@ def run_result(folder: Path, *, method: str, budget: float | None, seed: int, pr
         return None
     by_protocol = run.headline()["scores"]["semantic"]
     if protocol not in by_protocol:
-        raise UserError(f"--protocol: expected one of {', '.join(by_protocol)}, by which {folder} was evaluated, found {protocol!r}; correct it")
+        raise UserError(
+            f"--protocol: expected one of {', '.join(by_protocol)}, by which {folder} was evaluated, found "
+            f"{protocol!r}; correct it"
+        )
     scores = by_protocol[protocol]
     rounds = read_rounds(folder / "active", _ROUND)
     names = list(rounds[0]["classes"]) if rounds else []
