@@ -3,8 +3,8 @@
     python tools/tau_curve.py output/self_training_gbw
     python tools/tau_curve.py RUN --taus 0 0.5 1 --model student --prior frequencies
 
-At tau 0 classes are decided as the network has learnt them, at 1 as if none had been weighted (docs/methods.md). The table is printed;
-it and the results of every tau go to RUN/tau/<prior>. A tau that serves is set with TEST.TAU; nothing is trained.
+At tau 0 classes are decided as the network has learnt them, at 1 as if none had been weighted (docs/methods.md). The
+table is printed; it and the results of every tau go to RUN/tau/<prior>. A tau that serves is set with TEST.TAU.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -34,8 +34,9 @@ from gbw_panoptic.weighting import PRIORS
 
 #: Column -> task and metric.
 COLUMNS = {
-    "rare recall": ("semantic", "rare_recall"), "rare precision": ("semantic", "rare_precision"), "mIoU": ("semantic", "mIoU"),
-    "PQ": ("panoptic", "PQ"), "PQ things": ("panoptic", "PQ_things"), "PQ stuff": ("panoptic", "PQ_stuff"),
+    "rare recall": ("semantic", "rare_recall"), "rare precision": ("semantic", "rare_precision"),
+    "mIoU": ("semantic", "mIoU"), "PQ": ("panoptic", "PQ"),
+    "PQ things": ("panoptic", "PQ_things"), "PQ stuff": ("panoptic", "PQ_stuff"),
 }  # fmt: skip
 _LAST = 0.1  # share of a run's records that are the end of its training
 
@@ -62,7 +63,8 @@ def load(arguments: Namespace, *own: str) -> tuple[CfgNode, nn.Module, str]:
     config, weights = folder / "config.yaml", folder / arguments.weights
     if not config.is_file():
         raise UserError(
-            f"Expected the folder of a run, with its config.yaml, at {folder}, found none; give the OUTPUT_DIR of a training."
+            f"Expected the folder of a run, with its config.yaml, at {folder}, found none; give the "
+            "OUTPUT_DIR of a training."
         )
     own = (*own, "TEST.NUM_PANELS", "0", "TEST.TAU", "0", "MODEL.WEIGHTS", "", "OUTPUT_DIR", str(folder))
     cfg = prepare_config(Namespace(config_file=str(config), opts=[*own, *arguments.opts]))

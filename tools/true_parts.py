@@ -1,10 +1,10 @@
-"""Which part of the predictions costs panoptic quality: scores of a trained run with true classes, centres or offsets in their place.
+"""Which part of the predictions costs panoptic quality: scores of a run with true classes, centres or offsets instead.
 
     python tools/true_parts.py output/self_training_gbw
     python tools/true_parts.py RUN --parts classes centres+offsets
 
-An upper bound for the parts that are left, not a result: it looks at the labels of the validation images. The table is printed; the
-results of every row go to RUN/true_parts.
+An upper bound for the parts that are left, not a result: it looks at the labels of the validation images. The table is
+printed; the results of every row go to RUN/true_parts.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -30,7 +30,8 @@ def main() -> None:
     cfg, model, name = tau_curve.load(arguments)
     if cfg.MODEL.TASK != "panoptic":
         raise UserError(
-            f"Expected a run of MODEL.TASK panoptic, which has centres and offsets, found {cfg.MODEL.TASK}; give another."
+            f"Expected a run of MODEL.TASK panoptic, which has centres and offsets, found {cfg.MODEL.TASK}; "
+            "give another."
         )
     dataset = cfg.DATASETS.TEST[0]
     taxonomy, truths = (
@@ -42,7 +43,8 @@ def main() -> None:
         truth, dense = read_ground_truth(truths[record["file_name"]], taxonomy), model.predict([record])
         if dense.sem_seg.shape[-2:] != truth.labels.shape:
             raise UserError(
-                f"Expected predictions at the size of the labels, found {tuple(dense.sem_seg.shape[-2:])} and {truth.labels.shape}; pass "
+                f"Expected predictions at the size of the labels, found {tuple(dense.sem_seg.shape[-2:])} and "
+                f"{truth.labels.shape}; pass "
                 "--opts INPUT.MIN_SIZE_TEST 0."
             )
         for row in ("", *arguments.parts):

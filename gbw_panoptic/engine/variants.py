@@ -41,7 +41,7 @@ def evaluate(
 def with_truth(
     dense: DensePrediction, truth: GroundTruth, parts: Iterable[str], *, thing_ids: Sequence[int], sigma: int
 ) -> DensePrediction:
-    """A prediction [1, ...] of an image at the size of its truth, some of whose ``parts`` (classes, centres, offsets) are true."""
+    """A prediction [1, ...] for an image, at the size of its truth, with true ``parts`` (classes, centres, offsets)."""
     device, replaced = dense.sem_seg.device, {}
     if "classes" in parts:
         replaced["sem_seg"] = _true_logits(dense.sem_seg, torch.from_numpy(truth.labels).long().to(device))

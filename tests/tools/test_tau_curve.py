@@ -1,4 +1,4 @@
-"""The correction of the decision by tau: one bias, its priors, what it does to evaluation and pseudo labels, and its curve."""
+"""The correction of the decision by tau: one bias, its priors, and its curve; scores with true parts."""
 
 import json
 
