@@ -1,17 +1,18 @@
 """What every command-line tool does the same way."""
 
+import importlib
 import io
 import os
 import shutil
 import sys
 import time
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import ClassVar, TextIO
 
-from .errors import EXIT_CODE, Stopped, explained
+from .errors import EXIT_CODE, Stopped, UserError, explained
 
 
 def run(main: Callable[[], int | None]) -> None:
@@ -151,3 +152,25 @@ def above_progress() -> Iterator[None]:
 def progress(total: int | None, title: str, unit: str = "image") -> Progress:
     """A progress line on stderr, for a ``with`` block."""
     return Progress(total, title, unit)
+
+
+def add_parts(parser: ArgumentParser) -> None:
+    """The flag for what :func:`import_parts` imports, as ``imports``."""
+    parser.add_argument(
+        "--import", action="append", default=[], dest="imports", metavar="FILE", help="of Python, that registers parts of yours"
+    )
+
+
+def import_parts(paths: list[str]) -> None:
+    """Import files of a user, for what they register (CONTRIBUTING.md).
+
+    Raises:
+        UserError: there is no such file, or a module of its name is imported already.
+    """
+    for path in paths:
+        if not os.path.isfile(path):
+            raise UserError(f"--import: expected a Python file, found nothing at {path}; correct the path.")
+        sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
+        module = importlib.import_module(os.path.splitext(os.path.basename(path))[0])
+        if not module.__file__ or not os.path.samefile(module.__file__, path):
+            raise UserError(f"--import: expected {path}, found another module of that name, {module.__file__}; rename the file.")

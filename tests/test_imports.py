@@ -53,7 +53,7 @@ ALLOWED = {
 }
 #: Modules that build from a configuration, under whatever names are good.
 BUILDERS = {
-    *(f"engine/{name}.py" for name in ("build", "evaluation", "execution", "self_training", "setup", "solver", "strategies")),
+    *(f"engine/{name}.py" for name in ("build", "evaluation", "execution", "self_training", "setup", "solver", "strategies", "tau_curve")),
     "modeling/build.py", "weighting/build.py",
 }  # fmt: skip
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -16,6 +16,8 @@ import argparse
 import logging
 from pathlib import Path
 
+from gbw_panoptic import cli
+
 #: --method -> ACTIVE.SCORE and whether CBDA's two switches are on.
 METHODS = {"random": ("random", False), "entropy": ("entropy", False), "ripu": ("ripu", False), "cbda": ("ripu", True)}
 
@@ -35,6 +37,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "opts", nargs="*", default=[], metavar="KEY VALUE", help="overrides, such as MODEL.WEIGHTS FILE"
     )
+    cli.add_parts(parser)
     return parser.parse_args()
 
 
@@ -44,7 +47,6 @@ if __name__ == "__main__":
 from detectron2.data import MetadataCatalog
 from detectron2.utils.logger import setup_logger
 
-from gbw_panoptic import cli
 from gbw_panoptic.active.acquisition import Acquisition
 from gbw_panoptic.config.checks.strategies import acquisition_problems
 from gbw_panoptic.data.register import check_datasets
@@ -58,6 +60,7 @@ from gbw_panoptic.locks import exclusive
 
 def main() -> None:
     arguments = parse()
+    cli.import_parts(arguments.imports)
     setup_logger(name="gbw_panoptic")
     cfg = build_config(arguments)
     with exclusive(build_label_store(cfg).folder / ".lock", what="acquisition", remedy="give another ACTIVE.LABELS"):

@@ -13,6 +13,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from gbw_panoptic import cli
+
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -22,6 +24,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", required=True, help="folder of the pages")
     parser.add_argument("--num", type=int, default=4, help="steps, one page each")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
+    cli.add_parts(parser)
     arguments = parser.parse_args()
     if bool(arguments.config_file) == bool(arguments.run):
         parser.error("give --config-file or --run")
@@ -40,7 +43,7 @@ from detectron2.utils.logger import setup_logger
 from recording import RecordedStep, record_steps
 from torch import Tensor
 
-from gbw_panoptic import cli, files
+from gbw_panoptic import files
 from gbw_panoptic.data import check_datasets
 from gbw_panoptic.data.samplers import RareClassSampler
 from gbw_panoptic.data.statistics import ClassStatistics
@@ -60,6 +63,7 @@ from gbw_panoptic.visualization.samples import make_page, sample_cells
 
 def main() -> None:
     arguments = parse()
+    cli.import_parts(arguments.imports)
     setup_logger(name="gbw_panoptic")
     quiet_explained_errors()
     output = Path(arguments.output)

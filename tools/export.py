@@ -15,6 +15,8 @@ import _environment  # noqa: F401  (first: says what is missing)
 import argparse
 from pathlib import Path
 
+from gbw_panoptic import cli
+
 FORMATS = ("safetensors", "onnx", "torch")
 
 
@@ -35,6 +37,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--check", nargs="+", metavar="IMAGES", help="images or folders for a comparison with PyTorch")
     parser.add_argument("--num", type=int, help="only the first so many images of --check")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
+    cli.add_parts(parser)
     return parser.parse_args()
 
 
@@ -43,7 +46,7 @@ if __name__ == "__main__":
 
 from detectron2.utils.logger import setup_logger
 
-from gbw_panoptic import cli, load
+from gbw_panoptic import load
 from gbw_panoptic.export.checking import compare
 from gbw_panoptic.export.onnx_file import write_onnx
 from gbw_panoptic.export.torch_program import write_program
@@ -52,6 +55,7 @@ from gbw_panoptic.inference.model import PanopticModel
 
 def main() -> None:
     arguments = parse()
+    cli.import_parts(arguments.imports)
     setup_logger(name="gbw_panoptic")
     model = load(arguments.model, device="cpu", model=arguments.use, scores=False, opts=arguments.opts)
     folder = Path(arguments.output)

@@ -19,6 +19,8 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
+from gbw_panoptic import cli
+
 SCHEDULES = ("linear", "cosine", "uniform")
 
 
@@ -39,6 +41,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--config-file", default="", help="of the anchor, for --batch-norm-batches")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the configuration")
+    cli.add_parts(parser)
     return parser.parse_args()
 
 
@@ -49,7 +52,6 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.utils.logger import setup_logger
 
-from gbw_panoptic import cli
 from gbw_panoptic.data import check_datasets
 from gbw_panoptic.data.loader import build_train_loader
 from gbw_panoptic.engine.checkpoint import write_synced
@@ -64,6 +66,7 @@ from gbw_panoptic.validation import validate
 
 def main() -> None:
     arguments = parse()
+    cli.import_parts(arguments.imports)
     setup_logger(name="gbw_panoptic")
     if arguments.batch_norm_batches and not arguments.config_file:
         raise UserError(

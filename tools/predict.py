@@ -19,6 +19,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from gbw_panoptic import cli
+
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -37,6 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--strict", action="store_true", help="a file or a folder that is left out is an error")
     parser.add_argument("--resume", action="store_true", help="keep what this command wrote before it was stopped")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
+    cli.add_parts(parser)
     arguments = parser.parse_args()
     if not arguments.input and not arguments.dataset:
         parser.error("give --input or --dataset")
@@ -52,7 +55,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.logger import setup_logger
 
-from gbw_panoptic import cli, files
+from gbw_panoptic import files
 from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.engine.setup import adapt_to_machine
 from gbw_panoptic.errors import EXIT_CODE, UserError
@@ -70,6 +73,7 @@ from gbw_panoptic.validation import validate_model
 
 def main() -> int:
     arguments = parse()
+    cli.import_parts(arguments.imports)
     setup_logger(name="gbw_panoptic")
     root = Path(arguments.output)
     file = model_file(arguments)

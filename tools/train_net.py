@@ -13,7 +13,6 @@ On many GPUs (docs/getting_started.md): torchrun --nproc-per-node 4 tools/train_
 import _environment  # noqa: F401  (first: says what is missing)
 
 import argparse
-import importlib
 import logging
 import os
 import sys
@@ -46,14 +45,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="two iterations, one evaluation, one save")
     parser.add_argument("--overwrite", action="store_true", help="delete the files of an earlier run in OUTPUT_DIR")
     parser.add_argument("--list", action="store_true", help="list the configurations and exit")
-    parser.add_argument(
-        "--import",
-        action="append",
-        default=[],
-        dest="imports",
-        metavar="FILE",
-        help="of Python, that registers parts of yours",
-    )
+    cli.add_parts(parser)
     parser.add_argument(
         "opts", default=None, nargs=argparse.REMAINDER, metavar="KEY VALUE", help="overrides, at the end"
     )
@@ -107,7 +99,7 @@ DRY_RUN_IMAGES = 2
 
 
 def main(args: argparse.Namespace) -> None:
-    import_parts(args.imports)  # a process that was spawned has imported nothing of them
+    cli.import_parts(args.imports)  # a process that was spawned has imported nothing of them
     with RunLog(comm.get_rank()) as log:
         quiet_explained_errors()
         cfg = prepare_config(args)
@@ -212,26 +204,9 @@ def dry_run(cfg, trainer) -> None:
     logging.getLogger("gbw_panoptic").info("Dry run passed: training, evaluation and checkpoint in %s.", cfg.OUTPUT_DIR)
 
 
-def import_parts(paths: list[str]) -> None:
-    """Import files of a user, for what they register (CONTRIBUTING.md).
-
-    Raises:
-        UserError: there is no such file, or a module of its name is imported already.
-    """
-    for path in paths:
-        if not os.path.isfile(path):
-            raise UserError(f"--import: expected a Python file, found nothing at {path}; correct the path.")
-        sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-        module = importlib.import_module(os.path.splitext(os.path.basename(path))[0])
-        if not module.__file__ or not os.path.samefile(module.__file__, path):
-            raise UserError(
-                f"--import: expected {path}, found another module of that name, {module.__file__}; rename the file."
-            )
-
-
 def entry() -> None:
     args = parse()
-    import_parts(args.imports)
+    cli.import_parts(args.imports)
     launch(main, args, device=load_config(args.config_file, args.opts).MODEL.DEVICE)
 
 

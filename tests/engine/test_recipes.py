@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import train_net
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from tiny_runs import TINY
 
+from gbw_panoptic import cli
 from gbw_panoptic.config.trainers import TRAINERS
 from gbw_panoptic.data import register_all
 from gbw_panoptic.data.preparation import prepare
@@ -79,7 +79,7 @@ def followed(mine, name, *opts):
     """The trainer after a step, as `--import mine/<name>.py --config-file mine/<name>.yaml` makes it."""
     with pytest.raises(UserError, match="expected one of .*or register it first"):
         config_of(mine, name, *opts)
-    train_net.import_parts([str(mine / f"{name}.py")])
+    cli.import_parts([str(mine / f"{name}.py")])
     trainer = build_trainer(config_of(mine, name, *opts))
     trainer.train(0, 1)
     return trainer
@@ -161,7 +161,7 @@ def test_a_data_set(mine):
 def test_an_optimizer_and_a_loader(streets, mine, make_cfg):
     from gbw_panoptic.data.loader import build_train_loader
 
-    train_net.import_parts([str(mine / "radam.py")])
+    cli.import_parts([str(mine / "radam.py")])
     asked = []
 
     def make_loader(cfg, **parts):
@@ -178,4 +178,4 @@ def test_an_optimizer_and_a_loader(streets, mine, make_cfg):
 def test_files_that_cannot_be_imported_are_refused(mine, path, words):
     (mine / "torch.py").write_text("")
     with pytest.raises(UserError, match=f"--import: expected .*{words}"):
-        train_net.import_parts([str(mine / path)])
+        cli.import_parts([str(mine / path)])
