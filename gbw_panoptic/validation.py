@@ -34,7 +34,7 @@ def validate(cfg) -> None:
     checks = (
         key_problems,
         weighting.branch_problems, weighting.manual_problems, weighting.released_problems,
-        weighting.scale_free_problems,
+        weighting.scale_free_problems, weighting.tau_problems,
         run.execution_problems,
         data.image_problems, data.data_set_problems, data.task_problems, data.statistics_problems,
         network.resnet_problems, network.architecture_problems, network.weights_problems,

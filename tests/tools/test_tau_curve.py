@@ -89,6 +89,8 @@ def test_a_class_of_mean_weight_zero_has_a_finite_bias(make_cfg):
         ("streets/mask2former_self_training.yaml", ("TEST.TAU", 0.5), "TEST.TAU"),
         ("streets/mask2former_self_training.yaml", ("SELF_TRAINING.TAU", 0.5), "SELF_TRAINING.TAU"),
         ("quick/source_only.yaml", ("SELF_TRAINING.TAU", 0.5), "SELF_TRAINING.TAU"),
+        ("quick/self_training.yaml", ("TEST.TAU", 0.5), "TEST.TAU"),
+        (CONFIG, ("SELF_TRAINING.TAU", 0.5, "WEIGHTING.BRANCHES", "('mixed',)"), "SELF_TRAINING.TAU"),
         (CONFIG, ("GBW.READING", "scale_free", "GBW.NORMALIZE", True), "GBW.NORMALIZE"),
         (CONFIG, ("GBW.ERRORS", "both", "GBW.GRADIENT", "pixel"), "GBW.ERRORS"),
         (CONFIG, ("GBW.GUARD", 1.0, "WEIGHTING.SEMANTIC", "none"), "GBW.GUARD"),

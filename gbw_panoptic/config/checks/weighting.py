@@ -69,6 +69,17 @@ def scale_free_problems(cfg) -> Iterator[str]:
                 )  # fmt: skip
 
 
+def tau_problems(cfg) -> Iterator[str]:
+    """A correction of the decision that has nothing to take back."""
+    weighted = cfg.WEIGHTING.SEMANTIC != "none" and "source" in cfg.WEIGHTING.BRANCHES
+    for key in ("TEST.TAU", "SELF_TRAINING.TAU"):
+        if value_of(cfg, key) and cfg.WEIGHTING.PRIOR == "weights" and not weighted:
+            yield refusal(
+                cfg, key, "0 with WEIGHTING.PRIOR weights where no semantic loss of the source has class weights",
+                "set it to 0, or WEIGHTING.PRIOR frequencies",
+            )  # fmt: skip
+
+
 def manual_problems(cfg) -> Iterator[str]:
     """Weights by hand: one for each class, and only where they are read."""
     weights, classes = tuple(cfg.WEIGHTING.CLASS_WEIGHTS), cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
