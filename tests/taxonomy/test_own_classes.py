@@ -209,7 +209,7 @@ def test_every_tool_on_five_classes(root, run_tool, monkeypatch):
     assert "own train: found 3, prepared 3" in ok("datasets/prepare.py", "own", "--root", root, "--taxonomy", path, "--workers", 1)
     config = own_data.ROOT / "configs/quick/self_training_gbw.yaml"
     target = ("DATASETS.TARGET", "('own_images_train',)")
-    ok("tools/browse_data.py", "--config-file", config, "--output", root / "browse", "--num", 1, *opts, *target)
+    ok("tools/browse_data.py", "--config-file", config, "--output", root / "browse", "--num", 1, "--opts", *opts, *target)
     ok("tools/train_net.py", "--config-file", config, "OUTPUT_DIR", run, *opts, *target)
     page = (run / "report.html").read_text()
     assert "class 4" in page and "sidewalk" not in page
@@ -221,8 +221,8 @@ def test_every_tool_on_five_classes(root, run_tool, monkeypatch):
     labels = np.array(Image.open(next((root / "predictions/labelIds").glob("*.png"))))
     assert set(np.unique(labels)) <= {1, 2, 3, 4, 5}
     scored = ok(
-        "tools/evaluate_predictions.py", "--dataset", "own_panoptic_train", "--taxonomy", path,
-        "--predictions", root / "predictions/panoptic.json",
+        "tools/evaluate_predictions.py", root / "predictions/panoptic.json", "--dataset", "own_panoptic_train", "--taxonomy", path,
+        "--workers", 1,
     )  # fmt: skip
     assert "PQ" in scored and "class 3" in scored
     active = own_data.ROOT / "configs/quick/active_cbda.yaml"
