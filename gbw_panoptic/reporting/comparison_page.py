@@ -183,7 +183,7 @@ class _ComparisonPage:
         return {name: series for name, series in lines.items() if series}
 
     def _weights(self) -> Iterator[Tabs]:
-        tabs = {group.name: list(weight_blocks(group.class_weights())) for group in self.groups}
+        tabs = {group.name: list(weight_blocks(group.class_weights(), self._colors)) for group in self.groups}
         if any(tabs.values()):
             yield Tabs("Configuration", {name: blocks for name, blocks in tabs.items() if blocks})
 

@@ -1,6 +1,6 @@
 """report.html of one run, beside its report.md; with a baseline run, what adaptation has changed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import UserError
@@ -91,7 +91,7 @@ class _RunPage:
             Section("pictures", "Pictures", list(self._pictures())),
             Section("classes", "Classes", list(self._classes())),
             Section("curves", "Curves", list(self._curves())),
-            Section("weights", "Class weights", list(weight_blocks(self.run.class_weights()))),
+            Section("weights", "Class weights", list(weight_blocks(self.run.class_weights(), self.run.colors))),
             Section("confusion", "Confusion", list(self._confusion())),
             Section("setup", "What was run", list(self._facts())),
         )
@@ -232,10 +232,10 @@ def baseline_label(baseline: RunFolder) -> str:
     return kinds.get(str(baseline.value("TRAINER.NAME")), baseline.path.resolve().name)
 
 
-def weight_blocks(weights: Mapping[str, tuple]) -> Iterator:
-    """Maps of class weights by place, each over a table of its values."""
+def weight_blocks(weights: Mapping[str, tuple], colors: Mapping[str, Sequence[int]]) -> Iterator:
+    """Maps of class weights by place, each over a table of its values; ``colors``: see :func:`~.page.class_colors`."""
     tabs = {
-        place: [weight_map(place, *series), weight_table(place, *series, self.run.colors)]
+        place: [weight_map(place, *series), weight_table(place, *series, colors)]
         for place, series in weights.items()
         if series[0]
     }

@@ -1,6 +1,7 @@
 """CONTRIBUTING.md followed to the letter: its blocks are the files, and they have as many lines as it says."""
 
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -16,9 +17,10 @@ from tiny_runs import TINY
 from gbw_panoptic import cli
 from gbw_panoptic.config.trainers import TRAINERS
 from gbw_panoptic.data import register_all
+from gbw_panoptic.data.label_maps import read_label_map
 from gbw_panoptic.data.preparation import prepare
 from gbw_panoptic.engine import build_trainer
-from gbw_panoptic.engine.setup import adapt_to_machine, load_config
+from gbw_panoptic.engine.setup import adapt_to_machine, load_config, register_data_sets
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.losses import LOSS_REGISTRY
 from gbw_panoptic.validation import validate
@@ -98,6 +100,37 @@ def test_a_class_weighting(streets, mine):
     weighting = followed(mine, "twice").model.weightings["sem_seg"]
     count = torch.tensor([990.0, 9.0, 1.0])
     assert type(weighting).__name__ == "RareTwice" and weighting.class_weights(count, None, "source").tolist() == [1, 2, 2]
+
+
+def test_a_taxonomy(mine, monkeypatch):
+    """Images as the recipe describes them; its two files prepare, register and configure them."""
+    meadow = mine / "meadow"
+    for name in ("images", "panoptic", "drone"):
+        (meadow / name).mkdir(parents=True)
+    names = ("earth", "lawn", "meadow", "ewe", "livestock", "tractor")
+    ids = np.repeat(np.arange(1, 7), 4)[None].repeat(24, 0)
+    cv2.imwrite(str(meadow / "panoptic/a.png"), np.dstack([0 * ids, 0 * ids, ids]).astype(np.uint8))
+    for folder in ("images", "drone"):
+        cv2.imwrite(str(meadow / folder / "a.png"), np.zeros((24, 24, 3), np.uint8))
+    segments = [{"id": i, "category_id": i, "iscrowd": 0} for i in range(1, 7)]
+    categories = [{"id": i, "name": name, "isthing": int(i > 3)} for i, name in enumerate(names, start=1)]
+    index = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": segments}]}
+    (meadow / "panoptic.json").write_text(json.dumps({**index, "categories": categories}))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(mine))
+    train, drone = prepare("meadow", mine, workers=1, custom=mine / "meadow.yaml", taxonomy=mine / "farm.yaml")
+    assert not train.faults and train.void_categories == ("tractor",) and drone.prepared == 1
+    data = ("DATASETS.CUSTOM", mine / "meadow.yaml", "DATASETS.TAXONOMY", mine / "farm.yaml", "DATASETS.TRAIN", "('meadow_panoptic_train',)")
+    target = ("DATASETS.TARGET", "('meadow_images_drone',)", "DATASETS.TEST", "('meadow_panoptic_train',)", "MODEL.DEVICE", "cpu")
+    words = [str(word) for word in (*TINY, *data, *target, "OUTPUT_DIR", mine / "run")]
+    cfg = load_config(str(ROOT / "configs/quick/self_training_gbw.yaml"), words)
+    register_data_sets(cfg)
+    validate(cfg)
+    assert cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 4 and cfg.TEST.PROTOCOLS == ("all",)
+    (record,) = DatasetCatalog.get("meadow_panoptic_train")
+    label = read_label_map(record, (24, 24), MetadataCatalog.get("meadow_panoptic_train").taxonomy)
+    assert label.semantic[0, ::4].tolist() == [0, 1, 1, 2, 4, 255]
+    monkeypatch.undo()
+    register_all()
 
 
 def test_a_head(streets, mine):
