@@ -34,8 +34,7 @@ CITYSCAPES_CATEGORIES = MappingProxyType(dict(zip(CITYSCAPES.dataset_ids, CITYSC
 #: Id of a label file with Cityscapes' ids -> class name.
 CITYSCAPES_LABELS = MappingProxyType({**dict.fromkeys(CITYSCAPES.void_ids, ""), **CITYSCAPES_CATEGORIES})
 
-#: CamVid in SegNet's 11 groups: value -> the class that stands for the group. The groups of building, traffic sign, car
-#: and rider hold walls, lights, all four-wheeled vehicles, and two-wheelers, too.
+#: CamVid in SegNet's 11 groups: value -> the class that stands for the group, whose others camvid.yaml names.
 CAMVID_GROUPS = MappingProxyType(
     dict(enumerate((
         "sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence", "car", "person", "rider", "",

@@ -200,6 +200,9 @@ def test_camvid_values(root):
     protocol = read_taxonomy("camvid").protocols["camvid"]
     assert sorted(protocol.class_ids) == sorted(table[:11]) == list(MetadataCatalog.get("camvid_uda_sem_val").labelled_classes)
     assert read_taxonomy("camvid").same_classes(CITYSCAPES)
+    folded = {c for _, members in protocol.groups for c in members} | set(protocol.class_ids)
+    assert folded == set(range(19)) - set(CITYSCAPES.ids("terrain"))
+    assert all(len(set(members) & set(table[:11])) == 1 for _, members in protocol.groups)
 
 
 def test_kitti_values(root):
