@@ -77,8 +77,8 @@ class LogitAlignment(LossShaping):
                 self._fit(domain, logits, torch.where(domains == domain, labels, -1))
         shift = torch.zeros_like(logits)
         for domain in (SOURCE, TARGET):
-            delta = self._delta(domain, logits, labels.clamp(min=0))
-            shift = torch.where((domains == domain).unsqueeze(1), delta, shift)
+            if (of_domain := domains == domain).any():
+                shift = torch.where(of_domain.unsqueeze(1), self._delta(domain, logits, labels.clamp(min=0)), shift)
         return shift.mul_(-self.strength)
 
     def _fit(self, domain: int, logits: Tensor, labels: Tensor) -> None:
