@@ -68,11 +68,16 @@ CASES = {
 }  # fmt: skip
 
 
-def main(arguments: argparse.Namespace) -> None:
+def main(arguments: argparse.Namespace) -> int:
+    from gbw_panoptic.errors import UserError
+
     with tempfile.TemporaryDirectory() as folder:
         old, root = Path(folder, "revision"), Path(folder, "streets")
         old.mkdir()
-        archive = subprocess.run(["git", "archive", arguments.revision], cwd=ROOT, stdout=subprocess.PIPE, check=True)
+        archive = subprocess.run(["git", "archive", arguments.revision], cwd=ROOT, capture_output=True)
+        if archive.returncode:
+            said = " ".join(archive.stderr.decode(errors="replace").split()).rstrip(".")
+            raise UserError(f"expected a revision of this repository, found {arguments.revision} ({said}); name one of `git log`.")
         subprocess.run(["tar", "-x", "-C", old], input=archive.stdout, check=True)
         make_streets(root)
         before, after = (recorded_by(tree, root, arguments.cases, Path(folder)) for tree in (old, ROOT))
@@ -80,7 +85,7 @@ def main(arguments: argparse.Namespace) -> None:
     print(
         "\n".join(differences) or f"{len(arguments.cases)} runs of {STEPS} steps, the same bits as {arguments.revision}"
     )
-    sys.exit(1 if differences else 0)
+    return 1 if differences else 0
 
 
 def make_streets(root: Path) -> None:
@@ -218,4 +223,9 @@ def parse() -> argparse.Namespace:
 
 if __name__ == "__main__":
     words = parse()
-    record_all(words) if words.record else main(words)
+    if words.record:
+        record_all(words)
+    else:
+        from gbw_panoptic import cli
+
+        cli.run(lambda: main(words))
