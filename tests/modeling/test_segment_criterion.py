@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses import FakeTensorMode
 from test_segment_matching import SIZE, WEIGHTS, random_output, random_targets, targets_of
 from two_ranks import on_two_ranks
 
@@ -13,6 +14,7 @@ from gbw_panoptic.modeling.masks import criterion as segment_criterion
 from gbw_panoptic.modeling.masks import matching as segment_matching
 from gbw_panoptic.modeling.masks.criterion import WEIGHTED, SegmentCriterion
 from gbw_panoptic.modeling.masks.head import MaskHeadOutput
+from gbw_panoptic.structures.segments import SegmentTargets
 from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting, StaticWeighting
 
 CRITERION = SegmentCriterion(
@@ -307,3 +309,21 @@ def test_two_ranks_equal_one_rank_of_double_batch(tmp_path, fixed_points):
         torch.testing.assert_close((losses_a[name] + losses_b[name]) / 2, value)
     for one, two, both in zip(gradients_a, gradients_b, gradients):
         torch.testing.assert_close(torch.cat((one, two)) / 2, both)
+
+
+def test_nothing_but_the_costs_of_matching_is_read_on_the_host(monkeypatch):
+    """A fake tensor has no values: any .item(), bool() or nonzero() would raise. The one copy of all costs is in ``_assign``."""
+    copies = []
+    monkeypatch.setattr(segment_matching, "_assign", lambda costs: copies.append(1) or [([0, 1, 2], [2, 0, 1])] * len(costs))
+    with FakeTensorMode():
+        targets = [
+            SegmentTargets(
+                torch.zeros(3, *SIZE, dtype=torch.bool), torch.zeros(3, dtype=torch.int64), torch.ones(SIZE, dtype=torch.bool),
+                torch.ones(3), torch.ones(SIZE),
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        sets = [[torch.randn(2, 5, *shape, requires_grad=True) for _ in range(2)] for shape in ((5,), (3, 4))]
+        found = per_class(MaskHeadOutput(*map(tuple, sets), torch.randn(2, 5, 6)), targets, PIXEL)
+        sum(x.total.sum() for x in found.values()).backward()
+    assert copies == [1] and all(x.grad.shape == x.shape for x in sets[1])
