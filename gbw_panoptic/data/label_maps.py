@@ -3,7 +3,9 @@
 Shapes: H x W image, R rows of the segment table.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Mapping
 
 import numpy as np
@@ -68,15 +70,17 @@ def read_label_map(
     """
     if "pan_seg_file_name" not in record:
         path = record["sem_seg_file_name"]
-        rows = cache(lambda: _semantic_rows(path, taxonomy), path, taxonomy.num_labels, taxonomy.ignore_label)
-        _require_size(rows, path, size, record)
+        require = partial(_require_size, path=path, size=size, record=record)
+        rows = cache(lambda: _semantic_rows(path, taxonomy, require), path, taxonomy.num_labels, taxonomy.ignore_label)
+        require(rows)
         return LabelMap(
             rows, np.arange(taxonomy.ignore_label + 1, dtype=taxonomy.label_dtype), taxonomy.ignore_label, None
         )
     path = record["pan_seg_file_name"]
     row_of = {i: row for row, i in enumerate(dict.fromkeys(s["id"] for s in record["segments_info"]), start=1)}
-    rows = cache(lambda: _panoptic_rows(path, row_of), path, *row_of)
-    _require_size(rows, path, size, record)
+    require = partial(_require_size, path=path, size=size, record=record)
+    rows = cache(lambda: _panoptic_rows(path, row_of, require), path, *row_of)
+    require(rows)  # of the cache's, too
     segments = [{**s, "id": row_of[s["id"]]} for s in record["segments_info"]]
     categories = np.full(len(row_of) + 1, taxonomy.ignore_label, dtype=taxonomy.label_dtype)
     for segment in segments:
@@ -95,9 +99,10 @@ def _require_size(rows: np.ndarray, path: str, size: tuple[int, int], record: Ma
     )
 
 
-def _semantic_rows(path: str, taxonomy: Taxonomy) -> np.ndarray:
+def _semantic_rows(path: str, taxonomy: Taxonomy, require: Callable[[np.ndarray], None]) -> np.ndarray:
     """H x W of the taxonomy's ``label_dtype``: the file itself."""
     label = files.read_label(path, taxonomy.label_dtype)
+    require(label)
     last, ignored = taxonomy.num_labels - 1, taxonomy.ignore_label
     unknown = label[(label > last) & (label != ignored)]
     if len(unknown):
@@ -107,12 +112,13 @@ def _semantic_rows(path: str, taxonomy: Taxonomy) -> np.ndarray:
     return label
 
 
-def _panoptic_rows(path: str, row_of: Mapping[int, int]) -> np.ndarray:
+def _panoptic_rows(path: str, row_of: Mapping[int, int], require: Callable[[np.ndarray], None]) -> np.ndarray:
     """H x W uint8, or uint16 of more than 255 rows: the row of each pixel's id, 0 for the id 0 unless it is listed.
 
     Labels consist of long runs of equal ids: each run is looked up once.
     """
     ids = files.read_panoptic(path)
+    require(ids)
     flat = ids.ravel()
     starts = np.flatnonzero(np.concatenate(([flat.size > 0], flat[1:] != flat[:-1])))
     values = flat[starts]
