@@ -123,3 +123,13 @@ def test_gbw_is_the_leaf_without_it_and_one_decision_for_each_strategy(leaf):
     heads = "segments" if "mask2former" in leaf else "semantic" if semantic else "heads"
     others = [f"weighting/gbw_{strategy}.yaml"] if strategy in ("adversarial", "entropy") else []
     assert weights == [f"weighting/gbw_{heads}.yaml", *others]
+
+
+def test_the_example_of_the_document_is_a_configuration(tmp_path):
+    text = (CONFIGS.parent / "docs" / "getting_started.md").read_text()
+    example = text[text.index("## Write a configuration") :].split("```")[1].removeprefix("yaml")
+    path = tmp_path / "mine.yaml"
+    path.write_text(example.replace("../", f"{CONFIGS}/"))
+    cfg = load_config(str(path), [])
+    assert cfg.DATASETS.TRAIN == ("gta5_sem_train",) and cfg.DATASETS.TARGET == ("vistas_uda_images_train",)
+    assert (cfg.MODEL.TASK, cfg.WEIGHTING.SEMANTIC, cfg.WEIGHTING.CENTER) == ("semantic", "gbw", "none")
