@@ -53,10 +53,11 @@ def main(arguments: argparse.Namespace) -> Iterator[Comparison]:
         ("Training targets of Panoptic-DeepLab", "instances", arguments.instances, partial(_targets, size)),
         ("Post-processing of Panoptic-DeepLab", "centres", arguments.instances, partial(_post_processing, size)),
         ("Mask2Former's losses, 2 sets", "queries", arguments.queries, partial(_queries, arguments)),
+        ("Mask2Former's losses, 2 sets, 500 queries", "segments", arguments.instances, partial(_segments, arguments)),
         ("Step of Mask2Former Swin-T, batch 1,", "queries", arguments.queries, partial(_mask2former_step, arguments)),
     )
     for name, unit, numbers, build in parts:
-        where = _by(loss_size if unit in ("classes", "queries") else size)
+        where = _by(loss_size if unit in ("classes", "queries", "segments") else size)
         yield from _grow(f"{name} at {where}", unit, numbers, build, arguments)
     count = arguments.instances[0]
     ways = {half: _post_processing(half, count, arguments.seed), size: _post_processing(size, count, arguments.seed)}
@@ -137,9 +138,23 @@ def _post_processing(size: tuple[int, int], centers: int, seed: int) -> Callable
 
 
 def _queries(arguments: argparse.Namespace, queries: int, seed: int) -> Callable[[], None]:
+    sample = sample_of(argparse.Namespace(size=arguments.loss_size, things=12), seed)
+    return _mask_losses(arguments, queries, SegmentTargets.of_labels(sample["segment_ids"], sample["segment_classes"]), seed)
+
+
+def _segments(arguments: argparse.Namespace, segments: int, seed: int) -> Callable[[], None]:
+    """Of squares of 8 pixels."""
+    generator, (height, width) = torch.Generator().manual_seed(seed), arguments.loss_size
+    ids = torch.randint(0, segments, (height // 8, width // 8), generator=generator)
+    masks = ids.repeat_interleave(8, 0).repeat_interleave(8, 1) == torch.arange(segments).view(-1, 1, 1)
+    classes, valid = torch.arange(segments) % CITYSCAPES.num_classes, torch.ones(masks.shape[1:], dtype=torch.bool)
+    return _mask_losses(arguments, 500, SegmentTargets(masks, classes, valid, torch.ones(segments), valid.float()), seed)
+
+
+def _mask_losses(
+    arguments: argparse.Namespace, queries: int, targets: SegmentTargets, seed: int
+) -> Callable[[], None]:
     size = tuple(arguments.loss_size)
-    sample = sample_of(argparse.Namespace(size=size, things=12), seed)
-    targets = [SegmentTargets.of_labels(sample["segment_ids"], sample["segment_classes"])]
     criterion = SegmentCriterion(
         num_classes=CITYSCAPES.num_classes, no_object_weight=0.1, num_points=arguments.points, oversample=3.0,
         importance=0.75, min_confidence=0.0, loss_weights=CostWeights(classification=2.0, mask=5.0, dice=5.0),
@@ -150,7 +165,7 @@ def _queries(arguments: argparse.Namespace, queries: int, seed: int) -> Callable
         tuple(torch.randn(shape, generator=generator).requires_grad_() for _ in range(2)) for shape in shapes
     )
     output = MaskHeadOutput(logits, masks, torch.zeros(1, queries, 1))
-    return partial(_step, criterion, output, targets, size)
+    return partial(_step, criterion, output, [targets], size)
 
 
 def _step(
