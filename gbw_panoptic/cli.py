@@ -157,7 +157,12 @@ def progress(total: int | None, title: str, unit: str = "image") -> Progress:
 def add_parts(parser: ArgumentParser) -> None:
     """The flag for what :func:`import_parts` imports, as ``imports``."""
     parser.add_argument(
-        "--import", action="append", default=[], dest="imports", metavar="FILE", help="of Python, that registers parts of yours"
+        "--import",
+        action="append",
+        default=[],
+        dest="imports",
+        metavar="FILE",
+        help="of Python, that registers parts of yours",
     )
 
 
@@ -173,4 +178,6 @@ def import_parts(paths: list[str]) -> None:
         sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
         module = importlib.import_module(os.path.splitext(os.path.basename(path))[0])
         if not module.__file__ or not os.path.samefile(module.__file__, path):
-            raise UserError(f"--import: expected {path}, found another module of that name, {module.__file__}; rename the file.")
+            raise UserError(
+                f"--import: expected {path}, found another module of that name, {module.__file__}; rename the file."
+            )

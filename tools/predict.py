@@ -34,8 +34,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--model", choices=("student", "teacher"), help="default: TEST.MODEL, if it is there")
     parser.add_argument("--resize", type=int, help="short edge that the model sees; 0: the image's own")
     parser.add_argument("--beside", action="store_true", help="show the image to the left of its overlay")
-    parser.add_argument("--scores", action="store_true", help="write how sure the model is of each instance beside its number")
-    parser.add_argument("--confidence", action="store_true", help="draw how sure the model is of each pixel, in confidence/")
+    parser.add_argument(
+        "--scores", action="store_true", help="write how sure the model is of each instance beside its number"
+    )
+    parser.add_argument(
+        "--confidence", action="store_true", help="draw how sure the model is of each pixel, in confidence/"
+    )
     parser.add_argument("--strict", action="store_true", help="a file or a folder that is left out is an error")
     parser.add_argument("--resume", action="store_true", help="keep what this command wrote before it was stopped")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
@@ -146,7 +150,10 @@ def model_file(arguments: argparse.Namespace) -> ModelFile:
     found = ModelFile.find(arguments.run) if arguments.run else ModelFile("")
     path = arguments.weights or found.path
     if not path:
-        raise UserError("expected a model, found no --weights; give --run with a run's OUTPUT_DIR, or --weights (and --config-file).")
+        raise UserError(
+            "expected a model, found no --weights; give --run with a run's OUTPUT_DIR, or --weights (and "
+            "--config-file)."
+        )
     if not Path(path).is_file():
         raise UserError(f"--weights: expected a local .pth file, found nothing at {path}; correct the path.")
     config_file = arguments.config_file or found.config_file
@@ -180,7 +187,9 @@ def named_as_in_truth(inputs: list[Input], truths: dict[Path, dict]) -> list[Inp
     records = [truths.get(real_path(item.path)) for item in inputs]
     renamed = [replace(item, name=str(r["image_id"])) if r else item for item, r in zip(inputs, records)]
     if len({item.name for item in renamed}) < len(renamed):
-        raise UserError("expected other inputs to be named unlike images of --dataset, found a clash; predict them apart.")
+        raise UserError(
+            "expected other inputs to be named unlike images of --dataset, found a clash; predict them apart."
+        )
     return renamed
 
 

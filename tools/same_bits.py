@@ -77,7 +77,9 @@ def main(arguments: argparse.Namespace) -> int:
         archive = subprocess.run(["git", "archive", arguments.revision], cwd=ROOT, capture_output=True)
         if archive.returncode:
             said = " ".join(archive.stderr.decode(errors="replace").split()).rstrip(".")
-            raise UserError(f"expected a revision of this repository, found {arguments.revision} ({said}); name one of `git log`.")
+            raise UserError(
+                f"expected a revision of this repository, found {arguments.revision} ({said}); name one of `git log`."
+            )
         subprocess.run(["tar", "-x", "-C", old], input=archive.stdout, check=True)
         make_streets(root)
         before, after = (recorded_by(tree, root, arguments.cases, Path(folder)) for tree in (old, ROOT))

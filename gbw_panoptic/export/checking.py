@@ -26,8 +26,8 @@ class Agreement:
     Attributes:
         differing: name of a map -> pixels.
         images_alike: images all of whose maps are equal.
-        largest_margin: of the pixels whose class differs, the largest lead in probability that PyTorch gave its own class: how
-            far rounding had to go. 0 where none differs.
+        largest_margin: of the pixels whose class differs, the largest lead in probability that PyTorch gave its own
+            class: how far rounding had to go. 0 where none differs.
     """
 
     images: int
@@ -37,9 +37,12 @@ class Agreement:
     largest_margin: float
 
     def __str__(self) -> str:
-        parts = [f"{name} {count} ({100 * count / max(self.pixels, 1):.4f} %)" for name, count in self.differing.items()]
+        parts = [
+            f"{name} {count} ({100 * count / max(self.pixels, 1):.4f} %)" for name, count in self.differing.items()
+        ]
         return (
-            f"{self.images} images, {self.pixels} pixels; of other ids than PyTorch's: {', '.join(parts)}; {self.images_alike} images equal in "
+            f"{self.images} images, {self.pixels} pixels; of other ids than PyTorch's: {', '.join(parts)}; "
+            f"{self.images_alike} images equal in "
             f"every pixel; where classes differ, PyTorch's own led by {self.largest_margin:.1g} in probability at most"
         )
 
@@ -67,7 +70,10 @@ def compare(model: PanopticModel, form: str, folder: Path, images: Sequence[str]
                 wrong["panoptic"] = prediction.panoptic != found[1]
             for name, where in wrong.items():
                 differing[name] = differing.get(name, 0) + int(where.sum())
-            pixels, alike = pixels + seen.shape[0] * seen.shape[1], alike + (not any(where.any() for where in wrong.values()))
+            pixels, alike = (
+                pixels + seen.shape[0] * seen.shape[1],
+                alike + (not any(where.any() for where in wrong.values())),
+            )
             if wrong["semantic"].any():
                 margin = max(margin, _margin(model, seen, wrong["semantic"], found[0]))
             bar.update()

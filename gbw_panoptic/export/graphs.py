@@ -115,14 +115,18 @@ class MaskGraph(PanopticGraph):
 def graph_of(model: PanopticModel) -> PanopticGraph:
     """The graph of a copy of the network, which is left as it is."""
     _require_numbers(model.predictor.model.post_processing, model.taxonomy.label_divisor)
-    network, graphs = model.predictor.model, {DomainAdaptivePanopticDeepLab: CenterGraph, DomainAdaptiveMask2Former: MaskGraph}
+    network, graphs = (
+        model.predictor.model,
+        {DomainAdaptivePanopticDeepLab: CenterGraph, DomainAdaptiveMask2Former: MaskGraph},
+    )
     options = {"image_format": model.predictor.image_format, "num_classes": model.taxonomy.num_classes}
     return graphs[type(network)](prepare(network), **options).eval()
 
 
 def traced(graph: PanopticGraph) -> ExportedProgram:
     """The graph as torch.export's program, for images of any height and width."""
-    example = torch.zeros(70, 101, 3, dtype=torch.uint8)  # no whole cells: what holds for these alone would be taken for a rule
+    # no whole cells: what holds for these alone would be taken for a rule
+    example = torch.zeros(70, 101, 3, dtype=torch.uint8)
     with traceable(), torch.no_grad():
         return torch.export.export(graph, (example,), dynamic_shapes=({0: Dim.DYNAMIC, 1: Dim.DYNAMIC},))
 
@@ -134,26 +138,33 @@ def require_same(graph: PanopticGraph, run: Callable[[np.ndarray], Sequence[np.n
         run: maps of an image by the written file.
 
     Raises:
-        UserError: they are others at most of the sizes; on noise, rounding may decide about a whole segment at one of them.
+        UserError: they are others at most of the sizes; on noise, rounding may decide about a whole segment at one of
+            them.
     """
     shares = []
     for seed, size in enumerate(_SIZES):
         image = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
         with torch.inference_mode():
             expected = graph(torch.from_numpy(image))
-        shares.append(max(float((one.numpy() != np.asarray(two)).mean()) for one, two in zip(expected, run(image), strict=True)))
+        shares.append(
+            max(float((one.numpy() != np.asarray(two)).mean()) for one, two in zip(expected, run(image), strict=True))
+        )
     if statistics.median(shares) > _TOLERANCE:
         found = ", ".join(f"{100 * share:.2f} % at {size[1]}x{size[0]}" for share, size in zip(shares, _SIZES))
         raise UserError(
-            f"expected the maps of PyTorch from the written graph, found other pixels ({found}); nothing was written: report this with the "
-            "configuration"
+            f"expected the maps of PyTorch from the written graph, found other pixels ({found}); nothing was written: "
+            "report this with the configuration"
         )
 
 
 def _require_numbers(process: PostProcessing | SegmentPostProcessing, divisor: int) -> None:
     """
     Raises:
-        UserError: there may be more objects than a class has numbers; which of them have one, the graph does not decide.
+        UserError: there may be more objects than a class has numbers; which of them have one, the graph does not
+            decide.
     """
     if getattr(process, "top_k", 0) > divisor:
-        raise UserError(f"MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE: expected at most {divisor} for an export, found {process.top_k}; lower it")
+        raise UserError(
+            f"MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE: expected at most {divisor} for an export, found {process.top_k}; "
+            "lower it"
+        )

@@ -1,7 +1,9 @@
-"""Panoptic merging as a graph of tensors alone: what :mod:`gbw_panoptic.modeling` does with loops and branches, without them.
+"""Panoptic merging as a graph of tensors alone: what :mod:`gbw_panoptic.modeling` does with loops and branches, without
+them.
 
 The maps are those of :func:`~gbw_panoptic.modeling.post_processing.panoptic_segmentation` and
-:func:`~gbw_panoptic.modeling.masks.merging.merge_segments`, ties included. Sizes that depend on values (how many centres, thing
+:func:`~gbw_panoptic.modeling.masks.merging.merge_segments`, ties included. Sizes that depend on values (how many
+centres, thing
 pixels, kept queries) are never 0: a row that stands for "none" comes first.
 
 Shapes: C classes, H x W pixels, K centres, Q queries, h x w cells of the masks.
@@ -19,7 +21,9 @@ from ..modeling.masks.semantic import QUERIES_AT_A_TIME, normalized
 _FAR = 1e8
 
 
-def panoptic_of_centers(labels: Tensor, center: Tensor, offset: Tensor, process: PostProcessing, num_classes: int) -> Tensor:
+def panoptic_of_centers(
+    labels: Tensor, center: Tensor, offset: Tensor, process: PostProcessing, num_classes: int
+) -> Tensor:
     """Panoptic map of Panoptic-DeepLab's predictions.
 
     Args:
@@ -56,7 +60,8 @@ def _kept_centers(center: Tensor, process: PostProcessing) -> Tensor:
 def _nearest(y: Tensor, x: Tensor, offset: Tensor, things: Tensor) -> Tensor:
     """[H, W] int64: which of the centres y, x [K + 1] a thing pixel's offset points nearest to; 0 elsewhere."""
     height, width = things.shape
-    pixels = torch.cat((things.new_zeros(1, dtype=torch.int64), things.flatten().nonzero()[:, 0] + 1))  # the first is none
+    # the first is none
+    pixels = torch.cat((things.new_zeros(1, dtype=torch.int64), things.flatten().nonzero()[:, 0] + 1))
     places = (pixels - 1).clamp(min=0)
     row = places // width
     location_y = row.float() + offset[0].flatten()[places]
@@ -86,7 +91,9 @@ def _segment_values(counts: Tensor, is_thing: Tensor, process: PostProcessing) -
     return torch.where(exists, things, stuff)
 
 
-def panoptic_of_masks(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int], stride: int, process: SegmentPostProcessing) -> Tensor:
+def panoptic_of_masks(
+    class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int], stride: int, process: SegmentPostProcessing
+) -> Tensor:
     """Panoptic map of Mask2Former's predictions.
 
     Args:
@@ -109,12 +116,15 @@ def panoptic_of_masks(class_logits: Tensor, mask_logits: Tensor, size: tuple[int
     region = _counts(torch.where(sure, winner, 0), chosen.shape[0])
     claimed = (masks >= 0.5).long().sum(dim=(1, 2))
     accepted = real & (region > 0) & (won.double() >= process.overlap_threshold * claimed.double())
-    values = _values_of_queries(labels[chosen], accepted, _one_of(process.thing_ids, num_classes + 1), process.label_divisor)
+    values = _values_of_queries(
+        labels[chosen], accepted, _one_of(process.thing_ids, num_classes + 1), process.label_divisor
+    )
     return cropped(torch.where(sure, values[winner], -1), size)
 
 
 def _values_of_queries(labels: Tensor, accepted: Tensor, is_thing: Tensor, divisor: int) -> Tensor:
-    """[Q'] int64: panoptic value of each query, -1 where it is not accepted; queries of one stuff class share theirs."""
+    """[Q'] int64: panoptic value of each query, -1 where it is not accepted; queries of one stuff class share
+    theirs."""
     index = torch.arange(labels.shape[0])
     same, thing = labels[:, None] == labels, is_thing[labels]
     merges = (same & accepted & ~thing[:, None]) | ((index[:, None] == index) & accepted)
@@ -126,18 +136,21 @@ def _values_of_queries(labels: Tensor, accepted: Tensor, is_thing: Tensor, divis
 
 
 def semantic_of_masks(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    """[H, W] int64 classes of Mask2Former's semantic output, from the same tensors; a few masks are upsampled at a time."""
+    """[H, W] int64 classes of Mask2Former's semantic output, from the same tensors; a few masks are upsampled at a
+    time."""
     probabilities = class_logits.softmax(dim=-1)[:, :-1]
     scores = None
     for some, masks in zip(probabilities.split(QUERIES_AT_A_TIME), mask_logits.split(QUERIES_AT_A_TIME)):
         claims = _upsampled(masks, stride).sigmoid()
         part = torch.einsum("qc,qyx->cyx", some, claims)
         scores = part if scores is None else scores + part
-    return cropped(normalized(scores[None])[0].log().argmax(dim=0), size)  # the floor decides where no query claims a pixel
+    # the floor decides where no query claims a pixel
+    return cropped(normalized(scores[None])[0].log().argmax(dim=0), size)
 
 
 def _upsampled(masks: Tensor, stride: int) -> Tensor:
-    """[Q, stride * h, stride * w] of [Q, h, w]: with the padding, whose size a trace compares with the image's if it is cut off here."""
+    """[Q, stride * h, stride * w] of [Q, h, w]: with the padding, whose size a trace compares with the image's if it is
+    cut off here."""
     return F.interpolate(masks[None], scale_factor=float(stride), mode="bilinear", align_corners=False)[0]
 
 
@@ -147,7 +160,8 @@ def _inside(size: tuple[int, int], padded: tuple[int, int]) -> Tensor:
 
 
 def cropped(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """[..., H, W] of a map with padding; rows and columns are gathered, since a slice would be compared with what it is cut from."""
+    """[..., H, W] of a map with padding; rows and columns are gathered, since a slice would be compared with what it is
+    cut from."""
     return values.index_select(-2, torch.arange(size[0])).index_select(-1, torch.arange(size[1]))
 
 

@@ -27,8 +27,10 @@ OUTPUTS = ("semantic", "panoptic")
 def write_onnx(model: PanopticModel, folder: Path, opset: int = OPSET) -> Path:
     """``model.onnx`` in ``folder``, whose maps onnxruntime has made at two sizes.
 
-    Its input ``image`` is uint8 [H, W, 3] RGB; its outputs ``semantic`` and, for the panoptic task, ``panoptic`` are int32 [H, W].
-    The metadata say the rest: classes, thing_ids, label_divisor, channel_order, and the size of images that the model was made for.
+    Its input ``image`` is uint8 [H, W, 3] RGB; its outputs ``semantic`` and, for the panoptic task, ``panoptic`` are
+    int32 [H, W].
+    The metadata say the rest: classes, thing_ids, label_divisor, channel_order, and the size of images that the model
+    was made for.
 
     Raises:
         UserError: onnx, onnxscript or onnxruntime is not installed, or what was written gives other maps than PyTorch.
@@ -40,7 +42,10 @@ def write_onnx(model: PanopticModel, folder: Path, opset: int = OPSET) -> Path:
     proto = program.model_proto
     found = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
     if found != opset:
-        raise UserError(f"--opset: expected a file of opset {opset}, found {found}, into which this model cannot be converted; take {found}")
+        raise UserError(
+            f"--opset: expected a file of opset {opset}, found {found}, into which this model cannot be converted; "
+            f"take {found}"
+        )
     for key, value in metadata(model, found).items():
         proto.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
     _name_sizes(proto)
@@ -87,7 +92,9 @@ def runner(path: Path, threads: int = 0) -> Callable[[np.ndarray], list[np.ndarr
 
 def _program(graph: PanopticGraph, opset: int) -> Any:
     names = list(OUTPUTS[: graph.num_outputs])
-    return torch.onnx.export(traced(graph), dynamo=True, input_names=["image"], output_names=names, opset_version=opset, verbose=False)
+    return torch.onnx.export(
+        traced(graph), dynamo=True, input_names=["image"], output_names=names, opset_version=opset, verbose=False
+    )
 
 
 def _name_sizes(proto: Any) -> None:
@@ -100,11 +107,13 @@ def _name_sizes(proto: Any) -> None:
         for dimension, name in zip(value.type.tensor_type.shape.dim, ("height", "width")):
             if not dimension.dim_param:
                 raise UserError(
-                    f"expected a graph for images of any size, found the {name} {dimension.dim_value} in {value.name}; report this with the "
-                    "configuration"
+                    f"expected a graph for images of any size, found the {name} {dimension.dim_value} in {value.name}; "
+                    "report this with the configuration"
                 )
             dimension.dim_param = name
 
 
 def _imported(package: str) -> Any:
-    return import_optional(package, wanted_by="ONNX", otherwise="take --to safetensors", install="'gbw-panoptic[export]'")
+    return import_optional(
+        package, wanted_by="ONNX", otherwise="take --to safetensors", install="'gbw-panoptic[export]'"
+    )

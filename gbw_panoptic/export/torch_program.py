@@ -1,4 +1,5 @@
-"""A trained model as torch.export's program: PyTorch without this project, RGB image in, classes and panoptic map out."""
+"""A trained model as torch.export's program: PyTorch without this project, RGB image in, classes and panoptic map
+out."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,8 @@ NAME = "model.pt2"
 
 
 def write_program(model: PanopticModel, folder: Path) -> Path:
-    """``model.pt2`` in ``folder``: ``torch.export.load(path).module()(image)`` with uint8 [H, W, 3] RGB of any size from 64 x 64.
+    """``model.pt2`` in ``folder``: ``torch.export.load(path).module()(image)`` with uint8 [H, W, 3] RGB of any size
+    from 64 x 64.
 
     Raises:
         UserError: what was written gives other maps than the model.

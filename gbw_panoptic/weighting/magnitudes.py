@@ -7,7 +7,6 @@ its own pixels, and J[y, c] what it takes of those of y, as mean probabilities.
 Shape legend: C classes, D entries of a class gradient.
 """
 
-import torch
 from torch import Tensor
 
 #: GBW.ERRORS: of a class's own pixels (row c of J); those and what is wrongly taken for it (column c); the same, the
