@@ -24,14 +24,15 @@ class Record(TypedDict):
     segments_info: NotRequired[
         Annotated[list[SegmentInfo], "segments of that PNG: `id`, `category_id` (contiguous), `iscrowd`"]
     ]
-    sem_seg_file_name: NotRequired[Annotated[str, "semantic labels (GTA5): a PNG of contiguous ids, 255 = ignored"]]
+    sem_seg_file_name: NotRequired[Annotated[str, "semantic labels (GTA5): a PNG of contiguous ids, 255 (of more than 254 classes 65535) = ignored"]]
 
 
 class Metadata(TypedDict, total=False):
     """What Detectron2's catalog holds of a data set beside its records."""
 
     taxonomy: Annotated[Taxonomy, "classes, ids and protocols"]
-    labelled_classes: Annotated[tuple, "contiguous ids that its labels may hold"]
+    labelled_classes: Annotated[tuple, "contiguous ids of the classes that its labels may mean"]
+    labels: Annotated[tuple, "of a data set of one's own: contiguous ids that its labels may hold, unions among them"]
     image_root: Annotated[str, "folder of the images"]
     panoptic_root: Annotated[str, "folder of panoptic labels"]
     panoptic_json: Annotated[str, "their list of segments"]
@@ -54,7 +55,7 @@ class FileFacts(TypedDict):
 class SemanticLabels(TypedDict):
     """What semantic losses are made of."""
 
-    sem_seg: Annotated[Tensor, "[H, W] int64: contiguous id, or the taxonomy's `ignore_label`"]
+    sem_seg: Annotated[Tensor, "[H, W] int64: contiguous id of a class or a union, or the taxonomy's `ignore_label`"]
     sem_seg_weights: Annotated[
         Tensor, "[H, W] float32 >= 0: factor of the pixel's loss (small instances, pseudo labels)"
     ]
@@ -86,7 +87,7 @@ class SourceSample(FileFacts, InstanceLabels, SegmentLabels):
     """What the source mapper emits: dense labels, or segments and `sem_seg`."""
 
     image: Annotated[Tensor, "[3, H, W] uint8: channels in the order of `INPUT.FORMAT`"]
-    sem_seg: Annotated[Tensor, "[H, W] int64: contiguous id, or the taxonomy's `ignore_label`"]
+    sem_seg: Annotated[Tensor, "[H, W] int64: contiguous id of a class or a union, or the taxonomy's `ignore_label`"]
     sem_seg_weights: NotRequired[Annotated[Tensor, "[H, W] float32 >= 0: factor of the pixel's loss (small instances)"]]
 
 
