@@ -49,7 +49,7 @@ ALLOWED = {
     "inference": COMMON | {
         "__version__", "config", "data", "documents", "engine", "evaluation", "modeling", "validation", "visualization", "weighting",
     },
-    "export": COMMON | {"data", "inference", "modeling"},
+    "export": COMMON | {"data", "inference", "modeling", "reporting"},
 }
 #: Modules that build from a configuration, under whatever names are good.
 BUILDERS = {

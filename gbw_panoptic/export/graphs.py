@@ -33,16 +33,18 @@ _TOLERANCE = 0.01
 class PanopticGraph(nn.Module):
     """Normalisation, network and merging of one image, at the size that it is given in."""
 
-    def __init__(self, model: nn.Module, *, image_format: str, num_classes: int) -> None:
+    def __init__(self, model: nn.Module, *, image_format: str, num_classes: int, confidence: bool = False) -> None:
         """
         Args:
             model: one of the two meta-architectures, in evaluation.
             image_format: RGB or BGR, the order that the network takes.
+            confidence: whether there is a map of how sure the network is.
         """
         super().__init__()
         self.model = model
         self.reversed = image_format == "BGR"
         self.num_classes = num_classes
+        self.confidence = confidence
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """
@@ -50,16 +52,18 @@ class PanopticGraph(nn.Module):
             image: uint8 [H, W, 3] RGB.
 
         Returns:
-            ``semantic`` int32 [H, W], contiguous classes, and, for the panoptic task, ``panoptic`` int32 [H, W].
+            ``semantic`` int32 [H, W], contiguous classes, for the panoptic task ``panoptic`` int32 [H, W], and where it is
+            asked for ``confidence`` int32 [H, W], the probability of the class in per cent.
         """
         height, width = image.shape[:2]
-        labels, panoptic = self.maps(self._padded(image), (height, width))
-        return tuple(x.int() for x in (labels, panoptic) if x is not None)
+        labels, panoptic, probability = self.maps(self._padded(image), (height, width))
+        percent = (100 * probability).round() if self.confidence else None
+        return tuple(x.int() for x in (labels, panoptic, percent) if x is not None)
 
     @property
-    def num_outputs(self) -> int:
-        """How many maps there are."""
-        return 1 + self.is_panoptic
+    def output_names(self) -> list[str]:
+        """Of the maps, in their order."""
+        return ["semantic", *["panoptic"] * self.is_panoptic, *["confidence"] * self.confidence]
 
     @property
     @abstractmethod
@@ -67,8 +71,8 @@ class PanopticGraph(nn.Module):
         """Whether there is a panoptic map."""
 
     @abstractmethod
-    def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
-        """Classes and panoptic map [H, W] of a normalised and padded image [1, 3, H', W']."""
+    def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Classes, panoptic map and the classes' probability [H, W] of a normalised and padded image [1, 3, H', W']."""
 
     def _padded(self, image: Tensor) -> Tensor:
         pixels = image.permute(2, 0, 1).float()
@@ -87,13 +91,15 @@ class CenterGraph(PanopticGraph):
     def is_panoptic(self) -> bool:
         return self.model.ins_embed_head is not None
 
-    def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None, Tensor]:
         features = self.model.backbone(image)
-        labels = cropped(self.model.sem_seg_head(features)[0][0].argmax(dim=0), size)
+        logits = self.model.sem_seg_head(features)[0][0]
+        labels, probability = (cropped(x, size) for x in (logits.argmax(dim=0), logits.softmax(dim=0).amax(dim=0)))
         if not self.is_panoptic:
-            return labels, None
+            return labels, None, probability
         center, offset = (cropped(x[0], size) for x in self.model.ins_embed_head(features))
-        return labels, panoptic_of_centers(labels, center[0], offset, self.model.post_processing, self.num_classes)
+        process = self.model.post_processing
+        return labels, panoptic_of_centers(labels, center[0], offset, process, self.num_classes), probability
 
 
 class MaskGraph(PanopticGraph):
@@ -103,16 +109,16 @@ class MaskGraph(PanopticGraph):
     def is_panoptic(self) -> bool:
         return self.model.panoptic
 
-    def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None]:
+    def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None, Tensor]:
         output = self.model.mask_head(self.model.backbone(image))
         classes, masks = output.class_logits[-1][0], output.mask_logits[-1][0]
-        labels = semantic_of_masks(classes, masks, size, STRIDES[0])
+        labels, probability = semantic_of_masks(classes, masks, size, STRIDES[0])
         if not self.is_panoptic:
-            return labels, None
-        return labels, panoptic_of_masks(classes, masks, size, STRIDES[0], self.model.post_processing)
+            return labels, None, probability
+        return labels, panoptic_of_masks(classes, masks, size, STRIDES[0], self.model.post_processing), probability
 
 
-def graph_of(model: PanopticModel) -> PanopticGraph:
+def graph_of(model: PanopticModel, *, confidence: bool = False) -> PanopticGraph:
     """The graph of a copy of the network, which is left as it is."""
     _require_numbers(model.predictor.model.post_processing, model.taxonomy.label_divisor)
     network, graphs = (
@@ -120,7 +126,7 @@ def graph_of(model: PanopticModel) -> PanopticGraph:
         {DomainAdaptivePanopticDeepLab: CenterGraph, DomainAdaptiveMask2Former: MaskGraph},
     )
     options = {"image_format": model.predictor.image_format, "num_classes": model.taxonomy.num_classes}
-    return graphs[type(network)](prepare(network), **options).eval()
+    return graphs[type(network)](prepare(network), **options, confidence=confidence).eval()
 
 
 def traced(graph: PanopticGraph) -> ExportedProgram:

@@ -135,17 +135,21 @@ def _values_of_queries(labels: Tensor, accepted: Tensor, is_thing: Tensor, divis
     return torch.where(accepted, values[first], -1)
 
 
-def semantic_of_masks(class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    """[H, W] int64 classes of Mask2Former's semantic output, from the same tensors; a few masks are upsampled at a
-    time."""
+def semantic_of_masks(
+    class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int], stride: int
+) -> tuple[Tensor, Tensor]:
+    """[H, W] int64 classes of Mask2Former's semantic output and their float32 probability, from the same tensors.
+
+    A few masks are upsampled at a time.
+    """
     probabilities = class_logits.softmax(dim=-1)[:, :-1]
     scores = None
     for some, masks in zip(probabilities.split(QUERIES_AT_A_TIME), mask_logits.split(QUERIES_AT_A_TIME)):
         claims = _upsampled(masks, stride).sigmoid()
         part = torch.einsum("qc,qyx->cyx", some, claims)
         scores = part if scores is None else scores + part
-    # the floor decides where no query claims a pixel
-    return cropped(normalized(scores[None])[0].log().argmax(dim=0), size)
+    shares = normalized(scores[None])[0]  # the floor decides where no query claims a pixel
+    return cropped(shares.log().argmax(dim=0), size), cropped(shares.amax(dim=0), size)
 
 
 def _upsampled(masks: Tensor, stride: int) -> Tensor:

@@ -21,14 +21,14 @@ from .graphs import PanopticGraph, graph_of, require_same, traced
 NAME = "model.onnx"
 #: That torch's exporter writes operators for; a lower one would be converted, or silently not.
 OPSET = 18
-OUTPUTS = ("semantic", "panoptic")
 
 
-def write_onnx(model: PanopticModel, folder: Path, opset: int = OPSET) -> Path:
+def write_onnx(model: PanopticModel, folder: Path, opset: int = OPSET, *, confidence: bool = False) -> Path:
     """``model.onnx`` in ``folder``, whose maps onnxruntime has made at two sizes.
 
     Its input ``image`` is uint8 [H, W, 3] RGB; its outputs ``semantic`` and, for the panoptic task, ``panoptic`` are
     int32 [H, W].
+    With ``confidence`` there is a map of this name, too: int32 [H, W], the probability of the class in per cent.
     The metadata say the rest: classes, thing_ids, label_divisor, channel_order, and the size of images that the model
     was made for.
 
@@ -37,7 +37,7 @@ def write_onnx(model: PanopticModel, folder: Path, opset: int = OPSET) -> Path:
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         _imported(package)
-    graph = graph_of(model)
+    graph = graph_of(model, confidence=confidence)
     program = _program(graph, opset)
     proto = program.model_proto
     found = max(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
@@ -91,10 +91,8 @@ def runner(path: Path, threads: int = 0) -> Callable[[np.ndarray], list[np.ndarr
 
 
 def _program(graph: PanopticGraph, opset: int) -> Any:
-    names = list(OUTPUTS[: graph.num_outputs])
-    return torch.onnx.export(
-        traced(graph), dynamo=True, input_names=["image"], output_names=names, opset_version=opset, verbose=False
-    )
+    names = {"input_names": ["image"], "output_names": graph.output_names}
+    return torch.onnx.export(traced(graph), dynamo=True, **names, opset_version=opset, verbose=False)
 
 
 def _name_sizes(proto: Any) -> None:

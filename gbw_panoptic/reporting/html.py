@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,7 +15,12 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 def write_page(page: HtmlPage, path: Path) -> str:
     """Writes the page, whole or not at all, and gives its path."""
-    text = _environment().get_template("page.html.j2").render(page=page)
+    return write_template("page.html.j2", path, page=page)
+
+
+def write_template(name: str, path: Path, **values: Any) -> str:
+    """Fills one of the templates in, writes it, whole or not at all, and gives its path."""
+    text = _environment().get_template(name).render(**values)
     path.parent.mkdir(parents=True, exist_ok=True)
     files.atomic_write(path, text.encode())
     return str(path)

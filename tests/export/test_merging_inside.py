@@ -68,4 +68,6 @@ def test_masks_give_the_same_maps(prediction):
     options = {"thing_ids": process.thing_ids, "label_divisor": process.label_divisor}
     assert torch.equal(panoptic_of_masks(classes, masks, size, 4, process), process(whole, 0).panoptic(**options))
     logits = semantic_logits(classes[None], masks[None], stride=4, image_size=size)[0]
-    assert torch.equal(semantic_of_masks(classes, masks, size, 4), logits.max(dim=0).indices)
+    found, probability = semantic_of_masks(classes, masks, size, 4)
+    assert torch.equal(found, logits.max(dim=0).indices)
+    torch.testing.assert_close(probability, logits.softmax(dim=0).amax(dim=0))

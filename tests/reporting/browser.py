@@ -16,6 +16,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 DRIVER = shutil.which("chromedriver")
 MISSING = "expected chromium and chromedriver, found none: install Debian's chromium and chromium-driver"
 ENTER, SPACE, LEFT, RIGHT, UP, DOWN = "\ue007", "\ue00d", "\ue012", "\ue014", "\ue013", "\ue015"
+TAB = "\ue004"
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 _OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars")
 
@@ -54,6 +55,13 @@ class Browser:
     def run(self, script: str, *arguments):
         """The value of a JavaScript function's body."""
         return self._call("POST", "/execute/sync", {"script": script, "args": list(arguments)})
+
+    def wait(self, script: str, seconds: float) -> None:
+        """Until the body of a JavaScript function is true."""
+        end = time.monotonic() + seconds
+        while not self.run(script):
+            assert time.monotonic() < end, f"expected within {seconds} s: {script}"
+            time.sleep(0.2)
 
     def text(self, selector: str) -> list[str]:
         return self.run("return [...document.querySelectorAll(arguments[0])].map(e => e.textContent.trim())", selector)
