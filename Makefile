@@ -2,6 +2,7 @@
 # make demo-seeds  the demo's scores on three more seeds, against source-only training and unweighted self-training
 # make test       the tests, without the slow ones      make test-slow   the slow ones
 # make study      the study of class weighting (hours; resumable)      make study-quick   its machinery in minutes
+# make docs       the documents as a site with search and the API, in build/site
 # make doctor     what is installed, which data sets are there
 # make setup      only the environment, .venv           make clean       remove .venv and caches
 #
@@ -17,7 +18,7 @@ SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13)
 export GOMP_SPINCOUNT ?= 10000
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: demo demo-seeds test test-slow study study-quick doctor setup clean
+.PHONY: demo demo-seeds test test-slow study study-quick docs doctor setup clean
 
 demo: setup
 	$(PY) tools/demo.py
@@ -41,6 +42,9 @@ study: setup
 study-quick: setup
 	$(PY) tools/weighting_study.py --tiers 1 3 5 --seeds 0 --jobs 2 --output output/study_quick --results output/study_quick/results \
 	  --data source 24 --data target-train 24 --data target-val 8 --opts SOLVER.MAX_ITER 4 SOLVER.WARMUP_ITERS 1
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 doctor: setup
 	@$(PY) tools/doctor.py
