@@ -21,8 +21,7 @@ def test_the_site_builds_without_warnings(tmp_path):
     built = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
     assert built.returncode == 0 and "WARNING" not in built.stderr, built.stderr[-3000:]
     site = tmp_path / "site"
-    text = (site / "export.html").read_text()
-    assert 'href="api/' not in text and "from_pretrained" in text
+    assert "from_pretrained" in (site / "export.html").read_text()
     assert 'href="api/weighting.html"' in (site / "architecture.html").read_text()
     assert '<img alt="' in (site / "results" / "weighting" / "notebook.html").read_text()
     assert 'id="gbw_panoptic.inference.model.PanopticModel.predict"' in (site / "api" / "inference.html").read_text()
