@@ -52,8 +52,8 @@ class PanopticGraph(nn.Module):
             image: uint8 [H, W, 3] RGB.
 
         Returns:
-            ``semantic`` int32 [H, W], contiguous classes, for the panoptic task ``panoptic`` int32 [H, W], and where it is
-            asked for ``confidence`` int32 [H, W], the probability of the class in per cent.
+            ``semantic`` int32 [H, W], contiguous classes, for the panoptic task ``panoptic`` int32 [H, W], and where it
+            is asked for ``confidence`` int32 [H, W], the probability of the class in per cent.
         """
         height, width = image.shape[:2]
         labels, panoptic, probability = self.maps(self._padded(image), (height, width))
