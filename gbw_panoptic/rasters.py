@@ -56,8 +56,10 @@ def require_file(path: str | os.PathLike) -> None:
 
 def cannot_read(path: str | os.PathLike, error: OSError | ValueError) -> UserError:
     """The sentence for a system call that refuses."""
-    found = "nothing" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
-    return UserError(f"expected a readable file at {path}, found {found}; unpack or generate it again")
+    absent = isinstance(error, FileNotFoundError)
+    found = "nothing" if absent else getattr(error, "strerror", None) or error
+    remedy = "correct the path, or unpack or generate it again" if absent else "unpack or generate it again"
+    return UserError(f"expected a readable file at {path}, found {found}; {remedy}")
 
 
 def read_size(path: str | os.PathLike) -> tuple[int, int]:

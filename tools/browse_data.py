@@ -1,7 +1,7 @@
 """Pictures of what a model is fed: one page per training step, and the sampling of the source.
 
     python tools/browse_data.py --config-file configs/streets/self_training_gbw.yaml --output output/browse --num 4
-    python tools/browse_data.py --run output/demo --output output/browse        # goes on from its last checkpoint
+    python tools/browse_data.py --run output/demo/adapted --output output/browse  # goes on from its last checkpoint
 
 The steps are true ones: the trainer trains in memory, and the samples are taken from the calls of its model. Without a
 checkpoint these are the first steps of a run, where the teacher knows nothing yet; with one, those behind it.

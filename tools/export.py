@@ -1,9 +1,9 @@
 """Write a trained model for use elsewhere: a small file for inference, ONNX, or torch.export's program.
 
-    python tools/export.py output/demo --to safetensors --output exported
-    python tools/export.py output/demo --to onnx --output exported
+    python tools/export.py output/demo/adapted --to safetensors --output exported
+    python tools/export.py output/demo/adapted --to onnx --output exported
     python tools/export.py exported --to onnx --output exported --check images
-    python tools/export.py output/demo --to page --output exported
+    python tools/export.py output/demo/adapted --to page --output exported
 
 safetensors: weights, config.json and a model card, for `load`, `from_pretrained` and predict.py --run.
 onnx, torch: one graph from an RGB image of any height and width to its panoptic map, with normalisation and merging
@@ -52,6 +52,7 @@ if __name__ == "__main__":
 from detectron2.utils.logger import setup_logger
 
 from gbw_panoptic import load
+from gbw_panoptic.errors import UserError
 from gbw_panoptic.export.checking import compare
 from gbw_panoptic.export.onnx_file import write_onnx
 from gbw_panoptic.export.torch_program import write_program
@@ -61,6 +62,9 @@ from gbw_panoptic.inference.model import PanopticModel
 
 def main() -> None:
     arguments = parse()
+    graphs = [form for form in arguments.to if form in ("onnx", "torch")]
+    if arguments.check and not graphs:
+        raise UserError("--check: expected onnx or torch behind --to, found none of them; add one or leave out --check")
     cli.import_parts(arguments.imports)
     setup_logger(name="gbw_panoptic")
     model = load(arguments.model, device="cpu", model=arguments.use, scores=False, opts=arguments.opts)
@@ -69,7 +73,7 @@ def main() -> None:
         for path in written(model, form, folder, arguments):
             print(f"Written to {path}: {path.stat().st_size / 2**20:.1f} MB", flush=True)
     if arguments.check:
-        for form in (form for form in arguments.to if form in ("onnx", "torch")):
+        for form in graphs:
             print(compare(model, form, folder, arguments.check, arguments.num))
 
 

@@ -1,7 +1,7 @@
 """Heat maps of what class weighting did: weight, gradient and pixel share, class by iteration, per branch and head.
 
-    python tools/plot_weights.py output/demo/run
-    python tools/plot_weights.py output/demo/run/metrics.json --branch source --head sem_seg --kind weight --output
+    python tools/plot_weights.py output/demo/adapted
+    python tools/plot_weights.py output/demo/adapted/metrics.json --branch source --head sem_seg --kind weight --output
     w.png
 
 A run may still be going on; of a resumed run, the later lines of metrics.json count.

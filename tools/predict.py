@@ -1,8 +1,8 @@
 """Panoptic predictions for images, folders, globs and videos, without a display.
 
-    python tools/predict.py --run output/demo --input photo.jpg "frames/*.png" drive.mp4 --output output/predictions
+    python tools/predict.py --run output/demo/adapted --input photo.jpg "frames/*.png" drive.mp4 --output predictions
     python tools/predict.py --config-file FILE --weights model_final.pth --input folder --output output/predictions
-    python tools/predict.py --run output/demo --dataset cityscapes_uda_panoptic_val --num 20 --output output/predictions
+    python tools/predict.py --run output/demo/adapted --dataset cityscapes_uda_panoptic_val --num 20 --output out
 
 A run brings its classes along: the data sets of its training need not be there.
 OUTPUT holds overlay/, labelIds/ (Cityscapes' format), panoptic/ and panoptic.json (COCO's format) and, for images of

@@ -1,7 +1,7 @@
 """A trained model in three lines of Python.
 
     from gbw_panoptic import load
-    model = load("output/demo")
+    model = load("output/demo/adapted")
     result = model.predict("image.jpg")
 
 Shapes: B images, H x W pixels.

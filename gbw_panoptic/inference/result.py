@@ -57,7 +57,7 @@ class Result:
 
     Attributes:
         image: uint8 [H, W, 3] RGB.
-        semantic: uint8 [H, W], contiguous class ids.
+        semantic: uint8 [H, W] (int16 of more than 256 classes), contiguous class ids.
         panoptic: int32 [H, W], class id * label_divisor + number of the object in its class (0 for stuff), -1 = void;
             for a model of the semantic task, the classes without objects.
         taxonomy: names, colours and kinds of the classes.

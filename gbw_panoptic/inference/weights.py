@@ -104,7 +104,8 @@ class ModelFile:
             logging.getLogger("gbw_panoptic").warning("%s holds no %s: the %s predicts.", self.path, default, held[0])
         name = name or (default if default in held else held[0])
         if name not in held:
-            raise UserError(f"--model {name}: expected a {name} in {self.path}, found none; take --model {held[0]}.")
+            wanted = " or ".join(held)
+            raise UserError(f"model {name}: expected {wanted}, as {self.path} holds, found {name}; take {held[0]}.")
         return name
 
 

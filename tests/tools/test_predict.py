@@ -323,7 +323,7 @@ def test_weights_that_do_not_fit_are_refused(run_tool, run_folder, tmp_path):
             run_tool("--input", image, model=config)
     torch.save(state, tmp_path / "w.pth")  # a bare state dict of the student
     assert run_tool("--input", image, model=config) == 0
-    with pytest.raises(UserError, match="--model teacher: expected a teacher"):
+    with pytest.raises(UserError, match="model teacher: expected student, as .* found teacher; take student"):
         run_tool("--input", image, "--model", "teacher", model=config)
 
 
