@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..structures.per_class_loss import PerClassLoss
+from ..structures.per_class_loss import PerClassLoss, group_counts, group_sums
 from .class_gradients import GRADIENTS, SQUARES, class_gradients
-from ..structures.per_class_loss import group_counts, group_sums
 from .shaping import LossShaping
 from .unions import Unions, most_probable, subtract_labels, union_losses
 

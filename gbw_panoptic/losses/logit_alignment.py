@@ -183,9 +183,10 @@ def _samples(logits: Tensor, labels: Tensor, classes: Tensor, size: int) -> tupl
 
 
 def _anchor_samples(samples: Tensor, known: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """[2, Y M] the samples' true-class logits and as many random others, and which of them there are."""
+    """[2, Y M] the samples' true-class logits and as many random others (of one class the same), and which of them there
+    are."""
     true = samples.gather(1, classes.view(-1, 1, 1).expand(-1, 1, samples.shape[2])).squeeze(1)
-    step = torch.randint(1, samples.shape[1], true.shape, device=true.device)
+    step = torch.randint(1, max(samples.shape[1], 2), true.shape, device=true.device)
     channel = (classes.unsqueeze(1) + step) % samples.shape[1]
     other = samples.gather(1, channel.unsqueeze(1)).squeeze(1)
     return torch.stack((true.flatten(), other.flatten())), known.flatten().expand(2, -1)

@@ -1,8 +1,7 @@
 """Labels that say less than a class: a pixel of a union is of one of its classes, and nobody says of which.
 
 Its loss is that of the sum of its classes' probabilities, -log sum over U of p_c. Its gradient at the logits is p - q,
-q the
-probabilities within U: what a label of each class of U would give, weighted by how likely the network finds it.
+q the probabilities within U: what a label of each class of U would give, weighted by how likely the network finds it.
 
 Where losses are summed by class, a pixel of a union counts for the class of U that the network finds most probable
 (ours).
@@ -59,6 +58,6 @@ def subtract_labels(probabilities: Tensor, labels: Tensor, unions: Unions) -> Te
 
 
 def _occurring(labels: Tensor, num_classes: int, unions: Unions) -> Iterator[tuple[Tensor, Tensor]]:
-    """Where the labels are each union, and its classes."""
+    """Where the labels are each union, and its classes; the host does not wait for the copy."""
     for number, members in enumerate(unions):
-        yield labels == num_classes + number, torch.tensor(members, device=labels.device)
+        yield labels == num_classes + number, torch.tensor(members).to(labels.device, non_blocking=True)

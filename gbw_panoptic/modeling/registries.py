@@ -1,4 +1,4 @@
-"""Which of the host's registered parts this project can use. What a user registers is among them."""
+"""Which of the host's registered parts this project can use, by name. What a user registers is among them."""
 
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY, SEM_SEG_HEADS_REGISTRY
 from detectron2.projects.panoptic_deeplab import INS_EMBED_BRANCHES_REGISTRY
@@ -25,7 +25,7 @@ def instance_heads() -> list[str]:
 
 def backbones() -> list[str]:
     """Names of MODEL.BACKBONE.NAME: all but feature pyramids, whose maps are another kind."""
-    return [name for name, _ in BACKBONE_REGISTRY if "fpn" not in name]
+    return sorted(name for name, _ in BACKBONE_REGISTRY if "fpn" not in name)
 
 
 def _subclasses(registry: Registry, base: type) -> list[str]:

@@ -1,14 +1,12 @@
 """Names in metrics.json, each made and read here alone.
 
-==========================================
-==============================================================================
-``<branch>/loss_<loss>``                    a loss: ``source/loss_sem_seg``, ``mixed/loss_center``, ...
-``pseudo_labels/<value>``                   how good a teacher's labels are
-``gbw/<branch>/<head>/<kind>/<class name>`` of a class weighting; kind is one of :data:`KINDS`
-``gbw/<branch>/<head>/skipped``             updates whose class gradients were not finite
-``<model>/<task>/<protocol>/<metric>``      a score; model is ``student`` or ``teacher``; per class with ``/<class
-name>`` ==========================================
-==============================================================================
+========================================== ===========================================================================
+``<branch>/loss_<loss>``                   a loss: ``source/loss_sem_seg``, ``mixed/loss_center``, ...
+``pseudo_labels/<value>``                  how good a teacher's labels are
+``gbw/<branch>/<head>/<kind>/<class>``     of a class weighting; kind is one of :data:`KINDS`
+``gbw/<branch>/<head>/skipped``            updates whose class gradients were not finite
+``<model>/<task>/<protocol>/<metric>``     a score; model is ``student`` or ``teacher``; per class with ``/<class>``
+========================================== ===========================================================================
 """
 
 import re

@@ -24,7 +24,11 @@ class Record(TypedDict):
     segments_info: NotRequired[
         Annotated[list[SegmentInfo], "segments of that PNG: `id`, `category_id` (contiguous), `iscrowd`"]
     ]
-    sem_seg_file_name: NotRequired[Annotated[str, "semantic labels (GTA5): a PNG of contiguous ids, 255 (of more than 254 classes 65535) = ignored"]]
+    sem_seg_file_name: NotRequired[
+        Annotated[
+            str, "semantic labels (GTA5): a PNG of contiguous ids, 255 (of more than 254 classes 65535) = ignored"
+        ]
+    ]
 
 
 class Metadata(TypedDict, total=False):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import BACKBONE_REGISTRY
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ from gbw_panoptic.config.key import HOSTS
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.setup import load_config
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.modeling.registries import backbones
 from gbw_panoptic.validation import validate
 
 ROOT = Path(__file__).parents[2]
@@ -179,6 +181,20 @@ def test_every_default_but_those_of_detection_fits_its_row():
 def test_the_document_is_current():
     """`python -m gbw_panoptic.config.document` writes it."""
     assert (ROOT / "docs" / "configuration.md").read_text() == page()
+
+
+def test_parts_are_listed_by_name_in_whatever_order_they_were_imported(monkeypatch):
+    """The document of the keys, and messages, name them."""
+    monkeypatch.setattr(BACKBONE_REGISTRY, "_obj_map", dict(reversed(BACKBONE_REGISTRY._obj_map.items())))
+    assert backbones() == sorted(backbones())
+    test_the_document_is_current()
+
+
+def test_a_negative_seed_is_refused():
+    with pytest.raises(UserError, match=r"^SEED: expected an integer of at least 0, found -1;"):
+        cfg = fresh()
+        cfg.SEED = -1
+        validate(cfg)
 
 
 def test_an_integer_does_where_a_number_is_meant():

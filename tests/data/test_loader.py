@@ -266,12 +266,6 @@ def test_samplers_follow_the_configuration(cfg, tmp_path: Path) -> None:
     assert isinstance(build_source_sampler(cfg, records), EpochSampler)
 
 
-def test_negative_seed_is_refused(cfg) -> None:
-    cfg.SEED = -1
-    with pytest.raises(UserError, match="SEED >= 0"):
-        build_train_loader(cfg)
-
-
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_test_loader_gives_whole_records_in_order(cfg, num_workers: int) -> None:
     cfg.DATALOADER.NUM_WORKERS, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.FORMAT = num_workers, 12, "RGB"

@@ -169,3 +169,13 @@ def test_two_ranks_have_the_same_mixtures(tmp_path):
     labels[1, :30] = 0
     (one, anchors), (two, others) = on_two_ranks(_mixtures_on_a_rank, tmp_path, logits, labels)
     assert torch.equal(one, two) and torch.equal(anchors, others)
+
+
+def test_of_one_class_nothing_can_be_learnt_and_nothing_fails():
+    """Its other channels, of which an anchor is, are none."""
+    logits, labels = torch.randn(1, 1, H, W, requires_grad=True), torch.zeros(1, H, W, dtype=torch.int64)
+    shaping = LogitAlignment(num_classes=1).train()
+    loss = cross_entropy_per_class(logits, labels, shaping=shaping, gradient="logits")
+    loss.total.sum().backward()
+    assert shaping.calls[SOURCE] == 1 and shaping.anchors.isfinite().all()
+    assert loss.total.item() == 0 and not logits.grad.any() and not loss.gradient.any()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gbw_panoptic.losses import Focal, cross_entropy_per_class
 from gbw_panoptic.losses.unions import most_probable
+from gbw_panoptic.modeling.masks.matching import _label_probabilities
 
 UNIONS = ((1, 2), (0, 3, 4))
 CLASSES = 5
@@ -104,3 +105,16 @@ def test_impossible_classes_stay_finite():
     loss = cross_entropy_per_class(logits, torch.full((1, 1, 2), 5), gradient="logits", unions=UNIONS)
     loss.total.sum().backward()
     assert torch.isfinite(logits.grad).all() and torch.isfinite(loss.gradient).all() and loss.total.sum() > 300
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="counts waits for a CUDA device")
+def test_the_host_waits_for_no_union():
+    logits, labels = (x.cuda() for x in make(4))
+    cross_entropy_per_class(logits, labels, gradient="logits", unions=UNIONS)  # loads kernels
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        cross_entropy_per_class(logits, labels, gradient="logits", unions=UNIONS)
+        _label_probabilities(logits[:, :, 0, 0], ((1, 2), (0, 3)))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -114,7 +114,9 @@ def _label_probabilities(class_logits: Tensor, unions: Unions) -> Tensor:
     probabilities = class_logits.softmax(dim=-1)
     if not unions:
         return probabilities
-    sums = [probabilities[:, list(members)].sum(dim=1, keepdim=True) for members in unions]
+    device = probabilities.device  # an index that is a list, too, would be a copy that the host waits for
+    indices = [torch.tensor(members).to(device, non_blocking=True) for members in unions]
+    sums = [probabilities.index_select(1, index).sum(dim=1, keepdim=True) for index in indices]
     return torch.cat((probabilities[:, :-1], *sums), dim=1)
 
 
