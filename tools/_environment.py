@@ -15,7 +15,7 @@ OLDEST = (3, 11)
 #: What `pyproject.toml` depends on, by the names of import.
 PACKAGES = (
     "torch", "torchvision", "detectron2", "fvcore", "iopath", "cv2", "numpy", "scipy", "PIL", "yaml", "matplotlib",
-    "pycocotools", "cityscapesscripts", "panopticapi", "tensorboard", "tqdm",
+    "pycocotools", "cityscapesscripts", "panopticapi", "tensorboard", "tqdm", "jinja2",
 )  # fmt: skip
 
 
