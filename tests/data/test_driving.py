@@ -191,6 +191,13 @@ def test_prepared_checked_and_registered(root, dataset):
             check_datasets([name])
 
 
+def test_labels_of_other_names_are_one_sentence(root):
+    for path in (root / "camvid/trainannot").iterdir():
+        path.rename(path.with_name(f"x{path.name}"))
+    with pytest.raises(UserError, match="^expected images in .*train and labels .*trainannot, found 2 .* no pair; unpack both again$"):
+        prepare("camvid", root, workers=1)
+
+
 def test_camvid_values(root):
     prepare("camvid", root, workers=1)
     names = ("sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence", "car", "person", "rider")

@@ -184,13 +184,10 @@ def _list_pairs(root: Path, split: Split, strict: bool) -> RawSplit:
         if key in labels
     ]
     if not pairs:
+        remedy = f"correct the folders, image_suffix or label_suffix in {split.described_in}"
         raise UserError(
             f"expected images in {folders[0]} and labels of the same names in {folders[1]}, found {len(images)} images "
-            "and "
-            f"{len(labels)} labels, but no pair; correct the folders, image_suffix or label_suffix in "
-            f"{split.described_in}"
-            if split.described_in
-            else f"{len(labels)} labels, but no pair; unpack both again"
+            f"and {len(labels)} labels, but no pair; {remedy if split.described_in else 'unpack both again'}"
         )
     for found, partners, kind in (
         (images, labels, "images without a label"),
