@@ -60,7 +60,7 @@ def _from_yaml(path: Path, derived: tuple[Path, ...] = ()) -> Taxonomy:
     content = place.mapping(read_yaml(path), "the classes of a taxonomy", _KEYS)
     taxonomy = _base(content, place, (*derived, path)) if "base" in content else _classes(content, place)
     if "void_ids" in content:
-        taxonomy = replace(taxonomy, void_ids=_void_ids(content["void_ids"], place / "void_ids"))
+        taxonomy = replace(taxonomy, void_ids=_void_ids(content["void_ids"], taxonomy, place / "void_ids"))
     unions = _unions(content.get("unions"), taxonomy, place / "unions")
     protocols = {protocol.name: protocol for protocol in taxonomy.protocol_list}
     for name, entry in _optional_mapping(content, "protocols", place).items():
@@ -136,7 +136,7 @@ def _unions(value: Any, taxonomy: Taxonomy, place: Place) -> tuple[LabelUnion, .
     entries = place.mapping(value, "names, each with a list of classes") if value is not None else {}
     for name, members in entries.items():
         where = place / name
-        if name in taxonomy.names or name == "void" or name in (union.name for union in unions):
+        if not name.strip() or name == "void" or name in taxonomy.names or name in (union.name for union in unions):
             raise where.error("a name that no class has", repr(name), "choose another one")
         members = _alike(members, taxonomy, where)
         largest = max((*taxonomy.dataset_ids, *taxonomy.void_ids, *(union.dataset_id for union in unions)))
@@ -191,9 +191,13 @@ def _rare(value: Any, names: Sequence[str], place: Place) -> tuple[str, ...] | i
     return value
 
 
-def _void_ids(value: Any, place: Place) -> tuple[int, ...]:
+def _void_ids(value: Any, taxonomy: Taxonomy, place: Place) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(i) is int and i >= 0 for i in value):
         raise place.error("a list of ids", repr(value))
+    taken = next((i for i in value if i in taxonomy.contiguous_id), None)
+    if taken is not None:
+        name = taxonomy.label_names[taxonomy.contiguous_id[taken]]
+        raise place.error("ids that no class has", f"{taken} of {name}", "leave it out, or change the id of the class")
     return tuple(value)
 
 

@@ -116,6 +116,8 @@ BAD = {
     "equal ids": ("classes: [{name: a, thing: true, id: 2}, {name: b, thing: true}]", "expected different ids .*, found 2 twice"),
     "equal names": ("classes: [{name: a, thing: true}, {name: a, thing: true}]", "expected different names .*'a' twice"),
     "a colour of two": ("classes: [{name: a, thing: true, color: [1, 2]}]", "three integers in 0..255"),
+    "a void class": ("{base: cityscapes, void_ids: [0, 7]}", "expected ids that no class has under void_ids in .*, found 7 of road; leave it out"),
+    "a union without a name": ("{base: cityscapes, unions: {' ': [car, bus]}}", "expected a name that no class has .*, found ' '"),
     "base and classes": ("{base: cityscapes, classes: []}", "no `classes` beside `base`"),
     "no such base": ("base: nowhere", "expected a taxonomy at .*nowhere, found nothing; give a YAML or JSON file, or one of .*cityscapes"),
     "an unknown class": ("{base: cityscapes, protocols: {x: {classes: [cars], others: void}}}", "found 'cars'; did you mean car\\?"),
