@@ -5,6 +5,7 @@ a run that resumes at the position of its checkpoint sees what it would have see
 """
 
 import logging
+import os
 from itertools import count
 from typing import Any, Iterator, Mapping, Sequence
 
@@ -184,6 +185,7 @@ def build_train_loader(
     if source:
         sources = [_records(name) for name in cfg.DATASETS.TRAIN]
         records = [record for records in sources for record in records]
+        _warn_of_missing_classes(cfg.DATASETS.TRAIN)
         source_stream = SampleStream(records, build_source_sampler(cfg, sources), SourceMapper(cfg), max_bad_files)
     if target:
         sampler = EpochSampler(size=len(target), seed=cfg.SEED, domain=Domain.TARGET)
@@ -231,6 +233,22 @@ def _records(name: str) -> list[Record]:
     if not records:
         raise UserError(f"expected images in the data set {name}, found none; prepare it")
     return records
+
+
+def _warn_of_missing_classes(names: Sequence[str]) -> None:
+    """One line on the classes that sources say to label and of which none has a pixel: nothing teaches these."""
+    claimed: set[int] = set()
+    pixels: Any = 0
+    for metadata in map(MetadataCatalog.get, names):
+        path, class_names = metadata.get("class_statistics"), metadata.taxonomy.names
+        if path is None or not os.path.isfile(path):  # whoever needs them says so
+            return
+        labels = metadata.get("labels") or metadata.get("labelled_classes", ())
+        claimed.update(label for label in labels if label < len(class_names))  # those above are unions
+        pixels = pixels + ClassStatistics.load(path, class_names).pixels
+    missing = [class_names[c] for c in sorted(claimed) if not pixels[c]]
+    if missing:
+        logger.warning("No pixel of %s is labelled %s: nothing teaches it.", ", ".join(names), " or ".join(missing))
 
 
 def _image_counts(name: str, records: Sequence[Record]) -> list[Mapping[int, int]]:

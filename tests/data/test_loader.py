@@ -266,6 +266,17 @@ def test_samplers_follow_the_configuration(cfg, tmp_path: Path) -> None:
     assert isinstance(build_source_sampler(cfg, records), EpochSampler)
 
 
+def test_a_class_that_is_claimed_and_never_labelled_is_a_warning(cfg, caplog) -> None:
+    metadata = MetadataCatalog.get("loader_source")
+    build_train_loader(cfg)
+    metadata.labelled_classes = (ROAD, CAR)
+    build_train_loader(cfg)
+    assert "nothing teaches" not in caplog.text
+    metadata.labels = (ROAD, *CITYSCAPES.ids("train", "rider"), CAR, CITYSCAPES.num_classes)
+    build_train_loader(cfg)
+    assert "No pixel of loader_source is labelled rider or train: nothing teaches it." in caplog.messages
+
+
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_test_loader_gives_whole_records_in_order(cfg, num_workers: int) -> None:
     cfg.DATALOADER.NUM_WORKERS, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.FORMAT = num_workers, 12, "RGB"
