@@ -6,9 +6,8 @@ from detectron2.data import MetadataCatalog
 from torch import nn
 
 from ..adaptation import MeanTeacher, SegmentSelfTraining, SelfTraining
-from ..adaptation.mean_teacher.augmentation import StrongAugmentation
+from ..adaptation.mean_teacher.augmentation import BlockMasking, StrongAugmentation
 from ..adaptation.mean_teacher.feature_distance import FeatureDistance
-from ..adaptation.mean_teacher.augmentation import BlockMasking
 from ..adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
 from ..adaptation.mean_teacher.training import LossWeights, MeanTeacherTraining
@@ -20,11 +19,9 @@ from .settings import build_settings
 #: The study's numbers: docs/study.md, panoptic quality of Mask2Former.
 _NO_BURN_IN = (
     "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS 0: the first pseudo labels of a Mask2Former come from MODEL.WEIGHTS. Unless "
-    "these are "
-    "a model that was trained on the source, expect less than from the source alone (in the study PQ 8.7 against "
-    "23.0); train "
-    "source_only first, then name its model in MODEL.WEIGHTS, or in SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS with "
-    "BURN_IN_ITERS."
+    "these are a model that was trained on the source, expect less than from the source alone (in the study PQ 8.7 "
+    "against 23.0); train source_only first, then name its model in MODEL.WEIGHTS, or in "
+    "SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS with BURN_IN_ITERS."
 )
 
 

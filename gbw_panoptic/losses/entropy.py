@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..structures.per_class_loss import PerClassLoss
+from ..structures.per_class_loss import PerClassLoss, group_counts, group_sums
 from .class_gradients import GRADIENTS, class_gradients
-from ..structures.per_class_loss import group_counts, group_sums
 
 #: r of the image-wise weighting of maximum squares, the public code's default.
 IMAGE_WISE_RATIO = 0.2

@@ -106,10 +106,11 @@ class GradientBasedWeighting(DynamicWeighting):
         seen = seen | update
         members = seen if self.momentum > 0 else present
         weights = torch.where(finite, self._program(norms, members, row), self.previous_weights[row])
-        weights = self._at_the_ends(weights, row)
+        weights = torch.where(self.steps[row] < self.warmup_iters, 1, weights)
         self.gradient_norms[row] = norms
         self.seen[row] = seen
-        self.previous_weights[row] = weights
+        self.previous_weights[row] = weights  # a skipped step cools them down itself
+        weights = self._cooled(weights, row)
         self.steps[row] += 1
         self.remember(row, weights, members, finite)
         share = count / count.sum().clamp(min=1)
@@ -131,10 +132,8 @@ class GradientBasedWeighting(DynamicWeighting):
         average = _EXCESS_DECAY * self.excess[row] + (1 - _EXCESS_DECAY) * excess
         self.excess[row] = torch.where(update, average, self.excess[row])
 
-    def _at_the_ends(self, weights: Tensor, row: int) -> Tensor:
-        """1 in the warm-up; from there to 1 in the cool-down, which a convex combination of the two keeps in the
-        program."""
-        weights = torch.where(self.steps[row] < self.warmup_iters, 1, weights)
+    def _cooled(self, weights: Tensor, row: int) -> Tensor:
+        """To 1 in the cool-down, in a straight line, whose convex combinations stay in the program."""
         length, end = self.cooldown
         if not length:
             return weights

@@ -119,6 +119,18 @@ def test_cool_down_is_a_straight_line_to_one():
     assert (found[5] == 1).all()
 
 
+def test_a_skipped_step_of_the_cooldown_cools_the_weights_before_it_once():
+    logits, labels, _ = batch()
+    plain, weighting = weights_of(gbw(), logits, labels), gbw(cooldown=(4, 6))
+    for _ in range(3):
+        weights_of(weighting, logits, labels)
+    count, gradient = torch.ones(C, dtype=torch.float64), torch.full((C, C), float("nan"))
+    for share in (0.5, 0.25):
+        found = weighting.class_weights(count, gradient, "source")
+        torch.testing.assert_close(found.float(), 1 + (plain - 1) * share)
+    assert weighting.skipped.sum() == 2
+
+
 def test_mean_weights_by_hand_and_from_older_checkpoints():
     logits, labels, _ = batch()
     weighting = gbw()

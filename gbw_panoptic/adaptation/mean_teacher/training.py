@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from ...structures.samples import DomainBatch, LabelledTarget, MixedSample, SourceSample
 from ..strategy import Stateful, Strategy, prefixed
-from .augmentation import StrongAugmentation
+from .augmentation import BlockMasking, StrongAugmentation
 from .feature_distance import FeatureDistance
-from .augmentation import BlockMasking
 from .teacher import MeanTeacher
 
 #: Independent streams of random numbers: each student view of a target image has its own.
