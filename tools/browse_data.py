@@ -156,7 +156,7 @@ class Pages:
             origin: of the first step, for the title.
         """
         self.output = output
-        self.taxonomy = taxonomy
+        self.taxonomy = taxonomy.of_labels
         self.bgr = bgr
         self.origin = origin
 

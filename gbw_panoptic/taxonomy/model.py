@@ -8,12 +8,14 @@ classes;
 * source-specific id: what another data set's own files hold (SYNTHIA 1..22, Vistas 0..65).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Mapping
 
 import numpy as np
+
+from .colors import completed
 
 IGNORE_LABEL = 255
 
@@ -142,6 +144,15 @@ class Taxonomy:
         """Name -> protocol."""
         listed = self.protocol_list or (Protocol("all", tuple(range(self.num_classes))),)
         return MappingProxyType({protocol.name: protocol for protocol in listed})
+
+    @cached_property
+    def of_labels(self) -> "Taxonomy":
+        """Labels as classes of their own, unions in colours of their own: for pictures of labels."""
+        if not self.unions:
+            return self
+        colors = completed((*self.colors, *(None for _ in self.unions)))
+        facts = {"names": self.label_names, "dataset_ids": self.label_dataset_ids, "is_thing": self.label_is_thing}
+        return replace(self, **facts, colors=colors, unions=(), protocol_list=())
 
     def classes_of(self, label: int) -> tuple[int, ...]:
         """Contiguous ids of the classes that a label may mean: itself, or those of its union."""
