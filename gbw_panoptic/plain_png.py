@@ -2,9 +2,8 @@
 others.
 
 A file is plain if its header says 8 bits of grey or RGB, not interlaced, and nothing beside the pixels could change how
-they
-are read: no palette, no transparency, no EXIF tag, no text that may hold one. Checksums are looked at here, since the
-decoder skips them. Whatever is damaged is left to Pillow, which says what is wrong with it.
+they are read: no palette, no transparency, no EXIF tag, no text that may hold one. The checksums of chunks are looked
+at here, since the decoder skips them. Whatever is damaged is left to Pillow, which says what is wrong with it.
 """
 
 import os

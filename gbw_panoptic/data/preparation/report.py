@@ -76,13 +76,11 @@ class SplitReport:
             lines.append(f"  the {len(self.faults)} faults above are left out of training")
         return "\n".join(lines)
 
-
     def _warning(self) -> str:
         space = self.split.taxonomy.name
         return (
             f"warning: {len(self.void_categories)} of {self.unmapped} categories are no class of {space}, so that "
-            "nothing is learnt "
-            "from their pixels: map them under `categories`, or give a taxonomy that has them (--taxonomy)"
+            "nothing is learnt from their pixels: map them under `categories`, or give a taxonomy that has them (--taxonomy)"
         )
 
 
