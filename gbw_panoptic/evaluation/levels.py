@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ..taxonomy import Protocol, Taxonomy
+from ..taxonomy import COMMON, Protocol, Taxonomy
 from .matching import SegmentOverlaps
 from .semantic import SemanticConfusion
 
@@ -145,7 +145,7 @@ def common_protocol(taxonomy: Taxonomy, labels: Sequence[int]) -> Protocol | Non
     if not groups:
         return None
     merged = tuple((name, tuple(sorted(group))) for name, group in zip(names, groups))
-    return Protocol("common", tuple(range(taxonomy.num_classes)), groups=merged)
+    return Protocol(COMMON, tuple(range(taxonomy.num_classes)), groups=merged)
 
 
 def _sums(index: np.ndarray, values: np.ndarray, length: int) -> np.ndarray:

@@ -18,6 +18,8 @@ import numpy as np
 from .colors import completed
 
 IGNORE_LABEL = 255
+#: The protocol at which data sets are scored whose labels may be unions.
+COMMON = "common"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ..documents import read_json, read_yaml
 from ..errors import UserError
 from ..places import Place
 from .colors import completed
-from .model import LabelUnion, Protocol, Taxonomy
+from .model import COMMON, LabelUnion, Protocol, Taxonomy
 
 #: Where the taxonomies lie that are a part of the package, to be named without path or suffix.
 SHIPPED = Path(__file__).parent
@@ -148,6 +148,8 @@ def _protocol(name: str, entry: Any, taxonomy: Taxonomy, place: Place) -> Protoc
     """``classes`` are averaged, or all but those ``without``; the ground truth of the others stays or becomes void.
     Classes of one of the ``groups`` are not told apart."""
     names = taxonomy.names
+    if name == COMMON:
+        raise place.error("a name of your own", f"{name}, the level at which unions are scored", "choose another one")
     entry = place.mapping(entry, "what the protocol averages", _PROTOCOL_KEYS) if entry else {}
     if "classes" in entry and "without" in entry:
         raise place.error("either `classes` or `without`", "both", "drop one of them")
@@ -170,6 +172,9 @@ def _groups(value: Any, taxonomy: Taxonomy, place: Place) -> tuple[tuple[str, tu
     entries = place.mapping(value, "names, each with a list of classes") if value is not None else {}
     groups = {name: taxonomy.ids(*_alike(members, taxonomy, place / name)) for name, members in entries.items()}
     grouped = [member for members in groups.values() for member in members]
+    for name, members in groups.items():
+        if name in taxonomy.names and taxonomy.names.index(name) not in members:
+            raise (place / name).error("a name that no class outside the group has", repr(name), "choose another one")
     if len(set(grouped)) < len(grouped):
         raise place.error("each class in one group", f"{taxonomy.names[max(grouped, key=grouped.count)]!r} in two")
     return tuple((name, tuple(sorted(members))) for name, members in groups.items())

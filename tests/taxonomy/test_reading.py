@@ -118,6 +118,8 @@ BAD = {
     "a colour of two": ("classes: [{name: a, thing: true, color: [1, 2]}]", "three integers in 0..255"),
     "a void class": ("{base: cityscapes, void_ids: [0, 7]}", "expected ids that no class has under void_ids in .*, found 7 of road; leave it out"),
     "a union without a name": ("{base: cityscapes, unions: {' ': [car, bus]}}", "expected a name that no class has .*, found ' '"),
+    "a protocol called common": ("{base: cityscapes, protocols: {common: {}}}", "expected a name of your own under protocols: common in .*, found common, the level"),
+    "a group called as another class": ("{base: cityscapes, protocols: {p: {groups: {car: [truck, bus]}}}}", "no class outside the group has .*, found 'car'"),
     "base and classes": ("{base: cityscapes, classes: []}", "no `classes` beside `base`"),
     "no such base": ("base: nowhere", "expected a taxonomy at .*nowhere, found nothing; give a YAML or JSON file, or one of .*cityscapes"),
     "an unknown class": ("{base: cityscapes, protocols: {x: {classes: [cars], others: void}}}", "found 'cars'; did you mean car\\?"),
