@@ -109,7 +109,7 @@ def test_training_reads_target_labels_only_through_the_store(make_cfg, monkeypat
     monkeypatch.setattr(engine_acquisition, "read_label_map", unreadable)
     trainer_cfg = cfg.clone()
     trainer_cfg.merge_from_list(["ACTIVE.LABELS", f"{cfg.OUTPUT_DIR}/active", "ACTIVE.ITERATIONS", "()", "SOLVER.MAX_ITER", "2"])
-    monkeypatch.setattr("gbw_panoptic.files.read_label", lambda path: targets.append(str(path)) or read(path))
+    monkeypatch.setattr("gbw_panoptic.files.read_label", lambda path, *rest: targets.append(str(path)) or read(path, *rest))
     trainer = train(trainer_cfg)
     assert trainer.strategy.health["target/labelled_pixels"] > 0
     assert targets and all("active/labels" in path for path in targets)
