@@ -1,6 +1,7 @@
 """ONNX and torch.export of both architectures and every kind of backbone: the maps of PyTorch, at sizes that no example had."""
 
 import json
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -120,3 +121,21 @@ def test_what_cannot_be_exported_is_one_sentence(configured, tmp_path, monkeypat
         graph_of(model)
     with pytest.raises(UserError, match="--check: expected images|expected images or videos"):
         compare(model, "onnx", tmp_path, [str(tmp_path)])
+
+
+def test_a_check_of_no_graph_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    main = runpy.run_path(str(ROOT / "tools" / "export.py"), run_name="export")["main"]
+    words = ("export.py", "nowhere", "--to", "safetensors", "--output", tmp_path / "out", "--check", tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+    with pytest.raises(UserError, match="--check: expected onnx or torch behind --to"):
+        main()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("words", "said"), [((), "usage: "), (("no.onnx", "no.png", "out.png"), "error: expected a file at no.onnx")])
+def test_the_script_says_what_it_misses(words, said, monkeypatch, capsys):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(sys, "argv", ["run_onnx.py", *words])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(ROOT / "tools" / "run_onnx.py"))
+    assert capsys.readouterr().err.startswith(said)
