@@ -286,8 +286,9 @@ class BoughtLabels:
     def __call__(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
         """[H, W] of ``size``: class ids where a class was bought, ``ignore_label`` elsewhere."""
         labels = self.store.read(image_id, size)
-        labels[labels >= len(self.store.class_names)] = self.ignore_label
-        return labels
+        # the store counts classes, the label that is ignored classes and unions: it may need more bits
+        known, labels = labels < len(self.store.class_names), labels.astype(np.min_scalar_type(self.ignore_label))
+        return np.where(known, labels, labels.dtype.type(self.ignore_label))
 
     def instances(self, image_id: str, size: tuple[int, int]) -> KnownInstances | None:
         """Those of the bought pixels; None where the store keeps none."""

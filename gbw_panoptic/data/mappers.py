@@ -134,7 +134,7 @@ class TargetLabels(Protocol):
     ignore_label: int
 
     def __call__(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
-        """uint8 [H, W] of the image's ``size``."""
+        """Unsigned integers [H, W] of the image's ``size``."""
 
     def instances(self, image_id: str, size: tuple[int, int]) -> KnownInstances | None:
         """Those that are known, of the same size; None where training does not learn instances of the target."""

@@ -48,6 +48,16 @@ def test_what_is_bought_is_what_training_reads(tmp_path):
     assert store.spent == 13 and store.class_counts().tolist() == [4, 0, 3]
 
 
+def test_unions_beside_the_classes_may_need_another_ignored_label_than_the_store(tmp_path):
+    """Of 254 classes and some unions it is 65535; the store, of classes alone, has bytes. 255 would be a union."""
+    store = LabelStore(tmp_path, tuple(f"class {i}" for i in range(254)), SHAPE)
+    store.plan(1, "a", torch.tensor([[5, 5], [5, 8]]))
+    store.buy(1, "a", truth())
+    labels, trained = store.read("a", (10, 12)), BoughtLabels(store, 65535)("a", (10, 12))
+    assert labels.dtype == np.uint8 and trained.dtype == np.uint16
+    assert (trained == np.where(labels >= 254, 65535, labels.astype(int))).all() and (trained == 2).any()
+
+
 def test_a_restart_goes_on_and_buys_nothing_twice(tmp_path):
     store = LabelStore(tmp_path, NAMES, SHAPE)
     store.plan(1, "a", torch.tensor([[0, 0]]))

@@ -36,6 +36,12 @@ def test_instances_equal_a_loop():
     assert ids.max() == len(things) and (classes[len(things) :] == 0).all()
 
 
+def test_a_data_set_of_stuff_alone_has_no_instance():
+    panoptic = torch.tensor([[-1, 0], [1000, 3000]])
+    ids, classes = instances_from_panoptic(panoptic, label_divisor=1000, thing_ids=(), max_instances=0)
+    assert ids.tolist() == [[0, 0], [0, 0]] and ids.dtype == classes.dtype == torch.int64 and len(classes) == 0
+
+
 def test_no_instance():
     panoptic = torch.full((3, 3), -1)
     ids, classes = instances_from_panoptic(panoptic, label_divisor=1000, thing_ids=(11,), max_instances=4)

@@ -16,6 +16,7 @@ from gbw_panoptic.data import register_all
 from gbw_panoptic.data.label_maps import read_label_map
 from gbw_panoptic.data.preparation import check, prepare
 from gbw_panoptic.engine.setup import load_config
+from gbw_panoptic.config.checks.strategies import acquisition_problems
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.taxonomy import CITYSCAPES, read_taxonomy
@@ -131,9 +132,14 @@ def test_what_contradicts_a_taxonomy_is_one_sentence(root, opts, message):
 
 def test_entropies_of_one_class_are_refused(root):
     path = own_data.prepared(root, [True])
-    for config in ("quick/entropy_gbw.yaml", "quick/active_cbda.yaml"):
-        with pytest.raises(UserError, match="TRAINER.NAME: expected a trainer without entropies"):
-            validate(own_data.configuration(config, path, root / "run"))
+    for config, message in (
+        ("quick/entropy_gbw.yaml", "TRAINER.NAME: expected a trainer without entropies"),
+        ("quick/active_cbda.yaml", "ACTIVE.SCORE: expected random with the one class"),
+    ):
+        cfg = own_data.configuration(config, path, root / "run")
+        with pytest.raises(UserError, match=message):
+            validate(cfg)
+    assert next(acquisition_problems(cfg)).startswith("ACTIVE.SCORE: expected random")  # of tools/acquire.py
 
 
 # --- training ---

@@ -58,9 +58,9 @@ def instances_from_panoptic(
     Returns:
         instance ids [H, W] int64 (0 = none) and the classes [K] int64 of ids 1..K (0 for unused ids).
     """
-    size = (max(thing_ids) + 1) * label_divisor
+    size = (max(thing_ids, default=0) + 1) * label_divisor  # a data set may have no things
     code = torch.arange(size, device=panoptic.device)
-    things = torch.as_tensor(thing_ids, device=panoptic.device)
+    things = torch.tensor(thing_ids, dtype=torch.int64).to(panoptic.device, non_blocking=True)
     occurs = torch.zeros(size + 1, dtype=torch.bool, device=panoptic.device)
     occurs[torch.where((panoptic >= 0) & (panoptic < size), panoptic, size).flatten()] = True
     occurs = occurs[:size] & torch.isin(code // label_divisor, things) & (code % label_divisor > 0)

@@ -40,7 +40,12 @@ def adversarial_problems(cfg) -> Iterator[str]:
 
 def entropy_problems(cfg) -> Iterator[str]:
     """Of entropy minimisation."""
-    yield from _one_class(cfg)
+    if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 1:
+        yield refusal(
+            cfg, "TRAINER.NAME",
+            "a trainer without entropies with the one class of DATASETS.TAXONOMY, of which a model is always sure",
+            "choose another one, or add a class",
+        )  # fmt: skip
     if cfg.WEIGHTING.TARGET == "gbw" and cfg.GBW.GRADIENT == "last_layer" and learns_segments(cfg):
         yield refusal(
             cfg, "GBW.GRADIENT",
@@ -52,7 +57,6 @@ def entropy_problems(cfg) -> Iterator[str]:
 
 def active_problems(cfg) -> Iterator[str]:
     """Of active learning."""
-    yield from _one_class(cfg)
     if learns_segments(cfg):
         yield (
             f"TRAINER.NAME: expected one that trains on whole segments with {cfg.MODEL.META_ARCHITECTURE}, found "
@@ -96,6 +100,11 @@ def active_problems(cfg) -> Iterator[str]:
 def acquisition_problems(cfg) -> Iterator[str]:
     """What tools/acquire.py needs, too."""
     options, name = cfg.ACTIVE, cfg.ACTIVE.ANNOTATOR
+    if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 1 and options.SCORE != "random":
+        yield refusal(
+            cfg, "ACTIVE.SCORE", "random with the one class of DATASETS.TAXONOMY, of which a model is always sure",
+            "set it to that, or add a class",
+        )  # fmt: skip
     if options.PANOPTIC and cfg.MODEL.TASK != "panoptic":
         yield refusal(
             cfg, "ACTIVE.PANOPTIC", f"False with MODEL.TASK {cfg.MODEL.TASK}, which has no instance heads",
@@ -113,11 +122,3 @@ def acquisition_problems(cfg) -> Iterator[str]:
             "a labelled data set of the target's images",
             "name one, e.g. cityscapes_uda_panoptic_train",
         )
-
-
-def _one_class(cfg) -> Iterator[str]:
-    if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 1:
-        yield refusal(
-            cfg, "TRAINER.NAME", "a trainer without entropies with the one class of DATASETS.TAXONOMY, of which a model is always sure",
-            "choose another one, or add a class",
-        )  # fmt: skip
