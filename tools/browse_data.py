@@ -86,7 +86,7 @@ def main() -> None:
         sampling = write_sampling(trainer, cfg.DATASETS.TRAIN, output / "sampling.png")
         pages = Pages(
             output,
-            taxonomy_of(cfg.DATASETS.TRAIN),
+            taxonomy_of(cfg.DATASETS.TRAIN).of_labels,
             bgr=cfg.INPUT.FORMAT == "BGR",
             origin=origin,
         )
@@ -156,7 +156,7 @@ class Pages:
             origin: of the first step, for the title.
         """
         self.output = output
-        self.taxonomy = taxonomy.of_labels
+        self.taxonomy = taxonomy
         self.bgr = bgr
         self.origin = origin
 
