@@ -15,7 +15,7 @@ _PROTOCOL = {"name": str, "class_ids": [int], "void_ids": [int], "tasks": [str],
 _UNION = {"name": str, "dataset_id": int, "class_ids": [int]}
 _TAXONOMY = {
     "name": str, "names": [str], "dataset_ids": [int], "is_thing": [bool], "colors": [[int]],
-    "protocol_list?": [_PROTOCOL], "unions?": [_UNION],
+    "protocol_list?": [_PROTOCOL], "unions?": [_UNION], "label_divisor?": int, "void_ids?": [int],
 }  # fmt: skip
 _FORM = {"taxonomy": _TAXONOMY, "protocols": [_PROTOCOL]}
 

@@ -269,3 +269,11 @@ def test_importing_the_package_is_quick_and_typed():
     with pytest.raises(AttributeError, match="nonsense"):
         gbw_panoptic.nonsense
     assert re.search(r'"\*" = \["py.typed"\]|gbw_panoptic.*py.typed', (ROOT / "pyproject.toml").read_text())
+
+
+@pytest.mark.parametrize("key, value", [("label_divisor", "1000"), ("void_ids", [None])])
+def test_a_description_with_odd_ids_is_one_sentence(key, value):
+    plain = Description(CITYSCAPES, ()).state_dict()
+    plain["taxonomy"][key] = value
+    with pytest.raises(UserError, match=rf"taxonomy\.{key}.* in the description of classes in x, found"):
+        Description.from_plain(plain, "x")
