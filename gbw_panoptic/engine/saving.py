@@ -36,6 +36,9 @@ class CheckpointSaver(HookBase):
         self.keep = keep
         self.saved_at = -1
 
+    def before_train(self) -> None:
+        self._delete_older()  # what a process was killed before it could delete
+
     def after_step(self) -> None:
         is_last = self.trainer.iter == self.trainer.max_iter - 1
         # before the numbered one: a process that is killed in between is resumed with nothing left to train

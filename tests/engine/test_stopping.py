@@ -234,13 +234,22 @@ def test_the_last_checkpoints_stay_over_resumes(tmp_path, keep, left):
     (tmp_path / "model_0000003.pth.tmp").write_bytes(b"half")
     for start, end in ((0, 4), (4, 8)):
         saver = CheckpointSaver(SafeCheckpointer(torch.nn.Linear(1, 1), str(tmp_path)), period=2, keep=keep)
-        saver.trainer = SimpleNamespace(max_iter=100)
+        saver.trainer = SimpleNamespace(max_iter=100, iter=start)
         saver.before_train()
         for saver.trainer.iter in range(start, end):
             saver.after_step()
     names = sorted(path.name for path in tmp_path.glob("*.pth*"))
     assert names == [f"model_{number:07d}.pth" for number in [*left, 99]]
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000007.pth"
+
+
+def test_what_a_killed_process_had_yet_to_delete_goes_at_the_resume(tmp_path):
+    for number in (3, 4, 5):
+        torch.save({}, tmp_path / f"model_{number:07d}.pth")
+    saver = CheckpointSaver(SafeCheckpointer(torch.nn.Linear(1, 1), str(tmp_path)), period=1, keep=2)
+    saver.trainer = SimpleNamespace(max_iter=6, iter=6)  # nothing is left to train, and so to save
+    saver.before_train()
+    assert sorted(path.name for path in tmp_path.glob("*.pth")) == ["model_0000004.pth", "model_0000005.pth"]
 
 
 def test_what_killed_writers_left_goes_and_another_run_s_stays(tmp_path):
