@@ -56,15 +56,13 @@ def cross_entropy_per_class(
     num_classes = logits.shape[1]
     logits = logits.float()  # the exponentials of half precision are too coarse for gradients of rare classes
     given = labels
-    labels = most_probable(labels, logits, unions)
-    valid = (labels >= 0) & (labels < num_classes) & (labels != ignore_label)
-    labels = torch.where(valid, labels, -1)
+    labels = _taking_part(most_probable(labels, logits, unions), num_classes, ignore_label)
     shaping = LossShaping() if shaping is None else shaping
     adjustment = shaping.adjustment(logits.detach(), labels, pixel_weights)
     log_probabilities = F.log_softmax(logits if adjustment is None else logits + adjustment, dim=1)
     nll = -log_probabilities.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
     nll = union_losses(nll, log_probabilities, given, unions)
-    losses = torch.where(valid, shaping.phi(nll), 0)
+    losses = torch.where(labels >= 0, shaping.phi(nll), 0)
     if pixel_weights is not None:
         losses = losses * pixel_weights
     num_pixels = labels.numel()
@@ -84,6 +82,12 @@ def cross_entropy_per_class(
         parameters=parameters,
     )
     return PerClassLoss(total, group_counts(labels, num_classes), num_pixels, gradients)
+
+
+def _taking_part(labels: Tensor, num_classes: int, ignore_label: int) -> Tensor:
+    """The labels, with -1 for those that take no part."""
+    valid = (labels >= 0) & (labels < num_classes) & (labels != ignore_label)
+    return torch.where(valid, labels, -1)
 
 
 def hardest_pixels(losses: Tensor, share: float) -> Tensor:

@@ -114,7 +114,10 @@ def test_the_host_waits_for_no_union():
     cross_entropy_per_class(logits, labels, gradient="logits", unions=UNIONS)  # loads kernels
     torch.cuda.set_sync_debug_mode("error")
     try:
-        cross_entropy_per_class(logits, labels, gradient="logits", unions=UNIONS)
-        _label_probabilities(logits[:, :, 0, 0], ((1, 2), (0, 3)))
+        loss = cross_entropy_per_class(logits, labels, gradient="logits", unions=UNIONS)
+        probabilities = _label_probabilities(logits[:, :, 0, 0], ((1, 2), (0, 3)))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    expected = cross_entropy_per_class(logits.cpu(), labels.cpu(), gradient="logits", unions=UNIONS)
+    torch.testing.assert_close(loss.total.cpu(), expected.total)
+    torch.testing.assert_close(probabilities.cpu(), _label_probabilities(logits[:, :, 0, 0].cpu(), ((1, 2), (0, 3))))
