@@ -6,19 +6,7 @@
   const [photo, overlay, marked] = ["photo", "overlay", "marked"].map(get);
   const [stage, tip, list, status] = ["stage", "tip", "segments", "status"].map(get);
 
-  const { system, theme } = window.gbwTheme;
-  const button = get("theme");
-  const label = () => {
-    const name = theme.get();
-    button.textContent = name[0].toUpperCase() + name.slice(1);
-    button.setAttribute("aria-label", name === "auto" ? "Colours: as the system has them" : `Colours: ${name}`);
-  };
-  button.addEventListener("click", () => {
-    const order = system.matches ? ["auto", "light", "dark"] : ["auto", "dark", "light"];
-    theme.set(order[(order.indexOf(theme.get()) + 1) % order.length]);
-    label();
-  });
-  label();
+  window.gbwTheme.attach(get("theme"));
 
   const say = (text, wrong = false) => {
     status.textContent = text;

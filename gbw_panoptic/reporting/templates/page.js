@@ -6,19 +6,7 @@
   const dataOf = (element) => JSON.parse(element.querySelector(":scope > .data").textContent);
 
   // Colours: theme.js has chosen them before the page was drawn.
-  const { system, theme } = window.gbwTheme;
-  const button = document.getElementById("theme");
-  const label = () => {
-    const name = theme.get();
-    button.textContent = name[0].toUpperCase() + name.slice(1);
-    button.setAttribute("aria-label", name === "auto" ? "Colours: as the system has them" : `Colours: ${name}`);
-  };
-  button.addEventListener("click", () => {
-    const order = system.matches ? ["auto", "light", "dark"] : ["auto", "dark", "light"];
-    theme.set(order[(order.indexOf(theme.get()) + 1) % order.length]);
-    label();
-  });
-  label();
+  window.gbwTheme.attach(document.getElementById("theme"));
 
   // Tables: a click on a heading sorts, numbers from the largest down at first; what has no value stays last.
   const valueOf = (cell) => {

@@ -12,5 +12,18 @@
   };
   system.addEventListener("change", paint);
   paint();
-  window.gbwTheme = { system, theme: { get: () => chosen, set } };
+  /** Has a button go round the three, and say which one is on. */
+  const attach = (button) => {
+    const label = () => {
+      button.textContent = chosen[0].toUpperCase() + chosen.slice(1);
+      button.setAttribute("aria-label", chosen === "auto" ? "Colours: as the system has them" : `Colours: ${chosen}`);
+    };
+    button.addEventListener("click", () => {
+      const order = system.matches ? ["auto", "light", "dark"] : ["auto", "dark", "light"];
+      set(order[(order.indexOf(chosen) + 1) % order.length]);
+      label();
+    });
+    label();
+  };
+  window.gbwTheme = { attach };
 })();
