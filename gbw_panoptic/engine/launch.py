@@ -121,7 +121,14 @@ def _spawned(local_rank: int, main: Main, args: argparse.Namespace, url: str, on
         main(args)
         _leave()
 
-    cli.run(run)
+    try:
+        cli.run(run)
+    except SystemExit as end:
+        if end.code != EXIT_CODE:
+            raise
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(EXIT_CODE)  # an ordinary exit may be aborted by gloo's threads, and the launcher would pass that on
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
