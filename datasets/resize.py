@@ -42,12 +42,13 @@ def parse_arguments() -> argparse.Namespace:
 
 def resized(path: Path, size: tuple[int, int], *, is_label: bool) -> bytes:
     """The file at ``size`` (width, height): JPEG where it was JPEG, else PNG."""
-    if is_label or path.suffix.lower() not in (".jpg", ".jpeg"):
+    is_jpeg = not is_label and path.suffix.lower() in (".jpg", ".jpeg")
+    if is_jpeg or not is_label and rasters.is_lossy_picture(path):
+        image = rasters.read_rgb(path)
+    else:
         image, _ = rasters.read_lossless(path)
         is_label = is_label or image.mode not in ("RGB", "RGBA")
-        form = {"format": "PNG"}
-    else:
-        image, form = rasters.read_rgb(path), {"format": "JPEG", "quality": 95, "subsampling": 0}
+    form = {"format": "JPEG", "quality": 95, "subsampling": 0} if is_jpeg else {"format": "PNG"}
     data = io.BytesIO()
     image.resize(size, Image.Resampling.NEAREST if is_label else Image.Resampling.BOX).save(data, **form)
     return data.getvalue()

@@ -93,6 +93,12 @@ def read_rgb(path: str | os.PathLike) -> Image.Image:
         return _upright(_as_rgb(_loaded(image, path), bits, path), turned)
 
 
+def is_lossy_picture(path: str | os.PathLike) -> bool:
+    """Whether a file has colours and a compression that changes them; its header is read alone."""
+    with _open(path) as image:
+        return not _is_lossless(image) and image.mode in ("RGB", "RGBA", "CMYK", "YCbCr")
+
+
 def read_lossless(path: str | os.PathLike) -> tuple[Image.Image, int]:
     """A decoded image of a format that keeps every value, upright as its own EXIF tag says, and its bits per channel.
 
@@ -100,16 +106,17 @@ def read_lossless(path: str | os.PathLike) -> tuple[Image.Image, int]:
         UserError: unreadable, or compressed with loss, whatever the file is called.
     """
     with _open(path) as image:
-        lossless = (
-            image.format in _LOSSLESS or image.format == "TIFF" and image.info.get("compression") in _LOSSLESS_TIFF
-        )
-        if not lossless:
+        if not _is_lossless(image):
             raise UserError(
                 f"expected a PNG of ids, found {_format_name(image)} at {path}, whose compression changes ids; take "
                 "the original labels"
             )
         turned, bits = _turn(image), raster_metadata.bits_per_channel(image)
         return _upright(_loaded(image, path), turned), bits
+
+
+def _is_lossless(image: Image.Image) -> bool:
+    return image.format in _LOSSLESS or image.format == "TIFF" and image.info.get("compression") in _LOSSLESS_TIFF
 
 
 def _turn(image: Image.Image) -> int:

@@ -62,7 +62,7 @@ from detectron2.utils.logger import setup_logger
 from gbw_panoptic import files
 from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.engine.setup import adapt_to_machine
-from gbw_panoptic.errors import EXIT_CODE, UserError
+from gbw_panoptic.errors import EXIT_CODE, UserError, about
 from gbw_panoptic.inference.inputs import Input, find_inputs
 from gbw_panoptic.inference.job import Pictures, PredictionJob
 from gbw_panoptic.inference.journal import begin
@@ -165,7 +165,8 @@ def prepare(arguments: argparse.Namespace, file: ModelFile):
     cfg = build_model_config(file, arguments.opts)
     adapt_to_machine(cfg)
     cfg.OUTPUT_DIR = arguments.output
-    set_edges(cfg.INPUT, arguments.resize)
+    with about("--resize"):
+        set_edges(cfg.INPUT, arguments.resize)
     validate_model(cfg)
     return cfg
 

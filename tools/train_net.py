@@ -10,12 +10,14 @@
 On many GPUs (docs/getting_started.md): torchrun --nproc-per-node 4 tools/train_net.py ..., or --num-gpus 4.
 """
 
-import _environment  # noqa: F401  (first: says what is missing)
+import os
+import sys
+
+sys.path.append(os.path.dirname(os.path.abspath(__file__)))  # a program that runs this file by its path has not
+import _environment  # noqa: E402, F401  (first: says what is missing)
 
 import argparse
 import logging
-import os
-import sys
 
 from gbw_panoptic import cli
 from gbw_panoptic.config_files import check_config_file, listing

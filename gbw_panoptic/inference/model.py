@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .. import files
 from ..engine.setup import adapt_to_machine
-from ..errors import UserError
+from ..errors import UserError, about
 from ..searching import Skipped
 from ..taxonomy import Taxonomy
 from ..validation import validate_model
@@ -145,7 +145,8 @@ def load(
     cfg = build_model_config(file, [str(word) for word in opts])
     cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
     cfg.OUTPUT_DIR = "."  # nothing is written there
-    set_edges(cfg.INPUT, resize)
+    with about("resize"):
+        set_edges(cfg.INPUT, resize)
     adapt_to_machine(cfg)
     validate_model(cfg)
     predictor, name = build_predictor(cfg, file, model, scores=scores, confidence=scores)
@@ -156,8 +157,8 @@ def set_edges(options: Any, resize: int | None) -> None:
     """Sizes that the model sees, in INPUT; the long edge stays as far from the short one as in evaluation."""
     if resize is None:
         return
-    if resize < 0:
-        raise UserError(f"--resize: expected the short edge in pixels, or 0, found {resize}; change it.")
+    if type(resize) is not int or resize < 0:
+        raise UserError(f"expected the short edge in pixels, or 0, found {resize!r}; change it.")
     options.MAX_SIZE_TEST = round(options.MAX_SIZE_TEST * resize / max(options.MIN_SIZE_TEST, 1))
     options.MIN_SIZE_TEST = resize
 

@@ -96,7 +96,7 @@ class Predictor:
                 raise
             raise UserError(
                 f"expected memory enough for the network at {seen[1]}x{seen[0]} pixels, found too little; give a "
-                "smaller --resize."
+                "smaller --resize (in Python: resize)."
             ) from None
         labels = resize_ids(predicted_labels(output), size)
         if "panoptic_seg" not in output:

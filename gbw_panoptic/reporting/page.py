@@ -41,6 +41,7 @@ class Page:
         """Writes the page and gives its path."""
         text = "\n\n".join(blocks) + "\n"
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        files.clear_temporaries(self.path.parent)
         files.atomic_write(self.path, text.encode())
         return str(self.path)
 

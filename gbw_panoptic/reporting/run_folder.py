@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -264,4 +265,10 @@ def _has_texts_as_keys(value: object) -> bool:
 
 
 def _leave_out(why: object) -> None:
+    _warn_once(str(why))
+
+
+@cache
+def _warn_once(why: str) -> None:
+    """A report reads a run for each of its pages."""
     logging.getLogger("gbw_panoptic").warning("A file of a run counts as missing: %s", why)

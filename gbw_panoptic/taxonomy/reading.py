@@ -49,16 +49,29 @@ def read_taxonomy(name: str | os.PathLike, _derived: tuple[Path, ...] = ()) -> T
     return _read(path, _derived, found.st_mtime_ns, found.st_size)
 
 
-@lru_cache(maxsize=8)
 def _read(path: Path, derived: tuple[Path, ...], *stamp: int) -> Taxonomy:
-    """Remembered as long as the file has the same ``stamp``: a run asks for its taxonomy several times."""
-    return _from_categories(path) if path.suffix == ".json" else _from_yaml(path, derived)
+    """Remembered as long as the file has the same ``stamp`` and its base is the same: a run asks for its taxonomy
+    several times."""
+    content, place = _content(path, *stamp), Place(path)
+    base = _base(content, place, (*derived, path)) if isinstance(content, dict) and "base" in content else None
+    return _taxonomy(path, base, *stamp)
 
 
-def _from_yaml(path: Path, derived: tuple[Path, ...] = ()) -> Taxonomy:
-    place = Place(path)
-    content = place.mapping(read_yaml(path), "the classes of a taxonomy", _KEYS)
-    taxonomy = _base(content, place, (*derived, path)) if "base" in content else _classes(content, place)
+@lru_cache(maxsize=8)
+def _content(path: Path, *stamp: int) -> Any:
+    """What the file holds, which nobody may change."""
+    return read_json(path, remedy="give COCO-panoptic JSON or a YAML file") if path.suffix == ".json" else read_yaml(path)
+
+
+@lru_cache(maxsize=8)
+def _taxonomy(path: Path, base: Taxonomy | None, *stamp: int) -> Taxonomy:
+    content = _content(path, *stamp)
+    return _from_categories(content, path) if path.suffix == ".json" else _from_yaml(content, Place(path), base)
+
+
+def _from_yaml(content: Any, place: Place, base: Taxonomy | None) -> Taxonomy:
+    content = place.mapping(content, "the classes of a taxonomy", _KEYS)
+    taxonomy = base or _classes(content, place)
     if "void_ids" in content:
         taxonomy = replace(taxonomy, void_ids=_void_ids(content["void_ids"], taxonomy, place / "void_ids"))
     unions = _unions(content.get("unions"), taxonomy, place / "unions")
@@ -210,9 +223,8 @@ def _optional_mapping(content: dict[str, Any], key: str, place: Place) -> dict[s
     return (place / key).mapping(content[key], "names") if content.get(key) else {}
 
 
-def _from_categories(path: Path) -> Taxonomy:
+def _from_categories(value: Any, path: Path) -> Taxonomy:
     """The categories of a COCO-panoptic JSON, or a list of such categories alone."""
-    value = read_json(path, remedy="give COCO-panoptic JSON or a YAML file")
     categories = value.get("categories") if isinstance(value, dict) else value
     place = Place(path, "categories")
     if not isinstance(categories, list) or not categories or not all(isinstance(c, dict) for c in categories):

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from gbw_panoptic.engine.description import Description
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.inference.model import _images
 from gbw_panoptic.inference.weights import ModelFile
-from gbw_panoptic.taxonomy import CITYSCAPES, PROTOCOLS
+from gbw_panoptic.taxonomy import CITYSCAPES, LabelUnion, PROTOCOLS
 
 ROOT = Path(__file__).parents[2]
 INSTANCES = ("MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", "0.0", "MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", "20", "MODEL.PANOPTIC_DEEPLAB.STUFF_AREA", "0")
@@ -271,9 +272,30 @@ def test_importing_the_package_is_quick_and_typed():
     assert re.search(r'"\*" = \["py.typed"\]|gbw_panoptic.*py.typed', (ROOT / "pyproject.toml").read_text())
 
 
-@pytest.mark.parametrize("key, value", [("label_divisor", "1000"), ("void_ids", [None])])
-def test_a_description_with_odd_ids_is_one_sentence(key, value):
-    plain = Description(CITYSCAPES, ()).state_dict()
-    plain["taxonomy"][key] = value
-    with pytest.raises(UserError, match=rf"taxonomy\.{key}.* in the description of classes in x, found"):
-        Description.from_plain(plain, "x")
+UNION = {"name": "large", "dataset_id": 34, "class_ids": [13, 14]}
+ODD = {
+    "label_divisor": ("1000", 0, -5), "void_ids": ([None],), "rare": ("car", ["cars"], {}, 1.5, [[1]]), "names": ([], ["car"] * 19, [1] * 19),
+    "dataset_ids": ([7] * 19, [0, *range(2, 20)], [1000, *range(2, 20)]), "colors": ([[1, 2]] * 19, [[0, 0, 256]] * 19), "is_thing": ([1] * 19,),
+    "unions": ([{**UNION, "class_ids": [19]}], [{**UNION, "class_ids": []}], [{**UNION, "dataset_id": 7}], [{**UNION, "name": "car"}]),
+    "protocol_list": ([{"name": "a", "class_ids": [0], "void_ids": [], "tasks": [], "groups": [["x", ["y"]]]}],),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ODD)
+def test_an_odd_description_is_one_sentence(key):
+    for value in ODD[key]:
+        plain = Description(CITYSCAPES, ()).state_dict()
+        plain["taxonomy"][key] = value
+        with pytest.raises(UserError, match=r"expected .* in the description of classes in x, found") as raised:
+            Description.from_plain(plain, "x")
+        assert "\n" not in str(raised.value)
+
+
+def test_a_resume_with_other_ids_or_unions_is_refused():
+    divided, grouped = replace(CITYSCAPES, label_divisor=2000), replace(CITYSCAPES, unions=(LabelUnion("large", 34, (13, 14)),))
+    renumbered = replace(CITYSCAPES, dataset_ids=tuple(range(1, 20)))
+    for other in (divided, grouped, renumbered):
+        for own, made in ((CITYSCAPES, other), (other, CITYSCAPES)):
+            with pytest.raises(UserError, match="--resume: expected the classes of .* ids, things or unions"):
+                Description(own, ()).load_state_dict(Description(made, ()).state_dict())
+    Description(replace(CITYSCAPES, rare=("car",)), ()).load_state_dict(Description(CITYSCAPES, ()).state_dict())

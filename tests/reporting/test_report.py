@@ -1,6 +1,7 @@
 """The report of finished, running and broken runs."""
 
 import json
+import multiprocessing
 import os
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 from PIL import Image
 
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.reporting import write_report as write_both
 from gbw_panoptic.reporting.report import write_report
 from gbw_panoptic.reporting.run_folder import RunFolder, class_scalars, read_metrics
 from gbw_panoptic.taxonomy import CITYSCAPES
@@ -107,6 +109,24 @@ def test_damaged_files_are_skipped(run, no_drawing):
         and "| teacher |" in text.replace("  ", "")
         and "student" not in text
     )
+
+
+def test_a_damaged_file_is_warned_of_once(run, no_drawing, caplog):
+    (run / "inference" / "student.json").write_text('{"model": ')
+    write_both(run)
+    assert len([r for r in caplog.records if "student.json" in r.getMessage()]) == 1
+
+
+def test_what_a_killed_report_left_goes_with_the_next_one(run, no_drawing):
+    ended = multiprocessing.Process(target=int)
+    ended.start(), ended.join()
+    (run / "report").mkdir()
+    left = [run / f".report.md.{ended.pid}.tmp", run / "report" / f".losses.png.{ended.pid}.tmp"]
+    written = run / f".report.html.{os.getppid()}.tmp"
+    for path in (*left, written):
+        path.touch()
+    write_report(run)
+    assert not any(path.exists() for path in left) and written.exists()
 
 
 def test_evaluation_apart_from_training(run, no_drawing):

@@ -84,6 +84,14 @@ def test_a_file_may_build_on_another(tmp_path):
         read_taxonomy(tmp_path / "circle.yaml")
 
 
+def test_a_changed_base_is_read_again(tmp_path):
+    base, more = write(tmp_path / "base.yaml", {"classes": CLASSES}), write(tmp_path / "more.yaml", "base: base.yaml")
+    middle = write(tmp_path / "middle.yaml", "base: more.yaml")
+    assert read_taxonomy(middle).names == ("floor", "chair", "sofa", "wall")
+    write(base, {"classes": CLASSES[:2]})
+    assert read_taxonomy(middle).names == read_taxonomy(more).names == ("floor", "chair")
+
+
 @pytest.mark.parametrize("whole", [True, False], ids=["COCO's JSON", "a list of categories"])
 def test_categories_of_a_json(tmp_path, whole):
     categories = [{"id": 3, "name": "car", "isthing": 1, "color": [9, 9, 9]}, {"id": 200, "name": "rug", "isthing": 0}]

@@ -43,6 +43,13 @@ def test_outside_the_environment_one_sentence_names_the_command_that_works(path)
     assert line.endswith(f".venv/bin/python {path.relative_to(ROOT)} --list 'a b'`")
 
 
+def test_another_program_may_run_train_net_by_its_path(tmp_path):
+    program = "import runpy, sys; sys.argv[1:] = ['--list']; runpy.run_path('tools/train_net.py', run_name='__main__')"
+    (tmp_path / "program.py").write_text(program)
+    done = command(str(tmp_path / "program.py"))
+    assert done.returncode == 0 and "configs/quick/source_only.yaml" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)
 def test_an_old_python_can_read_the_tool_far_enough_to_say_so(path):
     assert ast.parse(path.read_text(), feature_version=(3, 8)).body
