@@ -20,12 +20,14 @@ import torch
 from benchmarks.timing import CLOCKS, environment
 
 from gbw_panoptic import cli, files
+from gbw_panoptic.machine import keep_freed_memory
 
 
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
     cv2.setNumThreads(arguments.threads)
+    keep_freed_memory()  # as tools/train_net.py does; for both sides
     where = environment()
     print(", ".join(f"{name} {value}" for name, value in where.items()) + f"; {arguments.clock} time", flush=True)
     comparisons = []
