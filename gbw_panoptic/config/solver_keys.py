@@ -54,5 +54,8 @@ RUN = (
     Key("TRACKING.WANDB", switch(),
         "Weights & Biases, beside metrics.json and TensorBoard; needs `pip install wandb`, offline with "
         "WANDB_MODE=offline.", False),
-    Key("TRACKING.PROJECT", text("the name of a project", empty=False), "Its project there.", "gbw-panoptic"),
+    Key("TRACKING.MLFLOW", switch(),
+        "MLflow, likewise; needs `pip install 'gbw-panoptic[mlflow]'`. MLFLOW_TRACKING_URI names the server.", False),
+    Key("TRACKING.PROJECT", text("the name of a project", empty=False),
+        "Its project there, or its experiment in MLflow.", "gbw-panoptic"),
 )  # fmt: skip

@@ -14,7 +14,8 @@ from .run_folder import ClassSeries, RunFolder, class_order
 #: Keys that change nothing in what is learnt or measured.
 _BOOKKEEPING = {
     "SEED", "OUTPUT_DIR", "VERSION", "VIS_PERIOD", "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS",
-    "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD", "TEST.NUM_PANELS", "TRACKING.WANDB", "TRACKING.PROJECT",
+    "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD", "TEST.NUM_PANELS", "TRACKING.WANDB", "TRACKING.MLFLOW",
+    "TRACKING.PROJECT",
 }  # fmt: skip
 
 _SEED = re.compile(r"[/_.-]*seed[_=-]?\d+$", re.IGNORECASE)

@@ -85,7 +85,7 @@ def test_names_of_groups(tmp_path, names, expected):
 
 
 def test_bookkeeping_does_not_part_runs(study):
-    text = config(BASE, 2, DATALOADER={"NUM_WORKERS": 8}, TRACKING={"WANDB": True, "PROJECT": "p"})
+    text = config(BASE, 2, DATALOADER={"NUM_WORKERS": 8}, TRACKING={"WANDB": True, "MLFLOW": True, "PROJECT": "p"})
     fabricate_run(study / "base/seed2", config=text, scores={"student": 3})
     assert sorted(gather(runs_of(study)).groups[0].runs) == [0, 1, 2]
 

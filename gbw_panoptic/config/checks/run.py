@@ -27,13 +27,15 @@ def execution_problems(cfg) -> Iterator[str]:
 
 
 def tracking_problems(cfg) -> Iterator[str]:
-    """One sentence where Weights & Biases is wanted and absent."""
-    found = importlib.util.find_spec("wandb") if cfg.TRACKING.WANDB else None
-    if cfg.TRACKING.WANDB and (found is None or found.origin is None):  # no origin: a folder that wandb has written
-        yield (
-            "TRACKING.WANDB: expected the package wandb, found none; `pip install wandb`, or set it to False "
-            "(metrics.json and TensorBoard are written either way)."
-        )
+    """One sentence for each tracker that is wanted and absent."""
+    for package, install in (("wandb", "wandb"), ("mlflow", "'gbw-panoptic[mlflow]'")):
+        wanted = cfg.TRACKING[package.upper()]
+        found = importlib.util.find_spec(package) if wanted else None
+        if wanted and (found is None or found.origin is None):  # no origin: a folder that wandb has written
+            yield (
+                f"TRACKING.{package.upper()}: expected the package {package}, found none; `pip install {install}`, or "
+                "set it to False (metrics.json and TensorBoard are written either way)."
+            )
 
 
 def file_problems(cfg) -> Iterator[str]:
