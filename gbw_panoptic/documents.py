@@ -113,6 +113,10 @@ def parse_yaml(data: bytes) -> Any:
             return None
         _expanded_size(node, {}, 0)
         value = loader.construct_document(node)
+    except yaml.reader.ReaderError as error:
+        coded = error.encoding != "unicode"
+        found = f"bytes of another encoding (from byte {error.position}), not UTF-8" if coded else str(error)
+        raise ValueError(" ".join(found.split())) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(" ".join(str(error).split())) from None
     except (RecursionError, OverflowError):

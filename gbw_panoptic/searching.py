@@ -35,6 +35,10 @@ class Skipped:
         parts = [f"{count} {kind} (first: {self._first[kind]})" for kind, count in self._counts.items()]
         return f"left out: {'; '.join(parts)}" if parts else ""
 
+    def remark(self) -> str:
+        """The same in brackets, for a sentence that nothing was found."""
+        return f" ({self.sentence()})" if self else ""
+
     def require_none(self) -> None:
         """Raise UserError where something was left out."""
         if self:

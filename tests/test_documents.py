@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import time
 
 import pytest
@@ -95,6 +96,12 @@ def test_yaml_is_read_or_refused_soon(tmp_path, name):
     for reader in (lambda: load_custom(tmp_path), lambda: load_config(str(path), [])):
         assert told(reader)
     assert time.process_time() - start < 20
+
+
+def test_another_encoding_is_named(tmp_path):
+    for name, evil, read in (("a.yaml", EVIL_YAML, files.read_yaml), ("a.json", EVIL_JSON, files.read_json)):
+        write(tmp_path / name, evil["Latin-1"])
+        assert re.search(r"found:? bytes of another encoding \(from byte \d+\), not UTF-8,", told(lambda: read(tmp_path / name)))
 
 
 def test_aliases_of_a_run_s_own_config_are_read(tmp_path):

@@ -157,7 +157,7 @@ def _repeats(values: Sequence) -> bool:
 
 def _example(element: Kind, length: int | None) -> str:
     """A list that shows how one is written."""
-    candidates = (1, 0.5, True, "res5", "source", "19", "cityscapes_uda_panoptic_val", 0, 50)
+    candidates = (1, 0.5, True, "...", "res5", "source", "19", "cityscapes_uda_panoptic_val", 0, 50)
     one = next((value for value in candidates if element.fault(value) is None), 1)
     return repr((one,) * (length or 1))
 

@@ -240,11 +240,11 @@ def _record(root: Path, split: Split, name: ImageName) -> dict[str, str]:
 def _list_or_raise(root: Path, split: Split, *, labelled: bool = True) -> list[ImageName]:
     skipped = Skipped()
     names = split_images(root, split, skipped)
-    if skipped:
-        logger.warning("%s: %s", split.title, skipped.sentence())
     if not names:
         found = "no images" if (root / split.image_root).is_dir() else "nothing"
-        raise missing_download(root, split, split.image_root, found, then_prepare=labelled)
+        raise missing_download(root, split, split.image_root, found + skipped.remark(), then_prepare=labelled)
+    if skipped:
+        logger.warning("%s: %s", split.title, skipped.sentence())
     return names
 
 

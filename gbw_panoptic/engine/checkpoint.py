@@ -103,6 +103,9 @@ class SafeCheckpointer(DetectionCheckpointer):
             return self.load(self.get_checkpoint_file(), fit=exact)
         return self.load(path, checkpointables=[])
 
+    def has_checkpoint(self) -> bool:
+        return bool(self.get_checkpoint_file())
+
     def get_checkpoint_file(self) -> str:
         return last_checkpoint(self.save_dir)
 

@@ -19,6 +19,8 @@ LOCK = ".lock"
 _CHECKPOINTS = ("last_checkpoint", "model_final.pth", "model_[0-9]*.pth")
 _RESULTS = ("inference/*.json", "inference/*/*.json")
 _LABELS = "active/manifest.json"
+#: What a run opens where it lies: a pipe among these would wait for ever.
+_OPENED = (LOCK, "log.txt*", "metrics.json")
 #: What a run writes, and a new one in its place begins without.
 _WRITTEN = (
     *_CHECKPOINTS, "*.pth.tmp", "last_checkpoint.tmp", "config.yaml", "evaluation.yaml", "environment.txt", "log.txt",
@@ -58,6 +60,8 @@ def claimed(folder: str, purpose: Purpose) -> Iterator[None]:
     with ExitStack() as stack:
         if comm.is_main_process():
             try:
+                for path in _found(folder, _OPENED):
+                    files.require_replaceable(path)
                 lock = Path(folder, LOCK)
                 stack.enter_context(exclusive(lock, what="run", remedy="give another OUTPUT_DIR"))
                 _check(folder, purpose)

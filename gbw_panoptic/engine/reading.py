@@ -140,14 +140,21 @@ def _is_plain(value: object) -> bool:
 
 
 def last_checkpoint(folder: str | os.PathLike) -> str:
-    """Path of the checkpoint that ``last_checkpoint`` in a run's folder names; ``""`` where there is no such file.
+    """Path of the checkpoint that ``last_checkpoint`` in a run's folder names; ``""`` where nothing is saved.
+
+    The first checkpoint of a run that was killed before it wrote that file counts, too.
 
     Raises:
-        UserError: the file does not hold the name of a checkpoint in this folder.
+        UserError: the file does not hold the name of a checkpoint in this folder, or is lost.
     """
     pointer = Path(folder, LAST)
     if not os.path.lexists(pointer):
-        return ""
+        names = checkpoints_in(folder)
+        if len(names) > 1:
+            raise UserError(
+                f"Expected {pointer}, which names the checkpoint to go on from, found none; {_write_one_of(folder)}."
+            )
+        return str(Path(folder, names[0])) if names else ""
     if not pointer.is_file():
         raise UserError(
             f"Expected a file at {pointer}, found something else; remove it, then name a checkpoint there in one line."

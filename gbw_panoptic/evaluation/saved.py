@@ -147,11 +147,10 @@ def pair_up(truths: Mapping[str | int, Mapping], predictions: Mapping[str | int,
     missing = [image_id for image_id in truths if image_id not in predictions]
     if not truths:
         raise UserError("expected images in the ground truth, found none; take another JSON")
-    spelt = {str(image_id): image_id for image_id in predictions}
-    otherwise = next((image_id for image_id in missing if str(image_id) in spelt), None)
-    if otherwise is not None:
+    other = _id_of_another_kind(truths, predictions) if missing else None
+    if other is not None:
         raise UserError(
-            f"expected an image_id of the ground truth's kind, {otherwise!r}, found {spelt[str(otherwise)]!r} in the "
+            f"expected an image_id of the ground truth's kind, such as {missing[0]!r}, found {other!r} in the "
             "predictions; write numbers without quotation marks, and text with them, as the ground truth does"
         )
     if missing:
@@ -160,6 +159,12 @@ def pair_up(truths: Mapping[str | int, Mapping], predictions: Mapping[str | int,
             "predict all of them, with the ground truth's image_id"
         )
     return [Pair(image_id, truth, predictions[image_id]) for image_id, truth in truths.items()]
+
+
+def _id_of_another_kind(truths: Mapping, predictions: Mapping) -> object:
+    """One that is spelt as one of the ground truth but for quotation marks, or is of a kind that none there is of."""
+    spelt, kinds = {str(image_id) for image_id in truths}, set(map(type, truths))
+    return next((i for i in predictions if type(i) not in kinds or i not in truths and str(i) in spelt), None)
 
 
 def score(pair: Pair, *, taxonomy: Taxonomy, protocols: Sequence[Protocol]) -> dict:

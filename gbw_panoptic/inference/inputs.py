@@ -65,7 +65,7 @@ def _expand(pattern: str, output: Path, skipped: Skipped) -> list[Path]:
         paths = [match for match in matches if not match.is_dir() and _is_wanted(match, output)] + below
     if not paths:
         raise UserError(
-            f"expected images or videos at {pattern}, found none{_but(skipped)}; correct the path or the pattern"
+            f"expected images or videos at {pattern}, found none{skipped.remark()}; correct the path or the pattern"
         )
     return paths
 
@@ -92,10 +92,6 @@ def _literal_where_it_exists(pattern: str) -> str:
     if head and glob.has_magic(head):
         head = glob.escape(head) if os.path.isdir(head) else _literal_where_it_exists(head)
     return os.path.join(head, tail)
-
-
-def _but(skipped: Skipped) -> str:
-    return f" ({skipped.sentence()})" if skipped else ""
 
 
 def _files_below(folders: Iterable[Path], output: Path, skipped: Skipped) -> list[Path]:

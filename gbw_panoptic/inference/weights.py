@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from ..config import add_gbw_panoptic_config, merge_list, merge_settings
 from ..data import register_all
 from ..engine.checkpoint import load_weights
 from ..engine.description import Description
-from ..engine.reading import last_checkpoint, read_checkpoint
+from ..engine.reading import LAST, last_checkpoint, read_checkpoint
 from ..engine.settings import checked
 from ..engine.setup import adapt_to_taxonomy, load_config
 from ..errors import UserError, about
@@ -181,8 +182,10 @@ def find_run(folder: str) -> tuple[str, str]:
         config = run / "config.yaml"
         if not config.is_file():
             continue
+        weights = run / "model_final.pth"
         with about("--run"):
-            weights = Path(last_checkpoint(run) or run / "model_final.pth")
+            if os.path.lexists(run / LAST) or not weights.is_file():
+                weights = Path(last_checkpoint(run) or weights)
         if not weights.is_file():
             raise UserError(f"--run: expected a checkpoint at {weights}, found none; train until the first is saved.")
         return str(config), str(weights)

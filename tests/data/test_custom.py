@@ -525,6 +525,17 @@ def test_photographs_of_coco(tmp_path):
     assert len(people) == sum(ids[s["category_id"]] == "person" and not s["iscrowd"] for s in segments) > 20
 
 
+def test_where_nothing_but_other_formats_is_found_they_are_named(root):
+    for path in (root / "dashcam").rglob("*.*"):
+        path.rename(path.with_suffix(".heic"))
+    named = r"found no .*\(left out: 4 files of the format .heic, which is not read \(first: .*\.heic\)\)"
+    with pytest.raises(UserError, match=named):
+        prepare("mine", root, workers=1)
+    register_all(root)
+    with pytest.raises(UserError, match=named):
+        DatasetCatalog.get("mine_images_drive")
+
+
 def test_what_is_left_out_is_in_the_report_and_strict_makes_it_an_error(root):
     (root / "dashcam/2/photo.HEIC").touch()
     (root / "dashcam/linked").symlink_to(root / "raw/images")

@@ -2,6 +2,7 @@
 written."""
 
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -175,10 +176,27 @@ def test_a_damaged_pointer_is_one_sentence_with_what_is_there(tmp_path, pointer)
         assert "\n" not in str(caught.value) and "\0" not in str(caught.value)
 
 
-def test_a_pointer_that_is_a_folder(tmp_path):
-    (tmp_path / "last_checkpoint").mkdir()
-    with pytest.raises(UserError, match="Expected a file at .*last_checkpoint, found something else"):
-        last_checkpoint(tmp_path)
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path), lambda path: path.symlink_to("nowhere")])
+def test_a_pointer_that_is_no_file(tmp_path, make):
+    make(tmp_path / "last_checkpoint")
+    checkpointer = SafeCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))
+    for door in (last_checkpoint, lambda folder: checkpointer.resume_or_load("", resume=True), lambda folder: checkpointer.has_checkpoint()):
+        with pytest.raises(UserError, match="Expected a file at .*last_checkpoint, found something else"):
+            door(tmp_path)
+
+
+def test_a_lost_pointer_is_not_a_run_without_a_checkpoint(tmp_path):
+    checkpointer = SafeCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))
+    (tmp_path / "config.yaml").touch()
+    assert not checkpointer.has_checkpoint() and last_checkpoint(tmp_path) == ""
+    (tmp_path / "model_0000001.pth").touch()  # by a process that was killed before it wrote the other file
+    assert last_checkpoint(tmp_path) == checkpointer.get_checkpoint_file() == find_run(tmp_path)[1] == str(tmp_path / "model_0000001.pth")
+    (tmp_path / "model_0000003.pth").touch()
+    for door in (last_checkpoint, find_run, lambda folder: checkpointer.resume_or_load("", resume=True)):
+        with pytest.raises(UserError, match="last_checkpoint, .* found none; write the name .* into it: model_0000001.pth, model_0000003.pth"):
+            door(tmp_path)
+    (tmp_path / "model_final.pth").touch()
+    assert find_run(tmp_path)[1] == str(tmp_path / "model_final.pth")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,15 @@ def train(config, output, *words):
     flags = list(itertools.takewhile(lambda word: word.startswith("--"), words))
     options = [*SMALL, *map(str, words[len(flags) :]), "OUTPUT_DIR", str(output)]
     train_net.main(train_net.parse(["--config-file", str(Path(train_net.__file__).parents[1] / "configs" / config), *flags, *options]))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+@pytest.mark.parametrize("name", ["log.txt", "metrics.json", ".lock"])
+def test_a_pipe_where_a_run_writes_is_refused(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for purpose in (Purpose(), Purpose(resume=True), Purpose(eval_only=True), Purpose(overwrite=True)):
+        with pytest.raises(UserError, match="expected to write a file at .*, found a device or a pipe"), claimed(str(tmp_path), purpose):
+            pass
 
 
 @pytest.mark.parametrize("name", ["last_checkpoint", "model_final.pth", "model_0000099.pth", "inference/student.json"])

@@ -224,7 +224,11 @@ def test_a_truth_numbered_from_0_is_refused(tmp_path, monkeypatch):
         run(monkeypatch, tmp_path / "p.json", "--truth", tmp_path / "t.json")
     write(tmp_path / "p.json", {"annotations": [{**annotations(8, 9)[0], "image_id": "1"}]})
     write(tmp_path / "t.json", {"annotations": annotations(1, 2), "categories": categories})
-    with pytest.raises(UserError, match="kind, 1, found '1' in the predictions; write numbers without quotation marks"):
+    with pytest.raises(UserError, match="kind, such as 1, found '1' in the predictions; write numbers without quotation marks"):
+        run(monkeypatch, tmp_path / "p.json", "--truth", tmp_path / "t.json")
+    write(tmp_path / "p.json", {"annotations": annotations(8, 9)})
+    write(tmp_path / "t.json", {"annotations": [{**annotations(1, 2)[0], "image_id": "a"}], "categories": categories})
+    with pytest.raises(UserError, match="kind, such as 'a', found 1 in the predictions"):
         run(monkeypatch, tmp_path / "p.json", "--truth", tmp_path / "t.json")
 
 

@@ -140,7 +140,7 @@ def list_raw(root: Path, split: Split, *, strict: bool = False) -> RawSplit:
     for template in templates:
         found = split_images(root, split, skipped) if template == split.image else list_images(root, template, skipped)
         if not found:
-            raise _nothing(root, split, template)
+            raise _nothing(root, split, template, skipped)
         names.update(found)
     if strict:
         skipped.require_none()
@@ -187,7 +187,7 @@ def _list_pairs(root: Path, split: Split, strict: bool) -> RawSplit:
         remedy = f"correct the folders, image_suffix or label_suffix in {split.described_in}"
         raise UserError(
             f"expected images in {folders[0]} and labels of the same names in {folders[1]}, found {len(images)} images "
-            f"and {len(labels)} labels, but no pair; {remedy if split.described_in else 'unpack both again'}"
+            f"and {len(labels)} labels, but no pair{skipped.remark()}; {remedy if split.described_in else 'unpack both again'}"
         )
     for found, partners, kind in (
         (images, labels, "images without a label"),
@@ -224,7 +224,7 @@ def _require_download(root: Path, split: Split, template: str) -> None:
         raise missing_download(root, split, folder, "nothing")
 
 
-def _nothing(root: Path, split: Split, template: str) -> UserError:
+def _nothing(root: Path, split: Split, template: str, skipped: Skipped) -> UserError:
     if template in split.prepared_labels:
         return UserError(
             f"expected the labels of {split.title} in {root / template_folder(template)}, found none; "
@@ -232,7 +232,7 @@ def _nothing(root: Path, split: Split, template: str) -> UserError:
         )
     suffix = template.partition("{stem}")[2]
     found = f"no file named *{suffix}" if suffix else "no image"
-    return missing_download(root, split, _folder(split, template), found)
+    return missing_download(root, split, _folder(split, template), found + skipped.remark())
 
 
 def _folder(split: Split, template: str) -> str:
