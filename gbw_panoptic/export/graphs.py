@@ -94,6 +94,8 @@ class CenterGraph(PanopticGraph):
     def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None, Tensor]:
         features = self.model.backbone(image)
         logits = self.model.sem_seg_head(features)[0][0]
+        if self.model.tau:
+            logits = logits + self.model.decision_bias(self.model.tau)
         labels, probability = (cropped(x, size) for x in (logits.argmax(dim=0), logits.softmax(dim=0).amax(dim=0)))
         if not self.is_panoptic:
             return labels, None, probability

@@ -18,6 +18,7 @@ from ..data.views import resize_ids, resize_image, shortest_edge_size
 from ..engine.settings import build_settings
 from ..errors import UserError
 from ..evaluation.maps import predicted_labels, predicted_panoptic_map, predicted_scores
+from ..modeling.panoptic_deeplab import log_of_weights
 from ..taxonomy import Taxonomy
 from ..weighting import WEIGHTED_KEYS
 from .weights import ModelFile, load_for_prediction
@@ -133,12 +134,15 @@ def build_predictor(
     # class weights and shaped losses may need the source's statistics, and predictions need neither
     for key in WEIGHTED_KEYS:
         cfg.WEIGHTING[key] = "none"
+    cfg.WEIGHTING.PRIOR = "weights"
     cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE = "cross_entropy"
     auxiliary = cfg.MODEL.AUXILIARY_HEAD  # of training; but a map that it alone reads must have a reader
     auxiliary.ENABLED = auxiliary.ENABLED and auxiliary.IN_FEATURE not in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES
     cfg.TEST.INSTANCE_AP = scores and cfg.MODEL.TASK == "panoptic"
     model = build_model(cfg)
-    name = load_for_prediction(model, weights, model_name, default=cfg.TEST.MODEL, settings=build_settings(cfg).values)
+    file = ModelFile(weights) if isinstance(weights, str) else weights
+    name = load_for_prediction(model, file, model_name, default=cfg.TEST.MODEL, settings=build_settings(cfg).values)
+    _recall_class_weights(model, file, name)
     predictor = Predictor(
         model,
         taxonomy=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy,
@@ -148,3 +152,25 @@ def build_predictor(
         confidence=confidence,
     )
     return predictor, name
+
+
+def _recall_class_weights(model: nn.Module, file: ModelFile, name: str) -> None:
+    """Give a model that decides by TEST.TAU the class weights of its training, which it was built without.
+
+    Raises:
+        UserError: there were none, and TEST.TAU takes them back.
+    """
+    tau = getattr(model, "tau", None)
+    if tau is None:
+        return
+    weights = file.class_weights(name)
+    if weights is None and tau:
+        raise UserError(
+            f"TEST.TAU: expected 0 with {file.path}, which holds no class weights of the source, found {tau}; set it "
+            "to 0"
+        )
+    if weights is not None and len(weights) != model.num_classes:
+        raise UserError(
+            f"expected {model.num_classes} class weights in {file.path}, found {len(weights)}; export the model again"
+        )
+    model.log_prior = None if weights is None else log_of_weights(weights).to(model.device)

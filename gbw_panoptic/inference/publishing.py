@@ -57,7 +57,12 @@ def _weights(model: "PanopticModel") -> dict[str, Tensor]:
 
 def _config(model: "PanopticModel", sha256: str) -> dict[str, Any]:
     settings = build_settings(model.config).values
-    kept = {key: value for key, value in settings.items() if key in KEYS and key.startswith(("MODEL.", "INPUT."))}
+    kept = {
+        key: value
+        for key, value in settings.items()
+        if key in KEYS and key.startswith(("MODEL.", "INPUT.", "TEST.TAU"))
+    }
+    weights = ModelFile(model.file.path, model.file.config_file).class_weights(model.name)
     return {
         "library": f"gbw-panoptic {__version__}",
         "sha256": sha256,
@@ -65,6 +70,7 @@ def _config(model: "PanopticModel", sha256: str) -> dict[str, Any]:
         "settings": {**{key: value for key, value in kept.items() if key not in _LEFT_OUT}, "TEST.MODEL": model.name},
         "description": description_of(model).state_dict(),
         "about": about(model),
+        **({} if weights is None else {"class_weights": weights.tolist()}),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import MetadataCatalog
-from torch import nn
+from torch import Tensor, nn, tensor
 
 from .. import files
 from ..config import add_gbw_panoptic_config, merge_list, merge_settings
@@ -22,12 +22,13 @@ from ..engine.reading import LAST, last_checkpoint, read_checkpoint
 from ..engine.settings import checked
 from ..engine.setup import adapt_to_taxonomy, load_config
 from ..errors import UserError, about
+from ..weighting import BRANCHES
 
 #: Files of a folder that tools/export.py writes.
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_FORM = {"settings": files.Each(object), "description": files.Each(object), "model": str, "about?": files.Each(object)}
+_FORM = {"settings": files.Each(object), "description": files.Each(object), "model": str, "about?": files.Each(object), "class_weights?": [float]}
 #: Beginnings of the settings on which a prediction depends.
-_OF_MODELS = ("MODEL.", "INPUT.", "TEST.MODEL", "DATASETS.TRAIN", "DATASETS.CUSTOM", "DATASETS.TAXONOMY")
+_OF_MODELS = ("MODEL.", "INPUT.", "TEST.MODEL", "TEST.TAU", "DATASETS.TRAIN", "DATASETS.CUSTOM", "DATASETS.TAXONOMY")
 _KEYS = {"student": "model", "teacher": "teacher"}
 
 
@@ -90,6 +91,23 @@ class ModelFile:
         """Classes of the model; None in files of older versions."""
         value = self.contents.get("description")
         return None if value is None else Description.from_plain(value, self.path)
+
+    def class_weights(self, name: str) -> Tensor | None:
+        """[C] mean class weights of the source in the semantic loss, which TEST.TAU takes back; None where there were
+        none, or WEIGHTING.PRIOR names frequencies, which lie with the data sets.
+
+        Args:
+            name: ``student`` or ``teacher``.
+        """
+        if "class_weights" in self.contents:
+            return tensor(self.contents["class_weights"])
+        settings, state = self.contents.get("settings", {}), self.contents[_KEYS[name]]
+        if settings.get("WEIGHTING.PRIOR") == "frequencies" or "source" not in settings.get(
+            "WEIGHTING.BRANCHES", BRANCHES
+        ):
+            return None
+        means = state.get("weightings.sem_seg.mean_weights")
+        return state.get("weightings.sem_seg.weights") if means is None else means[BRANCHES.index("source")]
 
     def choose(self, name: str | None, default: str) -> str:
         """Whether the student or the teacher predicts.

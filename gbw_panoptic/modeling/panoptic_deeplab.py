@@ -127,7 +127,7 @@ class DomainAdaptivePanopticDeepLab(DomainAdaptiveModel):
         nothing."""
         prior = self.log_prior
         if prior is None:
-            prior = self.weightings["sem_seg"].mean_class_weights("source").clamp(min=_LEAST_WEIGHT).log()
+            prior = log_of_weights(self.weightings["sem_seg"].mean_class_weights("source"))
         return -tau * prior.to(self.device).view(-1, 1, 1)
 
     def output(self, prediction: DensePrediction, record: Sample) -> ModelOutput:
@@ -168,3 +168,8 @@ def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def log_of_weights(weights: Tensor) -> Tensor:
+    """[C] log of mean class weights [C]; a class of next to none is not decided for alone."""
+    return weights.clamp(min=_LEAST_WEIGHT).log()

@@ -25,6 +25,7 @@ from gbw_panoptic.data import register_all
 from gbw_panoptic.engine.build import build_trainer
 from gbw_panoptic.engine.description import Description
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.export.graphs import graph_of
 from gbw_panoptic.inference.model import _images
 from gbw_panoptic.inference.weights import ModelFile
 from gbw_panoptic.taxonomy import CITYSCAPES, LabelUnion, PROTOCOLS
@@ -149,6 +150,28 @@ def test_safetensors_come_back_bit_for_bit_with_a_card(run_folder, model, elsewh
     copy = again.save_pretrained(elsewhere / "copy")  # what the card says travels
     assert (copy / "README.md").read_bytes() == (folder / "README.md").read_bytes()
     assert same(load(copy / "model.safetensors").predict(image), model.predict(image))
+
+
+def test_tau_takes_back_the_class_weights_of_training_with_every_file(run_folder, elsewhere):
+    contents = torch.load(run_folder / "model_final.pth", weights_only=True)
+    weights = torch.linspace(0.1, 4, CITYSCAPES.num_classes)
+    contents["teacher"]["weightings.sem_seg.mean_weights"][0] = weights
+    torch.save(contents, elsewhere / "model.pth")
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    learnt, corrected = (load(elsewhere / "model.pth", resize=0, opts=("TEST.TAU", tau)) for tau in (0, 0.7))
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    with torch.inference_mode():
+        logits = learnt.predictor.model([{"image": pixels}])[0]["sem_seg"]
+    expected = (logits - 0.7 * weights.log()[:, None, None]).argmax(dim=0).numpy()
+    found = corrected.predict(image)
+    assert np.array_equal(found.semantic, expected) and not same(found, learnt.predict(image))
+    assert same(load(corrected.save_pretrained(elsewhere / "small")).predict(image), found)
+    assert np.array_equal(graph_of(corrected)(torch.from_numpy(image))[1].numpy(), found.panoptic)
+    for part in ("model", "teacher"):
+        del contents[part]["weightings.sem_seg.mean_weights"]
+    torch.save(contents, elsewhere / "model.pth")
+    with pytest.raises(UserError, match="TEST.TAU: expected 0 with .*, which holds no class weights of the source, found 0.7"):
+        load(elsewhere / "model.pth", opts=("TEST.TAU", 0.7))
 
 
 def test_a_folder_that_lacks_a_tensor_or_is_damaged_is_refused(model, elsewhere):
