@@ -4,6 +4,7 @@ image."""
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -20,6 +21,8 @@ def prepare(model: nn.Module) -> nn.Module:
             parent.config._attn_implementation = "eager"  # fused attention is no operator of ONNX
         if hasattr(parent, "get_reference_points"):  # of transformers' pixel decoder
             parent.get_reference_points = _reference_points
+        if hasattr(parent, "get_attn_mask"):  # transformers' block of Swin
+            parent.forward = partial(_swin_block, parent)
         for name, child in parent.named_children():
             if type(child).__name__ == "Conv2dSame":  # timm's
                 setattr(parent, name, _EvenSameConv2d(child))
@@ -61,6 +64,40 @@ class _EvenSameConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(F.pad(x, self.padding), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+def _swin_block(
+    block: nn.Module, x: Tensor, size: tuple[int, int], *_: Any, **__: Any
+) -> tuple[Tensor, None]:  # fmt: skip
+    """transformers' block of Swin for [1, h * w, K] cells of a map of ``size`` (h, w).
+
+    Its padding is ``-h % window``, and what follows asks whether such terms of terms divide each other: a trace of four
+    stages does not end. Here the padded map has as many whole windows as cover it, by construction.
+    """
+    (height, width), edge, channels = size, block.window_size, x.shape[-1]
+    rows, columns = ((n + edge - 1) // edge for n in size)
+    cells = block.layernorm_before(x).view(1, height, width, channels)
+    cells = F.pad(cells, (0, 0, 0, columns * edge - width, 0, rows * edge - height))
+    cells = block.cyclic_shift(cells).view(1, rows, edge, columns, edge, channels)
+    windows = cells.transpose(2, 3).reshape(rows * columns, edge * edge, channels)
+    mask = _swin_mask(rows, columns, edge, block.shift_size) if block.shift_size else None
+    found = block.attention(windows, mask)[0].view(1, rows, columns, edge, edge, channels)
+    found = block.cyclic_shift(found.transpose(2, 3).reshape(1, rows * edge, columns * edge, channels), reverse=True)
+    found = found.index_select(1, torch.arange(height)).index_select(2, torch.arange(width))
+    x = x + found.reshape(1, height * width, channels)
+    return x + block.mlp(block.layernorm_after(x)), None
+
+
+def _swin_mask(rows: int, columns: int, edge: int, shift: int) -> Tensor:
+    """[windows, cells, cells]: -100 between cells of a window that were not neighbours before the cyclic shift."""
+    region = [
+        (place >= count * edge - edge).long() + (place >= count * edge - shift).long()
+        for count in (rows, columns)
+        for place in (torch.arange(count * edge),)
+    ]
+    of_cell = (3 * region[0][:, None] + region[1]).view(rows, edge, columns, edge)
+    of_cell = of_cell.transpose(1, 2).reshape(rows * columns, edge * edge)
+    return -100.0 * (of_cell[:, None] != of_cell[:, :, None]).float()
 
 
 def _reference_points(shapes: Sequence[tuple[int, int]], valid_ratios: Tensor, device: torch.device) -> Tensor:

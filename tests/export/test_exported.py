@@ -30,7 +30,7 @@ MASKS = (
     "MODEL.MASK2FORMER.DECODER_LAYERS", 2, "MODEL.MASK2FORMER.NUM_QUERIES", 12, "MODEL.MASK2FORMER.HIDDEN_DIM", 32,
 )  # fmt: skip
 PYRAMID = ("MODEL.SEM_SEG_HEAD.IN_FEATURES", "['res2', 'res3', 'res5']", "MODEL.INS_EMBED_HEAD.IN_FEATURES", "['res2', 'res3', 'res5']")
-#: Name -> configuration and overrides. Between them: two architectures, two kinds of heads, four kinds of backbones, both orders of
+#: Name -> configuration and overrides. Between them: two architectures, two kinds of heads, five kinds of backbones, both orders of
 #: channels, both tasks.
 MODELS = {
     "resnet": ("quick/source_only.yaml", *NARROW, *CENTRES, "INPUT.FORMAT", "BGR"),
@@ -38,6 +38,10 @@ MODELS = {
     "efficientnet": ("demo/source_only.yaml", *CENTRES),
     "compact_semantic": ("study/source_only.yaml", *CENTRES, "MODEL.TASK", "semantic", "WEIGHTING.CENTER", "none", "WEIGHTING.OFFSET", "none"),
     "mask2former": ("quick/mask2former_source_only.yaml", *MASKS),
+    "swin": (
+        "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.WINDOW_SIZE", 3,
+        "MODEL.SWIN.OUT_FEATURES", "['res2', 'res3', 'res5']",
+    ),
     "convnext": (
         "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto",
         "MODEL.TIMM.OUT_FEATURES", "['res2', 'res3', 'res5']",
