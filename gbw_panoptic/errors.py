@@ -99,6 +99,6 @@ def _too_many_files() -> UserError:
 def dead_worker(found: str) -> UserError:
     """The sentence for a process of the data loader that has ended; ``found``: what it did or does."""
     return UserError(
-        f"expected the worker processes of the data loader to live, found one that {found}; look for a lack of memory "
-        "or of space in /dev/shm, lower DATALOADER.NUM_WORKERS, then --resume"
+        f"expected the worker processes of the data loader to live, found one that {found}; look for a lack of memory, "
+        "of open files (ulimit -n) or of space in /dev/shm, lower DATALOADER.NUM_WORKERS, then --resume"
     )

@@ -41,6 +41,7 @@ def launch(main: Main, args: argparse.Namespace, *, device: str) -> None:
             GPUs than ranks.
     """
     _check_numbers(args)
+    _check_environment()
     on_gpus = device.startswith("cuda") and torch.cuda.is_available()
     world_size = args.num_gpus * args.num_machines
     if all(name in os.environ for name in _ENVIRONMENT):
@@ -139,6 +140,16 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise UserError(
             f"--machine-rank: expected one of 0..{args.num_machines - 1}, a number below --num-machines, found "
             f"{args.machine_rank}; the others would wait for a machine that is not there"
+        )
+
+
+def _check_environment() -> None:
+    """Raise UserError where a scheduler says that there are several processes, and not how they meet."""
+    missing = [name for name in _ENVIRONMENT if name not in os.environ]
+    if missing and "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError(
+            f"expected {', '.join(_ENVIRONMENT)} in the environment of a process of many, found no "
+            f"{' and no '.join(missing)}; start the job by torchrun, or unset RANK and WORLD_SIZE"
         )
 
 

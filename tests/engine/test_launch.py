@@ -84,6 +84,17 @@ def test_garbage_in_the_environment_is_one_sentence(monkeypatch, name, value):
         launch(lambda args: None, arguments(), device="cpu")
 
 
+@pytest.mark.parametrize("missing", ["MASTER_ADDR", "LOCAL_RANK"])
+def test_one_process_of_many_that_is_not_told_how_they_meet_is_refused(monkeypatch, missing):
+    for key, text in dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=1).items():
+        monkeypatch.setenv(key, str(text))
+    monkeypatch.delenv(missing)
+    with pytest.raises(UserError, match=f"found no {missing}; start the job by torchrun, or unset RANK and WORLD_SIZE"):
+        launch(lambda args: None, arguments(), device="cpu")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert launch(lambda args: None, arguments(), device="cpu") is None
+
+
 @pytest.mark.parametrize("numbers", [dict(RANK=2), dict(RANK=1, LOCAL_WORLD_SIZE=3), dict(LOCAL_WORLD_SIZE=0), dict(MASTER_PORT=99999)])
 def test_a_rank_beyond_the_world_is_one_sentence(monkeypatch, numbers):
     sound = dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=1)
