@@ -9,7 +9,7 @@ from .errors import UserError
 
 _ROOT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "configs")
 #: Folders of parts: each file is one decision, for a list of _BASE_, and none can be run alone.
-PARTS = ("models", "domains", "strategies", "weighting")
+PARTS = ("models", "domains", "strategies", "weighting", "memory")
 
 
 def check_config_file(path: str) -> None:

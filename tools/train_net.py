@@ -69,6 +69,7 @@ if __name__ == "__main__":  # --help, --list and a wrong command line need not w
     if _arguments.list or not os.path.isfile(_arguments.config_file):
         cli.run(list_configs if _arguments.list else lambda: check_config_file(_arguments.config_file))
 
+import torch
 from detectron2.engine import hooks
 from detectron2.utils import comm
 
@@ -86,6 +87,7 @@ from gbw_panoptic.engine.evaluation import evaluate
 from gbw_panoptic.engine.hooks import METRICS, append_metrics
 from gbw_panoptic.engine.launch import launch
 from gbw_panoptic.engine.logs import RunLog, quiet_explained_errors
+from gbw_panoptic.engine.memory import described_peak
 from gbw_panoptic.engine.output_dir import Purpose, claimed
 from gbw_panoptic.engine.saving import stoppable
 from gbw_panoptic.engine.settings import build_settings
@@ -198,12 +200,16 @@ def models_of(trainer) -> dict:
 
 
 def dry_run(cfg, trainer) -> None:
-    """Two iterations, one evaluation and one save with the very configuration, in OUTPUT_DIR/dry_run; no label is
-    bought."""
+    """Two iterations, one evaluation and one save with the very configuration, in OUTPUT_DIR/dry_run, and the memory
+    that a step needs; no label is bought."""
     trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, (hooks.EvalHook, AcquisitionHook))]
-    trainer.train(0, DRY_RUN_ITERATIONS)
-    evaluate(cfg, models_of(trainer), iteration=DRY_RUN_ITERATIONS, max_images=DRY_RUN_IMAGES)
-    logging.getLogger("gbw_panoptic").info("Dry run passed: training, evaluation and checkpoint in %s.", cfg.OUTPUT_DIR)
+    models = models_of(trainer)
+    with described_peak(torch.device(cfg.MODEL.DEVICE), *models.values()) as said:
+        trainer.train(0, DRY_RUN_ITERATIONS)
+    evaluate(cfg, models, iteration=DRY_RUN_ITERATIONS, max_images=DRY_RUN_IMAGES)
+    logging.getLogger("gbw_panoptic").info(
+        "Dry run passed: training, evaluation and checkpoint in %s; %s.", cfg.OUTPUT_DIR, said[0]
+    )
 
 
 def entry() -> None:

@@ -3,6 +3,9 @@
 from ..losses import loss_types
 from ..modeling.backbones.mit import VARIANTS as MIT_VARIANTS
 from ..modeling.backbones.swin import VARIANTS as SWIN_VARIANTS
+from ..modeling.backbones.vit import NORMS as PYRAMID_NORMS
+from ..modeling.backbones.vit import POSITIONS
+from ..modeling.backbones.vit import VARIANTS as VIT_VARIANTS
 from ..modeling.registries import architectures, backbones, instance_heads, semantic_heads
 from ..weighting import WEIGHTINGS
 from .key import Key
@@ -162,6 +165,18 @@ BACKBONES = (
         "A layer norm for every map (published for ConvNeXt in segmentation).", False),
     Key("MODEL.TIMM.OUT_FEATURES", listing(choice("res1", *_FEATURES), least=1, distinct=True),
         "Those that a head reads; some models have res1, too.", list(_FEATURES)),
+    Key("MODEL.VIT.VARIANT", choice(*VIT_VARIANTS), "Of build_vit_backbone; there are no files of the tiny ones.", "dinov2_base"),
+    Key("MODEL.VIT.PATCH_SIZE", choice(4, 8, 16),
+        "Side of a patch, pixels; files' kernels of 14 are resized (MC-PanDA++, EoMT: 16).", 16),
+    Key("MODEL.VIT.POSITIONS", choice(*POSITIONS),
+        "Whose formula resizes DINOv2's table of positions; with registers, all three have the same.", "facebookresearch"),
+    Key("MODEL.VIT.DROP_PATH_RATE", share("a probability"), "Of its last block (ViTDet: B 0.1, L 0.4; EoMT: 0).", 0.0),
+    Key("MODEL.VIT.PYRAMID_CHANNELS", _channels, "Of every map (ViTDet).", 256),
+    Key("MODEL.VIT.PYRAMID_NORM", choice(*PYRAMID_NORMS),
+        "Of the pyramid: a layer norm over channels (ViTDet), or a group norm.", "LN"),
+    Key("MODEL.VIT.GRADIENT_CHECKPOINTING", switch(),
+        "Compute blocks again in the backward pass: a third more time, a fraction of the memory.", False),
+    Key("MODEL.VIT.OUT_FEATURES", _features, "Those that a head reads.", list(_FEATURES)),
 )  # fmt: skip
 
 _M2F = "Mask2Former's released Cityscapes configuration"

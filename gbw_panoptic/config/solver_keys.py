@@ -19,6 +19,9 @@ SOLVER = (
     Key("SOLVER.REFERENCE_WORLD_SIZE", integer(low=0),
         "Detectron2's; only 0, since it would change batch and schedule with the machine."),
     Key("SOLVER.BACKBONE_MULTIPLIER", number(low=0), "Factor of the backbone's learning rate.", 1.0),
+    Key("SOLVER.LAYER_DECAY", number(above=0, high=1),
+        "Of build_vit_backbone: factor for every block between a parameter and the heads (ViTDet: B 0.7, L 0.8; EoMT: "
+        "0.8).", 1.0),
     Key("SOLVER.WEIGHT_DECAY", _decay, "Of all parameters but those named below."),
     Key("SOLVER.WEIGHT_DECAY_NORM", _decay, "Of normalisation layers."),
     Key("SOLVER.WEIGHT_DECAY_EMBED", _decay, "Of embeddings and relative position tables (Mask2Former).", 0.0),

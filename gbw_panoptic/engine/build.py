@@ -22,6 +22,7 @@ from ..adaptation.style import FourierStyle
 from ..config.trainers import has_teacher, trainer_of
 from ..data.loader import DomainLoader, build_train_loader
 from ..errors import UserError
+from ..modeling.health import describe_flat_features
 from ..modeling.published.fitting import whole
 from .acquisition import AcquisitionHook, build_acquisition, build_label_store, build_predict, build_round_pictures
 from .checkpoint import YOUNG_PARTS, SafeCheckpointer, load_weights
@@ -241,6 +242,8 @@ def resume_or_load(trainer: DomainAdaptationTrainer, weights: str, *, resume: bo
 def _start_from(trainer: DomainAdaptationTrainer, weights: str) -> None:
     contents = trainer.checkpointer.resume_or_load(weights, resume=False)
     check_meaning(trainer.checkpointer.checkpointables["settings"].values, contents, weights)
+    if weights and (fault := describe_flat_features(trainer.checkpointer.model.backbone)):
+        logging.getLogger("gbw_panoptic").warning("MODEL.WEIGHTS %s: %s", weights, fault)
 
 
 def _resume(trainer: DomainAdaptationTrainer) -> tuple[str, str]:

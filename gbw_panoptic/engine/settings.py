@@ -19,7 +19,7 @@ from ..errors import UserError
 #: of another run need the values of training.
 MEANING = (
     "INPUT.FORMAT", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "MODEL.META_ARCHITECTURE", "MODEL.BACKBONE.NAME", "MODEL.TIMM.NAME",
-    "MODEL.MIT.VARIANT", "MODEL.SWIN.VARIANT", "MODEL.SWIN.WINDOW_SIZE", "MODEL.RESNETS.STRIDE_IN_1X1",
+    "MODEL.MIT.VARIANT", "MODEL.SWIN.VARIANT", "MODEL.SWIN.WINDOW_SIZE", "MODEL.VIT.VARIANT", "MODEL.VIT.POSITIONS", "MODEL.RESNETS.STRIDE_IN_1X1",
     "MODEL.RESNETS.RES5_DILATION", "MODEL.RESNETS.RES5_MULTI_GRID", "MODEL.SEM_SEG_HEAD.ASPP_DILATIONS",
     "MODEL.INS_EMBED_HEAD.ASPP_DILATIONS", "MODEL.MASK2FORMER.NUM_HEADS",
 )  # fmt: skip
@@ -126,9 +126,8 @@ def checked(state: object) -> dict[str, object]:
 
 def _read_by(key: str, own: Mapping[str, object]) -> bool:
     """Keys of a backbone count where it is the configured one."""
-    owner = {"MIT": "build_mit_backbone", "SWIN": "build_swin_backbone", "TIMM": "build_timm_backbone"}.get(
-        key.split(".")[1]
-    )
+    names = ("mit", "swin", "timm", "vit")
+    owner = {name.upper(): f"build_{name}_backbone" for name in names}.get(key.split(".")[1])
     backbone = str(own.get("MODEL.BACKBONE.NAME"))
     if key.startswith("MODEL.RESNETS"):
         return "resnet" in backbone

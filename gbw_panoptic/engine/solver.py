@@ -1,19 +1,26 @@
 """Optimizer and learning-rate schedule from the configuration."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from detectron2.solver.build import maybe_add_gradient_clipping
 
+from ..errors import UserError
+
 _NORMS = (
     nn.modules.batchnorm._NormBase,
     nn.GroupNorm,
     nn.LayerNorm,
 )
-#: Last part of the names of parameters that decay as embeddings do: Swin's tables, Mask2Former's level embedding.
-_EMBEDDINGS = ("relative_position_bias_table", "absolute_pos_embed", "level_embed")
+#: Last part of the names of parameters that decay as embeddings do: Swin's tables, Mask2Former's level embedding, a
+#: ViT's positions and tokens.
+_EMBEDDINGS = (
+    "relative_position_bias_table", "absolute_pos_embed", "level_embed", "pos_embed", "cls_token", "reg_token",
+)  # fmt: skip
+_BACKBONE = "backbone"
 #: SOLVER.CLIP_GRADIENTS.CLIP_TYPE of ours: one norm over all parameters (Detectron2's "norm" is of each).
 FULL_MODEL = "full_model"
 
@@ -26,26 +33,52 @@ def parameter_groups(
     weight_decay: float,
     weight_decay_norm: float,
     weight_decay_embed: float,
+    layer_decay: float = 1.0,
 ) -> list[dict]:
     """Trainable parameters grouped by learning rate and weight decay.
 
     Args:
         backbone_multiplier: factor of the learning rate of ``model.backbone`` (DAFormer: 0.1 of the heads' rate).
-        weight_decay_norm: weight decay of the parameters of normalisation layers.
-        weight_decay_embed: of embeddings and relative position tables.
+        weight_decay_norm: weight decay of the parameters of normalisation layers, and of a ViT's biases and factors.
+        weight_decay_embed: of embeddings, relative position tables, and a ViT's positions and tokens.
+        layer_decay: factor of the learning rate for every layer of the backbone between a parameter and the heads.
     """
     groups: dict[tuple[float, float], list] = defaultdict(list)
     seen = set()
+    backbone_rate = _rate_in_backbone(model, backbone_multiplier, layer_decay)
+    vectors_decay = getattr(getattr(model, _BACKBONE, None), "decays_vectors", True)
     for module_name, module in model.named_modules():
-        rate = base_lr * (backbone_multiplier if module_name.startswith("backbone") else 1.0)
+        in_backbone = module_name.startswith(_BACKBONE)
         for name, parameter in module.named_parameters(recurse=False):
-            decay = weight_decay_norm if isinstance(module, _NORMS) else weight_decay
+            rate = base_lr * (backbone_rate(f"{module_name}.{name}") if in_backbone else 1.0)
+            is_free = isinstance(module, _NORMS) or in_backbone and parameter.ndim == 1 and not vectors_decay
+            decay = weight_decay_norm if is_free else weight_decay
             if isinstance(module, nn.Embedding) or name in _EMBEDDINGS:
                 decay = weight_decay_embed
             if parameter.requires_grad and parameter not in seen:
                 seen.add(parameter)
                 groups[rate, decay].append(parameter)
     return [{"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in groups.items()]
+
+
+def _rate_in_backbone(model: nn.Module, multiplier: float, layer_decay: float) -> Callable[[str], float]:
+    """Name of a parameter of the backbone -> factor of its learning rate; what is as new as the heads learns as they do.
+
+    Raises:
+        UserError: a decay by layers, of a backbone that does not tell them apart.
+    """
+    layers_above = getattr(getattr(model, _BACKBONE, None), "layers_above", lambda name: 0)
+
+    def factor(name: str) -> float:
+        layers = layers_above(name.removeprefix(f"{_BACKBONE}."))
+        return 1.0 if layers is None else multiplier * layer_decay**layers
+
+    if layer_decay != 1 and not any(layers_above(name) for name, _ in model.backbone.named_parameters()):
+        raise UserError(
+            f"SOLVER.LAYER_DECAY: expected 1.0 with a backbone whose layers have one learning rate, found {layer_decay}; "
+            "set it to 1.0, or MODEL.BACKBONE.NAME build_vit_backbone."
+        )
+    return factor
 
 
 def configured_learning_rate(cfg) -> float:
@@ -68,6 +101,7 @@ def build_optimizer(cfg, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay=cfg.SOLVER.WEIGHT_DECAY,
         weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
         weight_decay_embed=cfg.SOLVER.WEIGHT_DECAY_EMBED,
+        layer_decay=cfg.SOLVER.LAYER_DECAY,
     )
     clipping = cfg.SOLVER.CLIP_GRADIENTS
     clips_model = clipping.ENABLED and clipping.CLIP_TYPE == FULL_MODEL

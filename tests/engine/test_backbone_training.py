@@ -18,6 +18,10 @@ DISTANCE = (
     "SELF_TRAINING.FEATURE_DISTANCE.MIN_SHARE", 0.6,
 )  # fmt: skip
 SWIN = ("MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.OUT_FEATURES", ["res2", "res3", "res5"])
+VIT = (
+    "MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.VARIANT", "dinov2_tiny_reg", "MODEL.VIT.PYRAMID_CHANNELS", 32,
+    "MODEL.VIT.PYRAMID_NORM", "GN", "MODEL.VIT.OUT_FEATURES", ["res2", "res3", "res5"],
+)  # fmt: skip
 CONVNEXT = (
     "MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto", "MODEL.TIMM.FEATURE_NORM", True,
     "MODEL.TIMM.OUT_FEATURES", ["res2", "res3", "res5"],
@@ -38,7 +42,15 @@ def states(trainer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backbone", [(), SWIN], ids=["mit", "swin"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        (),
+        SWIN,
+        (*VIT, "MODEL.VIT.DROP_PATH_RATE", 0.5, "MODEL.VIT.GRADIENT_CHECKPOINTING", True, "SOLVER.LAYER_DECAY", 0.8),
+    ],
+    ids=["mit", "swin", "vit"],
+)
 def test_four_iterations_equal_two_and_resume_two(make_cfg, tmp_path, backbone):
     """With drop path, the feature distance and the masks of the weighting: everything that holds a state or draws."""
     name = "streets/self_training_gbw.yaml" if backbone else MIT.format("self_training_gbw")
@@ -79,7 +91,7 @@ def test_an_auxiliary_head_reads_the_third_map(make_cfg):
     assert stages[2].layer_norm.weight.grad.any() and stages[3].layer_norm.weight.grad is None
 
 
-@pytest.mark.parametrize("backbone", [SWIN, CONVNEXT], ids=["swin", "convnext"])
+@pytest.mark.parametrize("backbone", [SWIN, CONVNEXT, VIT], ids=["swin", "convnext", "vit"])
 def test_heads_of_panoptic_deeplab_read_the_maps(make_cfg, backbone):
     """Every parameter learns: data-parallel training of the source-only strategy does not search for unused ones."""
     trainer = build_trainer(make_cfg("streets/source_only.yaml", *SMALL, *backbone))

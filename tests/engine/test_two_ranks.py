@@ -28,10 +28,16 @@ OPTIONS = (
     "DATALOADER.NUM_WORKERS", 0, "INPUT.CROP.SIZE", "(64, 128)",
 )  # fmt: skip
 EVALUATION = ("DATASETS.TEST", "('cityscapes_uda_panoptic_val',)")  # three images: one rank has two of them
+VIT = (
+    "MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.VARIANT", "dinov2_tiny_reg", "MODEL.VIT.PYRAMID_CHANNELS", 32,
+    "MODEL.VIT.PYRAMID_NORM", "GN", "MODEL.VIT.GRADIENT_CHECKPOINTING", True, "SOLVER.LAYER_DECAY", 0.8,
+    "MODEL.VIT.OUT_FEATURES", "['res2', 'res3', 'res5']",
+)  # fmt: skip
 CASES = {
     "source": ("quick/source_only.yaml", *GBW, *EVALUATION),
     "accumulated": ("quick/source_only.yaml", *GBW, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.ACCUMULATION_STEPS", 2),
     "self_training": ("quick/self_training_gbw.yaml", *SELF_TRAINING, *DISTANCE),
+    "vit": ("quick/self_training_gbw.yaml", *VIT, *SELF_TRAINING),
     "adversarial": ("quick/adversarial_gbw.yaml", "ADVERSARIAL.ALIGN_INSTANCES", True),
     "entropy": ("quick/entropy_gbw.yaml",),
     "active": ("quick/active_ripu.yaml", *GBW, *SELF_TRAINING, "ACTIVE.ITERATIONS", "(1,)", "ACTIVE.SELF_TRAINING", True,
@@ -77,7 +83,7 @@ def test_states(folders, name):
     one, two = (read(folder / name) for folder in folders)
     assert one.keys() == two.keys()
     modules = [key for key in one if key not in ("trainer", "discriminator_optimizer", "iteration", "settings", "description")]
-    assert name not in ("self_training", "active") or "teacher" in modules
+    assert name not in ("self_training", "vit", "active") or "teacher" in modules
     for module in modules:
         for key, value in one[module].items():
             torch.testing.assert_close(two[module][key], value, atol=2e-6, rtol=1e-5, msg=lambda m: f"{module}.{key}: {m}")

@@ -19,6 +19,7 @@ from gbw_panoptic.errors import UserError
 STRIDES = {"res2": 4, "res3": 8, "res4": 16, "res5": 32}
 MIT = ("MODEL.BACKBONE.NAME", "build_mit_backbone", "MODEL.MIT.VARIANT", "b0")
 SWIN = ("MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.VARIANT", "t")
+VIT = ("MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.PYRAMID_CHANNELS", 32, "MODEL.VIT.VARIANT")
 TIMM = ("MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME")
 ALL = {
     "mit": MIT,
@@ -26,6 +27,8 @@ ALL = {
     "convnext": (*TIMM, "convnext_atto", "MODEL.TIMM.FEATURE_NORM", True, "MODEL.TIMM.DROP_PATH_RATE", 0.1),
     "pvt": (*TIMM, "pvt_v2_b0", "MODEL.TIMM.DROP_PATH_RATE", 0.1),
     "resnet": (*TIMM, "resnet18"),
+    "dinov2": (*VIT, "dinov2_tiny_reg", "MODEL.VIT.PYRAMID_NORM", "GN", "MODEL.VIT.DROP_PATH_RATE", 0.5),
+    "dinov3": (*VIT, "dinov3_tiny", "MODEL.VIT.PATCH_SIZE", 8, "MODEL.VIT.DROP_PATH_RATE", 0.5),
 }
 
 
@@ -96,7 +99,7 @@ def test_a_gradient_reaches_every_parameter(backbones, name):
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("last", ["res3", "res4"])
 def test_without_the_stages_that_nothing_reads(name, last):
-    node = {"mit": "MIT", "swin": "SWIN"}.get(name, "TIMM")
+    node = {"mit": "MIT", "swin": "SWIN", "dinov2": "VIT", "dinov3": "VIT"}.get(name, "TIMM")
     backbone = build(*ALL[name], f"MODEL.{node}.OUT_FEATURES", ["res2", last]).train()
     maps = backbone(torch.randn(2, 3, 64, 64))
     assert list(maps) == ["res2", last] == list(backbone.output_shape())
@@ -136,9 +139,10 @@ def test_the_teacher_of_decay_zero_predicts_as_the_student(backbones, name):
     assert bool(integers) == (name in ("swin", "resnet"))
 
 
-@pytest.mark.parametrize("name", ["mit", "swin", "convnext", "pvt"])
+@pytest.mark.parametrize("name", ["mit", "swin", "convnext", "pvt", "dinov2", "dinov3"])
 def test_drop_path_is_random_in_training_only(backbones, name):
     backbone, image = backbones[name], torch.randn(2, 3, 64, 64)
+    torch.manual_seed(2)
     with torch.no_grad():
         trained = [backbone.train()(image)["res5"] for _ in range(4)]
         evaluated = [backbone.eval()(image)["res5"] for _ in range(2)]
@@ -179,6 +183,8 @@ def test_parameter_counts_are_the_published_ones(opts, millions):
         ((*MIT, "MODEL.MIT.VARIANT", "b6"), "MODEL.MIT.VARIANT: expected one of b0, .* found 'b6'"),
         ((*SWIN, "MODEL.SWIN.VARIANT", "tiny"), "MODEL.SWIN.VARIANT: expected one of t, s, b, l, found 'tiny'"),
         ((*MIT, "MODEL.MIT.OUT_FEATURES", ["res1"]), "MODEL.MIT.OUT_FEATURES: expected some of res2"),
+        ((*VIT, "dinov2_giant"), "MODEL.VIT.VARIANT: expected one of dinov2_small, .* found 'dinov2_giant'"),
+        ((*VIT, "dinov2_tiny", "MODEL.VIT.OUT_FEATURES", ["res1"]), "MODEL.VIT.OUT_FEATURES: expected some of res2"),
         ((*TIMM, "convnext_tinny"), "expected a model of timm \\(convnext_tiny.*found 'convnext_tinny'"),
         ((*TIMM, "swin_tiny_patch4_window7_224"), "found 'swin_tiny.*set MODEL.BACKBONE.NAME build_swin_backbone"),
         ((*TIMM, "vit_tiny_patch16_224"), "strides 4, 8, 16 and 32, found 'vit_tiny_patch16_224' with 16, 16"),
@@ -194,7 +200,7 @@ def test_wrong_settings_are_one_sentence(opts, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name, package", [("mit", "transformers"), ("swin", "transformers"), ("pvt", "timm")])
+@pytest.mark.parametrize("name, package", [("mit", "transformers"), ("swin", "transformers"), ("pvt", "timm"), ("dinov2", "timm")])
 def test_a_missing_package_is_one_sentence(monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=f"build_.*_backbone: expected the package {package}, found none.*pip install"):

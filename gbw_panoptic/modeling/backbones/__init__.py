@@ -6,14 +6,17 @@ from .mit import MixTransformer, build_mit_backbone
 from .pyramid import PyramidBackbone
 from .swin import Swin, build_swin_backbone
 from .timm_models import TimmBackbone, build_timm_backbone
+from .vit import ViT, build_vit_backbone
 
 __all__ = [
     "MixTransformer",
     "PyramidBackbone",
     "Swin",
     "TimmBackbone",
+    "ViT",
     "build_compact_backbone",
     "build_mit_backbone",
     "build_swin_backbone",
     "build_timm_backbone",
+    "build_vit_backbone",
 ]

@@ -28,9 +28,13 @@ class PyramidBackbone(Backbone):
 
     Attributes:
         feature_norms: beginnings of the names of parameters that weights of classifiers lack.
+        staged: whether the first number in a name is that of a stage, of which the last ones may be absent here.
+        decays_vectors: whether weight decay is for biases and factors of channels, too.
     """
 
     feature_norms: tuple[str, ...] = ()
+    staged: bool = True
+    decays_vectors: bool = True
 
     def __init__(
         self,
@@ -78,6 +82,14 @@ class PyramidBackbone(Backbone):
 
         Maps coarser than the last one that is wanted may be left out.
         """
+
+    def inspected(self, images: Tensor) -> dict[str, Tensor]:
+        """Maps [B, K, h, w] whose variance tells whether the weights are sound, by what they are called."""
+        return self(images)
+
+    def layers_above(self, name: str) -> int | None:
+        """How many layers, for SOLVER.LAYER_DECAY, lie between a parameter and the heads; None: it is new, as they are."""
+        return 0
 
     @abstractmethod
     def from_public(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -40,7 +40,7 @@ def fit_to_model(state: Mapping[str, Tensor], model: nn.Module, origin: str) -> 
             "layout that docs/backbones.md lists."
         )
     left = sorted(found.keys() - own.keys())
-    deeper = [name for name in left if _continues(name, own)]
+    deeper = [name for name in left if _continues(name, own, stages=_stages(model.backbone))]
     if deeper:
         raise UserError(
             f"expected the configured backbone in {origin}, found a deeper one, with {deeper[0]} ({len(deeper)} "
@@ -62,15 +62,22 @@ def _renamed(state: Mapping[str, Tensor], backbone: nn.Module) -> dict[str, Tens
     return detectron2_resnet_state(state)
 
 
-def _continues(name: str, own: Collection[str]) -> bool:
+def _stages(backbone: nn.Module) -> int:
+    return int(backbone.staged) if isinstance(backbone, PyramidBackbone) else 1
+
+
+def _continues(name: str, own: Collection[str], *, stages: int) -> bool:
     """Whether a tensor is of one more block in a stage that the backbone has, as a deeper variant's are.
 
     Whole stages more are no fault: those behind the last map that is wanted are not built.
+
+    Args:
+        stages: how many numbers of a name are those of stages, 1 or 0.
     """
     own = {re.sub(r"_(?=\d+\.)", ".", other).removeprefix("model.") for other in own}  # timm's files have neither
     name = name.removeprefix("model.")
     numbers = list(re.finditer(r"\d+(?=\.)", name))
-    for number in numbers[1:]:
+    for number in numbers[stages:]:
         if not any(other.startswith(name[: number.end() + 1]) for other in own):
             return any(re.match(re.escape(name[: number.start()]) + r"\d+\.", other) for other in own)
     return False
