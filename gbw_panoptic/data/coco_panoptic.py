@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Iterator, Mapping
 
 import numpy as np
-from scipy.ndimage import find_objects
 
 from ..coco_format import SegmentInfo, checked_segments, is_thing
 from ..errors import UserError
+from ..structures.runs import runs
 from ..taxonomy import Taxonomy
 from .. import files
 
@@ -101,35 +101,26 @@ def describe_segments(ids: np.ndarray, taxonomy: Taxonomy) -> list[SegmentInfo]:
     Raises:
         ValueError: an id belongs to no class of ``taxonomy``; the message is a noun phrase.
     """
-    values, index = compact_ids(ids)
-    areas = np.bincount(index.ravel(), minlength=len(values))
-    boxes = find_objects(index + 1)
+    values, index, starts, lengths = runs(ids)
+    areas = np.bincount(index, lengths).astype(int)  # exact: integers below 2^53
+    rows, columns = np.divmod(starts, ids.shape[1])
+    left, right, top, bottom = (np.empty(len(values), int) for _ in range(4))
+    left[:], right[:] = ids.shape[1], 0
+    np.minimum.at(left, index, columns)
+    np.maximum.at(right, index, columns + lengths)
+    bottom[index], top[index[::-1]] = rows + 1, rows[::-1]  # runs are in reading order, and the last one stays
     segments = []
-    for value, area, (rows, columns) in zip(values.tolist(), areas.tolist(), boxes):
+    for value, area, x, y, *ends in np.stack((values, areas, left, top, right, bottom), axis=1).tolist():
         if value == 0:
             continue
         category = value if value < taxonomy.label_divisor else value // taxonomy.label_divisor
         if category not in taxonomy.contiguous_id:
             raise ValueError(f"the panoptic id {value}")
         thing = taxonomy.label_is_thing[taxonomy.contiguous_id[category]]
-        box = [columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start]
+        box = [x, y, ends[0] - x, ends[1] - y]
         crowd = int(thing and value < taxonomy.label_divisor)
         segments.append({"id": value, "category_id": category, "area": area, "bbox": box, "iscrowd": crowd})
     return segments
-
-
-def compact_ids(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Like ``np.unique(ids, return_inverse=True)``, but only one pixel of each run of equal ones is sorted.
-
-    Returns:
-        values: the K ids that occur, ascending.
-        index: int32 [H, W], 0..K-1.
-    """
-    flat = ids.ravel()
-    starts = np.flatnonzero(np.concatenate(([flat.size > 0], flat[1:] != flat[:-1])))
-    values, index = np.unique(flat[starts], return_inverse=True)
-    lengths = np.diff(starts, append=flat.size)
-    return values, np.repeat(index.astype(np.int32), lengths).reshape(ids.shape)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ def panoptic_ids(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     label, instance = np.divmod(np.arange(taxonomy.num_classes * taxonomy.label_divisor), taxonomy.label_divisor)
     category = np.array(taxonomy.dataset_ids)[label]
     ids = np.where(instance > 0, category * taxonomy.label_divisor + instance, category)
-    return np.concatenate(([0], ids)).astype(np.int32).take(np.maximum(panoptic, -1) + 1)
+    return np.append(ids, 0).astype(np.int32).take(np.maximum(panoptic, -1), mode="wrap")  # the last is void's
 
 
 def write_labels(path: Path, labels: np.ndarray, taxonomy: Taxonomy) -> None:

@@ -4,11 +4,13 @@ Shapes: H x W pixels, C classes, K colours. A panoptic map holds contiguous id *
 0, things from 1); negative values are void.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from ..structures.runs import compact_ids
 from ..taxonomy import Taxonomy
 
 Color = tuple[int, int, int]
@@ -30,14 +32,45 @@ def colorize_labels(labels: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     return palette(taxonomy)[np.where(is_class, labels, taxonomy.num_classes)]
 
 
+@dataclass(frozen=True)
+class Segments:
+    """A panoptic map whose values are places in a table.
+
+    Attributes:
+        ids: [N] panoptic ids in rising order; -1, the last one, stands for void and whatever is no id.
+        numbers: [H, W] unsigned, the place of each pixel's id among ``ids``; uint8 if there are fewer than 256.
+    """
+
+    ids: np.ndarray
+    numbers: np.ndarray
+
+    @classmethod
+    def of(cls, panoptic: np.ndarray, taxonomy: Taxonomy) -> "Segments":
+        values, index = compact_ids(panoptic)
+        known = (values >= 0) & (values < taxonomy.num_classes * taxonomy.label_divisor)
+        ids = np.append(values[known], -1)
+        table = np.where(known, np.cumsum(known) - 1, len(ids) - 1).astype(np.min_scalar_type(len(ids)))
+        return cls(ids, index if known.all() else table.take(index))
+
+    def colors(self, taxonomy: Taxonomy) -> np.ndarray:
+        """uint8 [N, 3] of the segments."""
+        return np.array([segment_color(number, taxonomy) for number in self.ids.tolist()], np.uint8)
+
+    def paint(self, values: np.ndarray) -> np.ndarray:
+        """[H, W] or [H, W, 3]: the value of each pixel's segment, of bool or uint8 [N] or uint8 [N, 3]."""
+        if self.numbers.dtype != np.uint8:
+            return values.take(self.numbers, axis=0)
+        table = np.zeros((256, 1, *values.shape[1:]), np.uint8)
+        table[: len(values), 0] = values
+        if values.ndim == 2:
+            return cv2.applyColorMap(self.numbers, table)
+        return cv2.LUT(self.numbers, table).view(values.dtype)
+
+
 def colorize_panoptic(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     """uint8 [H, W, 3] picture of a panoptic map: stuff and each class's first instance in the official colour."""
-    end = taxonomy.num_classes * taxonomy.label_divisor  # one table over all ids, whose last row is void's
-    rows = np.where((panoptic >= 0) & (panoptic < end), panoptic, end)
-    table = np.full((end + 1, 3), VOID_COLOR, np.uint8)
-    for row in np.flatnonzero(np.bincount(rows.reshape(-1), minlength=end + 1)).tolist():
-        table[row] = segment_color(row, taxonomy)
-    return table.take(rows, axis=0)
+    segments = Segments.of(panoptic, taxonomy)
+    return segments.paint(segments.colors(taxonomy))
 
 
 def segment_color(panoptic_id: int, taxonomy: Taxonomy) -> Color:

@@ -31,18 +31,27 @@ def mark(colors: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy, *, period: 
     Returns:
         uint8 [H, W, 3].
     """
-    height, width = labels.shape
-    period = period or max(8, min(height, width) // 36)
     picture = colors.copy()
-    for name, pattern in MARKS.items():
-        inside = labels == taxonomy.names.index(name) if name in taxonomy.names else np.zeros(labels.shape, bool)
-        if inside.any():
-            inside &= _PATTERNS[pattern](height, width, period)
-            picture[inside] = _contrasting(picture[inside])
+    inside = where_marked(labels, taxonomy, period=period)
+    picture[inside] = contrasting(picture[inside])
     return picture
 
 
-def _contrasting(colors: np.ndarray) -> np.ndarray:
+def where_marked(labels: np.ndarray, taxonomy: Taxonomy, *, period: int | None = None) -> np.ndarray:
+    """bool [H, W]: the pixels on a pattern; arguments are those of :func:`mark`."""
+    height, width = labels.shape
+    period = period or max(8, min(height, width) // 36)
+    marked = np.zeros(labels.shape, bool)
+    for name, pattern in MARKS.items():
+        inside = labels == taxonomy.names.index(name) if name in taxonomy.names else np.zeros(labels.shape, bool)
+        if inside.any():  # every pattern repeats itself after two periods
+            tile = _PATTERNS[pattern](2 * period, 2 * period, period)
+            repeats = (-(-height // len(tile)), -(-width // len(tile)))
+            marked |= inside & np.tile(tile, repeats)[:height, :width]
+    return marked
+
+
+def contrasting(colors: np.ndarray) -> np.ndarray:
     """uint8 [N, 3]: dark colours lighter, light ones darker, with the same hue."""
     bright = (colors @ np.array([0.299, 0.587, 0.114]) > 110)[:, None]
     return np.rint(colors + _STRENGTH * (np.where(bright, 0, 255) - colors.astype(float))).astype(np.uint8)

@@ -12,11 +12,12 @@ from scipy.ndimage import find_objects
 
 from ..errors import UserError
 from ..taxonomy import Taxonomy
-from .colors import colorize_panoptic
-from .marks import mark
+from .colors import Segments
+from .marks import contrasting, where_marked
 from .text import font, text_size
 
 Box = tuple[int, int, int, int]
+_FINE = 512  # pixels of a picture's short edge, of which places for names are looked for
 
 
 def draw_panoptic(
@@ -47,11 +48,12 @@ def draw_panoptic(
         raise UserError(
             f"expected a map of the image's size {image.shape[:2]}, found {panoptic.shape}: resize one of them"
         )
-    picture = _blend(image, _colored(panoptic, taxonomy), opacity)
+    segments = Segments.of(panoptic, taxonomy)
+    picture = cv2.addWeighted(image, 1 - opacity, _colored(segments, taxonomy), opacity, 0)
     void = panoptic < 0
     picture[void] = _hatched(image[void], _stripes(void.shape)[void])
-    picture[instance_contours(panoptic, taxonomy)] = 255
-    return _write_names(picture, panoptic, taxonomy, notes or {}) if names else picture
+    picture[_contours(segments, taxonomy)] = 255
+    return _write_names(picture, segments, taxonomy, notes or {}) if names else picture
 
 
 def draw_layer(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
@@ -60,9 +62,10 @@ def draw_layer(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     Returns:
         uint8 [H, W, 4] RGBA; void is a half transparent hatch.
     """
-    colors = _colored(panoptic, taxonomy)
-    colors[instance_contours(panoptic, taxonomy)] = 255
-    named = _write_names(colors, panoptic, taxonomy, {})
+    segments = Segments.of(panoptic, taxonomy)
+    colors = _colored(segments, taxonomy)
+    colors[_contours(segments, taxonomy)] = 255
+    named = _write_names(colors, segments, taxonomy, {})
     opaque = (panoptic >= 0) | (named != colors).any(axis=2)
     return with_void(named, ~opaque, np.where(opaque, 255, 0))
 
@@ -89,13 +92,6 @@ def _hatched(pixels: np.ndarray, stripes: np.ndarray) -> np.ndarray:
     return np.repeat(striped.astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def _blend(image: np.ndarray, colors: np.ndarray, opacity: float) -> np.ndarray:
-    """uint8 of ``(1 - opacity) * image + opacity * colors``, rounded: looked up among the 256 x 256 pairs of values."""
-    values = np.arange(256)
-    table = np.rint((1 - opacity) * values[:, None] + opacity * values).astype(np.uint8)
-    return table.reshape(-1).take(image.astype(np.uint16) << 8 | colors)
-
-
 def _stripes(size: tuple[int, int]) -> np.ndarray:
     """bool [H, W] diagonal stripes."""
     period = max(6, min(size) // 48)
@@ -103,42 +99,58 @@ def _stripes(size: tuple[int, int]) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(along, size[1])[: size[0]]
 
 
-def _colored(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+def _colored(segments: Segments, taxonomy: Taxonomy) -> np.ndarray:
     """uint8 [H, W, 3]: the segments' colours with their classes' patterns."""
-    return mark(colorize_panoptic(panoptic, taxonomy), panoptic // taxonomy.label_divisor, taxonomy)
+    colors = segments.colors(taxonomy)
+    picture = segments.paint(colors)
+    marked = where_marked(segments.paint(_labels(segments, taxonomy)), taxonomy)
+    if marked.any():
+        cv2.copyTo(segments.paint(contrasting(colors)), marked.view(np.uint8), picture)
+    return picture
+
+
+def _labels(segments: Segments, taxonomy: Taxonomy) -> np.ndarray:
+    """[N] unsigned: the class of each segment; of void, one more than there are."""
+    labels = np.where(segments.ids < 0, taxonomy.num_classes, segments.ids // taxonomy.label_divisor)
+    return labels.astype(np.min_scalar_type(taxonomy.num_classes))
 
 
 def instance_contours(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     """bool [H, W]: pixels of thing instances next to another segment."""
-    labels = panoptic // taxonomy.label_divisor
-    things = np.isin(labels, taxonomy.thing_ids) & (panoptic >= 0)
-    edges = np.zeros(panoptic.shape, bool)
-    for axis in (0, 1):
-        differs = np.diff(panoptic, axis=axis) != 0
-        before, after = (slice(None, -1), slice(1, None))
-        edges[before if axis == 0 else (slice(None), before)] |= differs
-        edges[after if axis == 0 else (slice(None), after)] |= differs
-    thickness = max(1, min(panoptic.shape) // 500)
+    return _contours(Segments.of(panoptic, taxonomy), taxonomy)
+
+
+def _contours(segments: Segments, taxonomy: Taxonomy) -> np.ndarray:
+    numbers = segments.numbers
+    edges = np.zeros(numbers.shape, bool)
+    for before, after in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        differs = numbers[before] != numbers[after]
+        edges[before] |= differs
+        edges[after] |= differs
+    thickness = max(1, min(numbers.shape) // 500)
     if thickness > 1:
-        edges = cv2.dilate(edges.astype(np.uint8), np.ones((thickness, thickness), np.uint8)).astype(bool)
-    return edges & things
+        edges = cv2.dilate(edges.view(np.uint8), np.ones((thickness, thickness), np.uint8)).view(bool)
+    return edges & segments.paint(np.isin(_labels(segments, taxonomy), taxonomy.thing_ids))
 
 
-def _write_names(picture: np.ndarray, panoptic: np.ndarray, taxonomy: Taxonomy, notes: Mapping[int, str]) -> np.ndarray:
+def _write_names(picture: np.ndarray, segments: Segments, taxonomy: Taxonomy, notes: Mapping[int, str]) -> np.ndarray:
     """Names and numbers at the thickest place of each segment, the number alone where the name has no room, large
     segments first, none over another or over the border."""
-    size = max(13, min(panoptic.shape) // 28)
+    shape = segments.numbers.shape
+    size, step = max(13, min(shape) // 28), max(1, min(shape) // _FINE)
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
     taken: list[Box] = []
-    ids, areas, places = _segments(panoptic)
+    numbers = segments.numbers[::step, ::step]
+    areas = np.bincount(numbers.reshape(-1), minlength=len(segments.ids))
+    places = find_objects(numbers.astype(np.int32) + 1, len(areas))
     smallest = text_size("1", size)
-    for panoptic_id, area, place in sorted(zip(ids.tolist(), areas.tolist(), places), key=lambda segment: -segment[1]):
-        if area < smallest[0] * smallest[1] / 4:  # too small for what _room asks
+    for number in np.argsort(-areas[:-1], kind="stable").tolist():  # without void, the last one
+        if areas[number] * step**2 < smallest[0] * smallest[1] / 4:  # too small for what _room asks
             break
-        thickest = _thickest(panoptic[place] == panoptic_id)
-        for text in _texts(panoptic_id, taxonomy, notes):
-            box = _room(thickest, place, text_size(text, size), panoptic.shape)
+        thickest = _thickest(numbers[places[number]] == number, places[number], step)
+        for text in _texts(int(segments.ids[number]), taxonomy, notes):
+            box = _room(thickest, text_size(text, size), shape)
             if box is not None and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
                 draw.text(
@@ -156,35 +168,29 @@ def _texts(panoptic_id: int, taxonomy: Taxonomy, notes: Mapping[int, str]) -> li
     return [f"{name} {note}", note] if note else [name]
 
 
-def _segments(panoptic: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[tuple[slice, slice]]]:
-    """Ids in rising order, areas and bounding boxes of a map's segments."""
-    counts = np.bincount(panoptic[panoptic >= 0])
-    ids = np.flatnonzero(counts)
-    number = np.zeros(len(counts) + 1, np.int32)  # the last one is void's, which -1 looks up
-    number[ids] = np.arange(1, len(ids) + 1)
-    return ids, counts[ids], find_objects(number.take(np.maximum(panoptic, -1), mode="wrap"))
+def _thickest(mask: np.ndarray, place: tuple[slice, slice], step: int) -> tuple[int, int, float]:
+    """Row, column and distance from the border, in pixels of the picture, of the thickest place of a segment.
 
-
-def _thickest(mask: np.ndarray) -> tuple[int, int, float]:
-    """Row, column and distance from the border of the thickest place of a mask that is not empty."""
+    Args:
+        mask: bool, the segment in its bounding box ``place``; not empty.
+        step: every so many-th row and column of the picture is one of ``mask`` and ``place``.
+    """
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)
     radius = distance.max()
     ridge = np.argwhere(distance >= 0.95 * radius)
     y, x = ridge[np.abs(ridge - ridge.mean(axis=0)).sum(axis=1).argmin()]  # of equally thick places, the middle one
-    return y - 1, x - 1, radius
+    return step * (place[0].start + y - 1), step * (place[1].start + x - 1), step * radius
 
 
-def _room(
-    thickest: tuple[int, int, float], place: tuple[slice, slice], size: tuple[int, int], picture: tuple[int, int]
-) -> Box | None:
-    """Box for a text of ``size`` (width, height) at the thickest place of a segment, whose bounding box is ``place``,
-    inside a picture of so many rows and columns; None if it is too thin."""
+def _room(thickest: tuple[int, int, float], size: tuple[int, int], picture: tuple[int, int]) -> Box | None:
+    """Box for a text of ``size`` (width, height) at the thickest place of a segment, inside a picture of so many rows
+    and columns; None if it is too thin."""
     (y, x, radius), (width, height), (rows, columns) = thickest, size, picture
     if 2 * radius < 0.9 * height or 4 * radius < width or width > columns or height > rows:
         return None
-    x0 = int(np.clip(place[1].start + x - width // 2, 0, columns - width))
-    y0 = int(np.clip(place[0].start + y - height // 2, 0, rows - height))
+    x0 = int(np.clip(x - width // 2, 0, columns - width))
+    y0 = int(np.clip(y - height // 2, 0, rows - height))
     return x0, y0, x0 + width, y0 + height
 
 

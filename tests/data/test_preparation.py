@@ -23,7 +23,7 @@ from PIL import Image
 
 from gbw_panoptic import files
 from gbw_panoptic.data import check_datasets, register_all
-from gbw_panoptic.data.coco_panoptic import compact_ids, describe_segments
+from gbw_panoptic.data.coco_panoptic import describe_segments
 from gbw_panoptic.data.preparation import check, prepare, status
 from gbw_panoptic.data.preparation.faults import FaultKind
 from gbw_panoptic.data.preparation.panoptic_ids import synthia_panoptic_ids
@@ -175,13 +175,6 @@ def test_one_worker_equals_two_byte_for_byte(raw_root, tmp_path_factory, dataset
     assert len(contents(raw_root)) > len(raw)
     assert contents(raw_root) == contents(other)
     assert [report.format() for report in one] == [report.format() for report in two]
-
-
-def test_compact_ids_equals_unique():
-    ids = np.random.default_rng(0).choice([0, 7, 26001, 2**24 - 1], (11, 13)).astype(np.int32)
-    values, index = compact_ids(ids)
-    expected_values, expected_index = np.unique(ids, return_inverse=True)
-    assert np.array_equal(values, expected_values) and np.array_equal(index, expected_index.reshape(ids.shape))
 
 
 def test_a_map_of_void_has_no_segments():

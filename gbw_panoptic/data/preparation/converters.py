@@ -11,9 +11,10 @@ from typing import Callable, Mapping
 import numpy as np
 
 from ...coco_format import SegmentInfo
+from ...structures.runs import compact_ids
 from ...taxonomy import CITYSCAPES, GTA5_IDS, IGNORE_LABEL, Taxonomy, lookup_table
 from ... import files as disk
-from ..coco_panoptic import compact_ids, describe_segments
+from ..coco_panoptic import describe_segments
 from ..statistics import count_pixels
 from .driving import derive_bdd100k, derive_urbansyn
 from .faults import FaultError, FaultKind

@@ -6,9 +6,9 @@ Shapes: H, W are the height and width of the label file.
 import numpy as np
 
 from ... import files as disk
+from ...structures.runs import compact_ids
 from ...taxonomy import CITYSCAPES, IGNORE_LABEL
 from ...taxonomy.driving import BDD100K_CLASSES
-from ..coco_panoptic import compact_ids
 from .faults import FaultError, FaultKind
 from .sources import RawImage
 

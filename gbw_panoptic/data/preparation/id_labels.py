@@ -7,9 +7,9 @@ from typing import Callable, Mapping
 
 import numpy as np
 
+from ...structures.runs import compact_ids
 from ...taxonomy import Taxonomy
 from ..categories import IdTable, SegmentClass
-from ..coco_panoptic import compact_ids
 
 
 def contiguous_labels(values: np.ndarray, table: IdTable) -> np.ndarray:

@@ -9,9 +9,9 @@ from typing import Any, Mapping, Sequence
 import numpy as np
 
 from ...coco_format import checked_segment
+from ...structures.runs import compact_ids
 from ...taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS, Taxonomy
 from ..categories import SegmentClass
-from ..coco_panoptic import compact_ids
 from .faults import FaultError, FaultKind
 
 
