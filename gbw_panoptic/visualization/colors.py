@@ -50,7 +50,7 @@ class Segments:
         known = (values >= 0) & (values < taxonomy.num_classes * taxonomy.label_divisor)
         ids = np.append(values[known], -1)
         table = np.where(known, np.cumsum(known) - 1, len(ids) - 1).astype(np.min_scalar_type(len(ids)))
-        return cls(ids, index if known.all() else table.take(index))
+        return cls(ids, _look_up(table, index))
 
     def colors(self, taxonomy: Taxonomy) -> np.ndarray:
         """uint8 [N, 3] of the segments."""
@@ -58,13 +58,16 @@ class Segments:
 
     def paint(self, values: np.ndarray) -> np.ndarray:
         """[H, W] or [H, W, 3]: the value of each pixel's segment, of bool or uint8 [N] or uint8 [N, 3]."""
-        if self.numbers.dtype != np.uint8:
-            return values.take(self.numbers, axis=0)
-        table = np.zeros((256, 1, *values.shape[1:]), np.uint8)
-        table[: len(values), 0] = values
-        if values.ndim == 2:
-            return cv2.applyColorMap(self.numbers, table)
-        return cv2.LUT(self.numbers, table).view(values.dtype)
+        return _look_up(values, self.numbers)
+
+
+def _look_up(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """``values[numbers]``, of bool or unsigned [N] or uint8 [N, 3]; ten times as fast where all are of a byte."""
+    if numbers.dtype != np.uint8 or values.itemsize > 1:
+        return values.take(numbers, axis=0)
+    table = np.zeros((256, 1, *values.shape[1:]), np.uint8)
+    table[: len(values), 0] = values
+    return cv2.applyColorMap(numbers, table) if values.ndim == 2 else cv2.LUT(numbers, table).view(values.dtype)
 
 
 def colorize_panoptic(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:

@@ -17,7 +17,7 @@ from .marks import contrasting, where_marked
 from .text import font, text_size
 
 Box = tuple[int, int, int, int]
-_FINE = 512  # pixels of a picture's short edge, of which places for names are looked for
+_FINE = 256  # pixels of a picture's short edge, of which places for names are looked for
 
 
 def draw_panoptic(
@@ -51,8 +51,9 @@ def draw_panoptic(
     segments = Segments.of(panoptic, taxonomy)
     picture = cv2.addWeighted(image, 1 - opacity, _colored(segments, taxonomy), opacity, 0)
     void = panoptic < 0
-    picture[void] = _hatched(image[void], _stripes(void.shape)[void])
-    picture[_contours(segments, taxonomy)] = 255
+    if void.any():
+        picture[void] = _hatched(image[void], _stripes(void.shape)[void])
+    picture.reshape(-1, 3)[np.flatnonzero(_contours(segments, taxonomy))] = 255
     return _write_names(picture, segments, taxonomy, notes or {}) if names else picture
 
 
@@ -65,7 +66,7 @@ def draw_layer(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     segments = Segments.of(panoptic, taxonomy)
     colors = _colored(segments, taxonomy)
     colors[_contours(segments, taxonomy)] = 255
-    named = _write_names(colors, segments, taxonomy, {})
+    named = _write_names(colors.copy(), segments, taxonomy, {})
     opaque = (panoptic >= 0) | (named != colors).any(axis=2)
     return with_void(named, ~opaque, np.where(opaque, 255, 0))
 
@@ -134,12 +135,10 @@ def _contours(segments: Segments, taxonomy: Taxonomy) -> np.ndarray:
 
 
 def _write_names(picture: np.ndarray, segments: Segments, taxonomy: Taxonomy, notes: Mapping[int, str]) -> np.ndarray:
-    """Names and numbers at the thickest place of each segment, the number alone where the name has no room, large
-    segments first, none over another or over the border."""
+    """Writes names and numbers at the thickest place of each segment, the number alone where the name has no room;
+    large segments first, none over another or over the border. Returns the picture."""
     shape = segments.numbers.shape
     size, step = max(13, min(shape) // 28), max(1, min(shape) // _FINE)
-    canvas = Image.fromarray(picture)
-    draw = ImageDraw.Draw(canvas)
     taken: list[Box] = []
     numbers = segments.numbers[::step, ::step]
     areas = np.bincount(numbers.reshape(-1), minlength=len(segments.ids))
@@ -153,11 +152,19 @@ def _write_names(picture: np.ndarray, segments: Segments, taxonomy: Taxonomy, no
             box = _room(thickest, text_size(text, size), shape)
             if box is not None and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                draw.text(
-                    box[:2], text, fill="white", font=font(size), stroke_width=max(1, size // 9), stroke_fill="black"
-                )
+                _write(picture, box, text, size)
                 break
-    return np.array(canvas)
+    return picture
+
+
+def _write(picture: np.ndarray, box: Box, text: str, size: int) -> None:
+    """White on a black border into the picture, whose surroundings of ``box`` alone are touched."""
+    left, top = (max(0, edge - size) for edge in box[:2])
+    part = picture[top : box[3] + size, left : box[2] + size]
+    canvas = Image.fromarray(part)
+    border = {"stroke_width": max(1, size // 9), "stroke_fill": "black"}
+    ImageDraw.Draw(canvas).text((box[0] - left, box[1] - top), text, fill="white", font=font(size), **border)
+    part[:] = canvas
 
 
 def _texts(panoptic_id: int, taxonomy: Taxonomy, notes: Mapping[int, str]) -> list[str]:
