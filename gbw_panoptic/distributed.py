@@ -1,4 +1,4 @@
-"""Collectives: sums and means over the ranks of data-parallel training.
+"""Collectives: sums, means and maxima over the ranks of data-parallel training.
 
 Shape legend: C classes, G groups (C classes, then groups outside the program), D entries of a class gradient.
 """
@@ -52,6 +52,15 @@ def add_over_ranks(counts: Tensor) -> None:
     """Sum over all ranks, in place."""
     if world_size() > 1:
         dist.all_reduce(counts)
+
+
+def max_over_ranks(values: Tensor) -> Tensor:
+    """The largest of all ranks, entry by entry."""
+    if world_size() == 1:
+        return values
+    values = values.clone()
+    dist.all_reduce(values, op=dist.ReduceOp.MAX)
+    return values
 
 
 def average_gradients(module: nn.Module) -> None:

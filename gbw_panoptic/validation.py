@@ -36,7 +36,7 @@ def validate(cfg) -> None:
         weighting.branch_problems, weighting.manual_problems, weighting.released_problems,
         weighting.scale_free_problems, weighting.tau_problems,
         run.execution_problems,
-        data.image_problems, data.data_set_problems, data.task_problems, data.statistics_problems,
+        data.image_problems, data.data_set_problems, data.labelled_target_problems, data.task_problems, data.statistics_problems,
         network.resnet_problems, network.architecture_problems, network.weights_problems,
         adaptation.trainer_problems, adaptation.target_problems, adaptation.unlabelled_loss_problems,
         adaptation.teacher_problems, data.protocol_problems,

@@ -58,6 +58,10 @@ class ActiveTraining(Strategy):
         if self.self_training:
             self.self_training.before_step(model, iteration)
 
+    def after_step(self, iteration: int) -> None:
+        if self.self_training:
+            self.self_training.after_step(iteration)
+
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         source: dict[str, Tensor] = {}
         if batch.source:

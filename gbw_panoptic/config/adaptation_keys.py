@@ -1,6 +1,7 @@
 """Keys of the trainers: self-training, alignment, entropy minimisation."""
 
 from ..adaptation.entropy_minimization import ENTROPY_LOSSES
+from ..adaptation.mean_teacher.augmentation import BLUR_SIGMA
 from ..adaptation.mean_teacher.pseudo_labels import INSTANCE_QUALITIES, QUALITIES, SELECTIONS
 from ..losses.adversarial import ALIGNED_MAPS, GANS
 from .key import Key
@@ -29,7 +30,16 @@ SELF_TRAINING = (
         "class does (FDA).", "quality"),
     Key("SELF_TRAINING.CONFIDENCE_THRESHOLD", _threshold, "Of quality and threshold (DACS, DAFormer).", 0.968),
     Key("SELF_TRAINING.QUALITY", choice(*QUALITIES),
-        "Quality weight of each image (ours), or over the rank's batch (as published).", "image"),
+        "Quality weight of each image (ours), or over the rank's batch (as published). class: of each class in an image "
+        "(ours), as MC-PanDA weighs a mask.", "image"),
+    Key("SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED", switch(),
+        "A threshold of each class that follows the teacher (MC-PanDA++, arXiv 2609.39681), in place of "
+        "SEGMENTS.MASK_CONFIDENCE_* or, for labels of pixels, of CONFIDENCE_THRESHOLD (there: ours).", False),
+    Key("SELF_TRAINING.ADAPTIVE_THRESHOLDS.START", number("a probability", low=0, below=1),
+        "Its first value (MC-PanDA++).", 0.0),
+    Key("SELF_TRAINING.ADAPTIVE_THRESHOLDS.DECAY", number(low=0, below=1),
+        "What it keeps of itself in an update (MC-PanDA++: 0.999 in 110000 iterations); shorter runs need less, such as "
+        "1 - 110 / SOLVER.MAX_ITER.", 0.999),
     Key("SELF_TRAINING.CLASS_PERCENTILE.PERCENTILE", number(low=0, high=100),
         "Of a class's confidences (FDA) in the rank's batch (ours).", 66.0),
     Key("SELF_TRAINING.CLASS_PERCENTILE.MAX_THRESHOLD", _threshold,
@@ -52,7 +62,13 @@ SELF_TRAINING = (
     Key("SELF_TRAINING.COLOR_JITTER_PROBABILITY", _probability,
         "Of the jitter. The published code's color_jitter_probability 0.2 is a threshold: the jitter fires in 80 % of "
         "the steps.", 0.8),
+    Key("SELF_TRAINING.COLOR_JITTER_HUE", share(),
+        "How far the hue shifts, as a share of COLOR_JITTER_STRENGTH (DACS: 1; MC-PanDA: a quarter of 0.8).", 1.0),
+    Key("SELF_TRAINING.GRAYSCALE_PROBABILITY", _probability,
+        "Of a grey image, after the jitter (MC-PanDA: 0.2).", 0.0),
     Key("SELF_TRAINING.BLUR_PROBABILITY", _probability, "Of the blur.", 0.5),
+    Key("SELF_TRAINING.BLUR_SIGMA", listing(number(above=0, high=100), length=2, rising=True),
+        "Range of its standard deviation in pixels (DACS; MC-PanDA: 0.1 to 2).", BLUR_SIGMA),
     Key("SELF_TRAINING.MASKED.ENABLED", switch(),
         "Masked image consistency (MIC, arXiv 2212.01322); pseudo labels and augmentation are those of mixed "
         "images.", False),
@@ -87,6 +103,8 @@ SEGMENTS = (
         "filter.", 0.8),
     Key("SELF_TRAINING.SEGMENTS.MIN_AREA", integer(low=0, unit=" pixels"),
         "Of the crop; segments of so many or fewer are dropped (MC-PanDA).", 25),
+    Key("SELF_TRAINING.SEGMENTS.SOURCE_MASK_FACTOR", _factor,
+        "Of the mask and dice losses of the source in self-training (MC-PanDA++: 2).", 1.0),
 )  # fmt: skip
 
 ADVERSARIAL = (

@@ -10,6 +10,14 @@ _margin = integer(low=0, high=65536, unit=" pixels")
 DATASETS = (
     Key("DATASETS.TRAIN", _data_sets, "The labelled source."),
     Key("DATASETS.TARGET", _data_sets, "Unlabelled images.", ()),
+    Key("DATASETS.TARGET_LABELLED.NAME", text("the name of a labelled data set, or ''"),
+        "Of the target's images. Those that FILES or SHARE choose are learnt from with their labels, beside any "
+        "adaptation; no other label is opened.", ""),
+    Key("DATASETS.TARGET_LABELLED.FILES", listing(text("the name of an image", empty=False), distinct=True),
+        "Which images: ids or names of files.", ()),
+    Key("DATASETS.TARGET_LABELLED.SHARE", share(), "Or how many, drawn with SEED; one at least, and 0: none.", 0.0),
+    Key("DATASETS.TARGET_LABELLED.SEED", integer(low=0), "Of that draw; a smaller share is part of a larger one.", 0),
+    Key("DATASETS.TARGET_LABELLED.LOSS_WEIGHT", number(low=0), "Factor of their losses.", 1.0),
     Key("DATASETS.TEST", _data_sets, "What is evaluated on; the first one is the headline."),
     Key("DATASETS.CUSTOM", text("the path of a YAML file, or ''"),
         "Your own data sets (datasets/README.md); '': custom.yaml in the root, if there.", ""),
@@ -49,6 +57,9 @@ INPUT = (
     Key("INPUT.TARGET.IGNORE_RIGHT", _margin, "Columns on the right (HRDA: 30 of 2048).", 0),
     Key("INPUT.PHOTOMETRIC_STRENGTH", number("a factor", low=0, high=4),
         "Of the ranges of photometric distortion of source images (SSD, arXiv 1512.02325; noise is ours); 0: none.", 0.0),
+    Key("INPUT.TARGET.PHOTOMETRIC_STRENGTH", number("a factor", low=0, high=4),
+        "The same of the student's view of target images in self-training; the teacher sees them as they are "
+        "(MC-PanDA++).", 0.0),
     Key("INPUT.FOURIER.ENABLED", switch(),
         "Fourier style transfer of source images (FDA, arXiv 2004.05498); works with every trainer, needs "
         "DATASETS.TARGET.", False),

@@ -67,6 +67,12 @@ def trainer_of(cfg) -> Trainer:
     return TRAINERS[cfg.TRAINER.NAME]
 
 
+def branches_of(cfg) -> tuple[str, ...]:
+    """Branches whose losses have labels: those of the trainer, and that of DATASETS.TARGET_LABELLED."""
+    branches, labelled = trainer_of(cfg).branches, cfg.DATASETS.TARGET_LABELLED
+    return branches if "target" in branches or not (labelled.FILES or labelled.SHARE) else (*branches, "target")
+
+
 def has_teacher(cfg) -> bool:
     """Whether the trainer has a mean teacher."""
     teacher = trainer_of(cfg).teacher

@@ -29,7 +29,8 @@ WEIGHTING = (
         "Of what entropy minimisation and alignment ask of the target, by predicted class.", "none"),
     Key("WEIGHTING.BRANCHES", listing(choice(*BRANCHES), distinct=True),
         "Branches whose labelled losses are weighted; elsewhere every class weighs 1. mixed, masked: pseudo labels; "
-        "target: bought labels. WEIGHTING.TARGET applies whatever stands here.", BRANCHES),
+        "target: labels of the target, bought or of DATASETS.TARGET_LABELLED. WEIGHTING.TARGET applies whatever stands "
+        "here.", BRANCHES),
     Key("WEIGHTING.CLASS_WEIGHTS", listing(number(low=0)),
         "Of manual: one number a class, in the order of the taxonomy.", ()),
     Key("WEIGHTING.EFFECTIVE_NUMBER_SHARE", number("a share", above=0, high=1),

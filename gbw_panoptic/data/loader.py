@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from .. import files
 from ..errors import UserError
 from ..structures.samples import DomainBatch, Record
+from .labelled_targets import labelled_records
 from .mappers import SourceMapper, TargetLabels, TargetMapper
 from .samplers import Domain, Draw, EpochSampler, RareClassSampler, Sampler, rank_positions
 from .statistics import ClassStatistics
@@ -31,8 +32,8 @@ logger = logging.getLogger(__name__)
 class _Steps(Dataset):
     """One rank's part of the micro-batch that begins at a position."""
 
-    def __init__(self, source: SampleStream | None, target: SampleStream | None, rank: int, batch_size: int) -> None:
-        self.streams = (source, target)
+    def __init__(self, streams: Sequence[SampleStream | None], rank: int, batch_size: int) -> None:
+        self.streams = streams
         self.rank = rank
         self.batch_size = batch_size
 
@@ -57,6 +58,7 @@ class DomainLoader:
         *,
         source: SampleStream | None,
         target: SampleStream | None,
+        labelled: SampleStream | None = None,
         images_per_batch: int,
         accumulation_steps: int = 1,
         num_workers: int,
@@ -67,7 +69,8 @@ class DomainLoader:
     ) -> None:
         """
         Args:
-            images_per_batch: source images of an update over all ranks; as many target images come with them.
+            labelled: target images with labels.
+            images_per_batch: source images of an update over all ranks; as many of the other streams come with them.
             accumulation_steps: micro-batches, of equal size, that an update's images come in.
             max_bad_files: how many unreadable files are skipped and logged, per rank; one more stops training.
 
@@ -87,7 +90,7 @@ class DomainLoader:
         self.images_per_batch = images_per_batch
         self.images_per_micro_batch = images_per_batch // accumulation_steps
         self.max_bad_files = max_bad_files
-        self._steps = _Steps(source, target, rank, images_per_batch // shares)
+        self._steps = _Steps((source, target, labelled), rank, images_per_batch // shares)
         self._num_workers = num_workers
 
     def __iter__(self) -> Iterator[DomainBatch]:
@@ -98,7 +101,8 @@ class DomainLoader:
                 raise UserError(f"expected images, found no readable file: {bad[-1].message}")
             first_place = self.consumed % self.images_per_batch + self._steps.rank * self._steps.batch_size
             self.consumed += self.images_per_micro_batch
-            yield DomainBatch(*samples, first_place)
+            source, target, labelled = samples
+            yield DomainBatch(source, target, first_place, labelled)
 
     def source_draws(self, start: int) -> list[Draw]:
         """What this rank's source samples were drawn for in the micro-batch that begins at position ``start``."""
@@ -193,6 +197,7 @@ def build_train_loader(
     return DomainLoader(
         source=source_stream,
         target=target_stream,
+        labelled=_build_labelled_stream(cfg),
         images_per_batch=cfg.SOLVER.IMS_PER_BATCH,
         accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
@@ -201,6 +206,16 @@ def build_train_loader(
         rank=comm.get_rank(),
         world_size=comm.get_world_size(),
     )
+
+
+def _build_labelled_stream(cfg) -> SampleStream | None:
+    """Of DATASETS.TARGET_LABELLED."""
+    records = labelled_records(cfg)
+    if not records:
+        return None
+    logger.info("Labels of %d target images are learnt from, %s first.", len(records), records[0]["image_id"])
+    sampler = EpochSampler(size=len(records), seed=cfg.SEED, domain=Domain.LABELLED_TARGET)
+    return SampleStream(records, sampler, SourceMapper.of_labelled_target(cfg), cfg.DATALOADER.MAX_BAD_FILES)
 
 
 def build_source_sampler(cfg, sources: Sequence[Sequence[Record]]) -> Sampler:

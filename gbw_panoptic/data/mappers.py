@@ -46,11 +46,13 @@ class SourceMapper:
         max_tries: int = 10,
         seed: int = 0,
         cache: RawCache = RawCache(),
+        domain: Domain = Domain.SOURCE,
     ) -> None:
         """
         Args:
             pad_value: of image pixels beyond the border, in the order of ``image_format``.
             distortion: of the colours of the crop.
+            domain: whose random numbers are drawn.
             targets: makes the training targets of a crop of its labels.
             single_category_max_area: a crop is redrawn if a class has this share of its labelled pixels, or more, or is
                 the only one; 1 accepts all.
@@ -69,6 +71,14 @@ class SourceMapper:
         self.max_tries = max_tries
         self.seed = seed
         self.cache = cache
+        self.domain = domain
+
+    @classmethod
+    def of_labelled_target(cls, cfg) -> "SourceMapper":
+        """Of target images with labels: at the sizes of the target, all crops as they come."""
+        sizes = cfg.INPUT.TARGET.MIN_SIZE_TRAIN, cfg.INPUT.TARGET.MAX_SIZE_TRAIN
+        views = build_view_sampler(cfg, *sizes)
+        return cls(cfg, views=views, domain=Domain.LABELLED_TARGET, single_category_max_area=1.0)
 
     @classmethod
     def from_config(cls, cfg) -> dict[str, Any]:
@@ -91,7 +101,7 @@ class SourceMapper:
         Raises:
             UserError: a file cannot be read, label and image differ in size, or the label holds ids that it must not.
         """
-        generator = random_generator(self.seed, Domain.SOURCE, Stream.AUGMENTATION, draw.position)
+        generator = random_generator(self.seed, self.domain, Stream.AUGMENTATION, draw.position)
         image = _read_image(record, self.image_format, self.cache)
         ignore_crowd = self.targets.ignore_crowd
         label = read_label_map(record, image.shape[:2], self.taxonomy, ignore_crowd=ignore_crowd, cache=self.cache)
@@ -100,7 +110,7 @@ class SourceMapper:
         window = self._draw_window(label, draw.class_id, generator)
         flip = self.views.flip(generator)
         rows = cut(label.rows, window, fill=label.fill, flip=flip)
-        colours = random_generator(self.seed, Domain.SOURCE, Stream.COLOUR, draw.position)
+        colours = random_generator(self.seed, self.domain, Stream.COLOUR, draw.position)
         crop = cut(resize_image(image, size), window, fill=self.pad_value, flip=flip)
         return {
             "image": _as_tensor(self.distortion(crop, colours)),
@@ -159,6 +169,7 @@ class TargetMapper:
         ignore_bottom: int = 0,
         ignore_left: int = 0,
         ignore_right: int = 0,
+        distortion: PhotometricDistortion = PhotometricDistortion(strength=0),
         seed: int = 0,
         labels: TargetLabels | None = None,
         thing_ids: Sequence[int] = (),
@@ -170,6 +181,7 @@ class TargetMapper:
             pad_value: of pixels beyond the border, in the order of ``image_format``.
             ignore_top, ignore_bottom, ignore_left, ignore_right: rows and columns of the resized image that are not
                 valid.
+            distortion: of the colours of a second view, ``student_image``; strength 0: there is none.
             thing_ids, sigma: of the instance keys; contiguous ids, and of the centre heatmap in pixels.
             cache: of decoded images.
         """
@@ -180,6 +192,7 @@ class TargetMapper:
         self.ignore_bottom = ignore_bottom
         self.ignore_left = ignore_left
         self.ignore_right = ignore_right
+        self.distortion = distortion
         self.seed = seed
         self.labels = labels
         self.thing_ids = tuple(thing_ids)
@@ -197,6 +210,7 @@ class TargetMapper:
             "ignore_bottom": options.IGNORE_BOTTOM,
             "ignore_left": options.IGNORE_LEFT,
             "ignore_right": options.IGNORE_RIGHT,
+            "distortion": PhotometricDistortion(options.PHOTOMETRIC_STRENGTH, cfg.INPUT.FORMAT),
             "seed": cfg.SEED,
             "thing_ids": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.thing_ids,
             "sigma": cfg.INPUT.GAUSSIAN_SIGMA,
@@ -215,12 +229,20 @@ class TargetMapper:
         valid = np.zeros(size, dtype=bool)
         bottom, right = max(size[0] - self.ignore_bottom, 0), max(size[1] - self.ignore_right, 0)
         valid[self.ignore_top : bottom, self.ignore_left : right] = True
+        crop = cut(resize_image(image, size), window, fill=self.pad_value, flip=flip)
         return {
-            "image": _as_tensor(cut(resize_image(image, size), window, fill=self.pad_value, flip=flip)),
+            "image": _as_tensor(crop),
+            **self._student_view(crop, draw.position),
             "valid_mask": torch.from_numpy(cut(valid, window, fill=False, flip=flip)),
             **({} if self.labels is None else self._labels(record, image, size, window, flip)),
             **_file_facts(record, image),
         }
+
+    def _student_view(self, crop: np.ndarray, position: int) -> dict[str, Tensor]:
+        if self.distortion.strength == 0:
+            return {}
+        colours = random_generator(self.seed, Domain.TARGET, Stream.COLOUR, position)
+        return {"student_image": _as_tensor(self.distortion(crop, colours))}
 
     def _labels(
         self, record: Record, image: np.ndarray, size: tuple[int, int], window: Window, flip: bool

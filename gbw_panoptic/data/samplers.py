@@ -13,10 +13,11 @@ from ..errors import UserError
 
 
 class Domain(IntEnum):
-    """Keeps the random streams of the two data sets apart."""
+    """Keeps the random streams of the data sets apart."""
 
     SOURCE = 0
     TARGET = 1
+    LABELLED_TARGET = 2
 
 
 class Stream(IntEnum):

@@ -76,6 +76,7 @@ def build_trainer(
         scaler=scaler,
         output_dir=cfg.OUTPUT_DIR,
         source_style=_build_source_style(cfg, next(model.parameters()).device),
+        labelled_weight=cfg.DATASETS.TARGET_LABELLED.LOSS_WEIGHT,
     )
     models = {"student": model}
     if "teacher" in strategy.modules:

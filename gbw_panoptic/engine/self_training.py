@@ -10,30 +10,45 @@ from ..adaptation.mean_teacher.augmentation import BlockMasking, StrongAugmentat
 from ..adaptation.mean_teacher.feature_distance import FeatureDistance
 from ..adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
+from ..adaptation.mean_teacher.thresholds import ClassThresholds
 from ..adaptation.mean_teacher.training import LossWeights, MeanTeacherTraining
 from ..errors import UserError
 from .checkpoint import load_weights
 from .reading import read_checkpoint
 from .settings import build_settings
 
-#: The study's numbers: docs/study.md, panoptic quality of Mask2Former.
-_NO_BURN_IN = (
-    "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS 0: the first pseudo labels of a Mask2Former come from MODEL.WEIGHTS. Unless "
-    "these are a model that was trained on the source, expect less than from the source alone (in the study PQ 8.7 "
-    "against 23.0); train source_only first, then name its model in MODEL.WEIGHTS, or in "
-    "SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS with BURN_IN_ITERS."
+#: The study's numbers: docs/mask2former.md.
+_CONSTANT = (
+    "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS 0 with constant thresholds: the first pseudo labels of a Mask2Former come from "
+    "MODEL.WEIGHTS. Unless these are a model that was trained on the source, expect less than from the source alone (in "
+    "the study PQ 8.7 against 23.0); set SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED True, or train source_only first and "
+    "name its model in MODEL.WEIGHTS, or in SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS with BURN_IN_ITERS."
 )
+#: Losses of ground truth that SELF_TRAINING.SEGMENTS.SOURCE_MASK_FACTOR multiplies: all of L_mask of MC-PanDA++.
+_LOCALISATION = ("loss_mask", "loss_dice")
 
 
 def build_self_training(cfg, model: nn.Module) -> MeanTeacherTraining:
     """Self-training of what the model predicts: segments or dense maps."""
+    thresholds = _build_thresholds(cfg, model)
+    parts = {"thresholds": thresholds, **_parts(cfg, model)}
     if model.learns_segments:
-        if not cfg.SELF_TRAINING.SEGMENTS.BURN_IN_ITERS:
-            logging.getLogger("gbw_panoptic").warning(_NO_BURN_IN)
-        scaling = _build_mask_scaling(cfg)
-        return SegmentSelfTraining(scaling=scaling, labeller=SegmentLabeller(scaling), **_parts(cfg, model))
+        if thresholds is None and not cfg.SELF_TRAINING.SEGMENTS.BURN_IN_ITERS:
+            logging.getLogger("gbw_panoptic").warning(_CONSTANT)
+        scaling = _build_mask_scaling(cfg, thresholds)
+        return SegmentSelfTraining(scaling=scaling, labeller=SegmentLabeller(scaling), **parts)
     sigma = cfg.INPUT.GAUSSIAN_SIGMA
-    return SelfTraining(center_sigma=sigma, labeller=_build_labeller(cfg), **_parts(cfg, model))
+    return SelfTraining(center_sigma=sigma, labeller=_build_labeller(cfg, thresholds), **parts)
+
+
+def _build_thresholds(cfg, model: nn.Module) -> ClassThresholds | None:
+    """Those that follow the teacher, if any do; of a class or, of pasted segments, of a union."""
+    options, taxonomy = cfg.SELF_TRAINING.ADAPTIVE_THRESHOLDS, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
+    if not options.ENABLED:
+        return None
+    number = taxonomy.num_labels if model.learns_segments else taxonomy.num_classes
+    thresholds = ClassThresholds(number, start=options.START, decay=options.DECAY, names=taxonomy.names)
+    return thresholds.to(next(model.parameters()).device)
 
 
 def _parts(cfg, model: nn.Module) -> dict:
@@ -46,15 +61,25 @@ def _parts(cfg, model: nn.Module) -> dict:
             jitter_probability=options.COLOR_JITTER_PROBABILITY,
             blur_probability=options.BLUR_PROBABILITY,
             channel_order=cfg.INPUT.FORMAT,
+            jitter_hue=options.COLOR_JITTER_HUE,
+            grey_probability=options.GRAYSCALE_PROBABILITY,
+            blur_sigma=tuple(options.BLUR_SIGMA),
         ),
         "class_mix": options.CLASS_MIX,
         "masking": _build_masking(cfg),
         "feature_distance": _build_feature_distance(cfg, model),
-        "loss_weights": LossWeights(mixed=options.TARGET_LOSS_WEIGHT, masked=options.MASKED.WEIGHT),
+        "loss_weights": _build_loss_weights(cfg),
         "ignore_label": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
         "seed": cfg.SEED,
         "shared_pass": _build_shared_pass(cfg, model),
     }
+
+
+def _build_loss_weights(cfg) -> LossWeights:
+    options = cfg.SELF_TRAINING
+    factor = options.SEGMENTS.SOURCE_MASK_FACTOR
+    source = dict.fromkeys(_LOCALISATION, factor) if factor != 1 else {}
+    return LossWeights(mixed=options.TARGET_LOSS_WEIGHT, masked=options.MASKED.WEIGHT, source=source)
 
 
 def _build_shared_pass(cfg, model: nn.Module) -> bool:
@@ -78,7 +103,7 @@ def _build_teacher(cfg, model: nn.Module) -> MeanTeacher:
     return teacher
 
 
-def _build_labeller(cfg) -> PseudoLabeller:
+def _build_labeller(cfg, thresholds: ClassThresholds | None) -> PseudoLabeller:
     options = cfg.SELF_TRAINING
     return PseudoLabeller(
         selection=Selection(
@@ -87,6 +112,7 @@ def _build_labeller(cfg) -> PseudoLabeller:
             quality=options.QUALITY,
             percentile=options.CLASS_PERCENTILE.PERCENTILE,
             max_threshold=options.CLASS_PERCENTILE.MAX_THRESHOLD,
+            adaptive=thresholds,
         ),
         instance_losses=options.INSTANCE_LOSSES,
         instance_quality=options.INSTANCE_QUALITY,
@@ -95,7 +121,7 @@ def _build_labeller(cfg) -> PseudoLabeller:
     )
 
 
-def _build_mask_scaling(cfg) -> MaskScaling:
+def _build_mask_scaling(cfg, thresholds: ClassThresholds | None) -> MaskScaling:
     options, taxonomy = cfg.SELF_TRAINING.SEGMENTS, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
     return MaskScaling(
         thing_ids=taxonomy.thing_labels if cfg.MODEL.TASK == "panoptic" else (),  # else a class is one segment
@@ -103,6 +129,7 @@ def _build_mask_scaling(cfg) -> MaskScaling:
         things=options.MASK_CONFIDENCE_THINGS,
         stuff=options.MASK_CONFIDENCE_STUFF,
         min_area=options.MIN_AREA,
+        adaptive=thresholds,
     )
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from contextlib import nullcontext
-from typing import Callable
+from typing import Callable, Iterator
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from detectron2.engine import TrainerBase
 from detectron2.utils import comm
 
 from ..adaptation import Strategy
+from ..adaptation.strategy import prefixed
 from ..adaptation.mean_teacher.teacher import unwrapped
 from ..data.loader import DomainLoader
 from ..errors import UserError
@@ -44,6 +45,7 @@ class DomainAdaptationTrainer(TrainerBase):
         autocast: torch.dtype | None = None,
         scaler: LossScaler | None = None,
         source_style: Callable[[DomainBatch], DomainBatch] | None = None,
+        labelled_weight: float = 1.0,
     ) -> None:
         """
         Args:
@@ -52,6 +54,7 @@ class DomainAdaptationTrainer(TrainerBase):
             autocast: lower precision, None for none; losses are computed in float32 either way.
             scaler: of the losses, for float16.
             source_style: applied to every batch before the strategy sees it.
+            labelled_weight: factor of the losses on target images with labels, beside those of any strategy.
         """
         super().__init__()
         self.model = model.train()
@@ -64,6 +67,7 @@ class DomainAdaptationTrainer(TrainerBase):
         self.autocast = autocast
         self.scaler = scaler
         self.source_style = source_style
+        self.labelled_weight = labelled_weight
         self.resumed = False  # whether it continues what OUTPUT_DIR holds, be it from the beginning
         self._batches = None
 
@@ -105,10 +109,17 @@ class DomainAdaptationTrainer(TrainerBase):
         device, enabled = next(self.model.parameters()).device.type, self.autocast is not None
         local = not last and hasattr(self.model, "no_sync")
         with self.model.no_sync() if local else nullcontext(), torch.autocast(device, self.autocast, enabled=enabled):
-            for terms in self.strategy.terms(self.model, batch, self.iter):
+            for terms in self._terms(batch):
                 (factor * sum(terms.values())).backward()
                 losses.update({name: value.detach() for name, value in terms.items()})
         return losses
+
+    def _terms(self, batch: DomainBatch) -> Iterator[dict[str, Tensor]]:
+        """Those of the strategy, then those of target images with labels, whose class weights are the branch
+        ``target``'s."""
+        yield from self.strategy.terms(self.model, batch, self.iter)
+        if batch.labelled:
+            yield prefixed("labelled", self.model(batch.labelled, branch="target"), self.labelled_weight)
 
     def _unscale(self) -> None:
         if self.scaler:

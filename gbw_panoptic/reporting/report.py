@@ -32,6 +32,17 @@ FACTS = (
 )  # fmt: skip
 
 
+def facts(run: RunFolder) -> list[tuple[str, object]]:
+    """What was run: keys with their values, and target images with labels where there were any."""
+    rows = [(key, run.value(key)) for key in FACTS if run.value(key) is not None]
+    share, files = (run.value(f"DATASETS.TARGET_LABELLED.{name}") for name in ("SHARE", "FILES"))
+    if share or files:
+        name, seed = (run.value(f"DATASETS.TARGET_LABELLED.{key}") for key in ("NAME", "SEED"))
+        amount = f"{len(files)} images" if files else f"{100 * share:g} % of the images, drawn with seed {seed}"
+        rows.append(("target images with labels", f"{amount}: {name}"))
+    return rows
+
+
 def write_report(output_dir: str | Path, *, destination: str | Path | None = None, protocol: str | None = None) -> str:
     """Writes ``report.md`` and its plots (``report/*.png``) from what a run has left so far.
 
@@ -118,7 +129,7 @@ class _Report:
         """A table of what was run."""
         if not self.run.config:
             return "config.yaml is missing or damaged: what was run cannot be listed."
-        values = [(f"`{key}`", plain(self.run.value(key))) for key in FACTS if self.run.value(key) is not None]
+        values = [(f"`{key}`" if key in FACTS else key, plain(value)) for key, value in facts(self.run)]
         last = self.run.last_iteration
         return table([*values, ("last logged iteration", "none" if last is None else str(last))], ("key", "value"))
 

@@ -40,7 +40,10 @@ _TASKS = ("semantic", "panoptic", "instance")
 _CONFIG = {
     "SEED?": int,
     "ACTIVE?": {"LABELS?": str},
-    "DATASETS?": {"TRAIN?": [str], "TARGET?": [str], "TEST?": [str]},
+    "DATASETS?": {
+        "TRAIN?": [str], "TARGET?": [str], "TEST?": [str],
+        "TARGET_LABELLED?": {"NAME?": str, "FILES?": [str], "SHARE?": float, "SEED?": int},
+    },
     "MODEL?": {"DEVICE?": str, "TASK?": str},
     "SOLVER?": {"MAX_ITER?": int},
     "TEST?": {"MODEL?": str},

@@ -12,7 +12,7 @@ from .pictures import weight_map
 from .html import write_page
 from .page import class_colors, plain, title
 from .pictures import panels, viewer
-from .report import FACTS, choose_protocol
+from .report import choose_protocol, facts
 from .run_folder import RunFolder
 from .score_tables import CURVES
 from .tables import class_table, confusion, number, weight_table
@@ -207,7 +207,7 @@ class _RunPage:
             yield confusion("Rows are true classes, columns predicted ones", found)
 
     def _facts(self) -> Iterator:
-        values = [(key, self.run.value(key)) for key in FACTS if self.run.value(key) is not None]
+        values = facts(self.run)
         rows = [[Cell(key, key), Cell(plain(value) or "none", plain(value))] for key, value in values]
         if rows:
             yield Table("Configuration", ["key", "value"], rows)

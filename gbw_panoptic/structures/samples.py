@@ -3,6 +3,7 @@
 Shape legend: H x W pixels of the crop, K thing instances, C classes. docs/architecture.md shows these types as tables.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, NamedTuple, NotRequired, TypedDict
 
 from torch import Tensor
@@ -99,6 +100,7 @@ class TargetSample(FileFacts, InstanceLabels):
     """What the target mapper emits. It holds a label only where `ActiveTrainer` has bought one."""
 
     image: Annotated[Tensor, "[3, H, W] uint8: channels in the order of `INPUT.FORMAT`"]
+    student_image: NotRequired[Annotated[Tensor, "[3, H, W] uint8: the same with other colours, for a student alone"]]
     valid_mask: Annotated[Tensor, "[H, W] bool: False in ignored borders and in padding"]
     sem_seg: NotRequired[Annotated[Tensor, "[H, W] int64: class of a bought pixel, else `ignore_label`"]]
     sem_seg_weights: NotRequired[Annotated[Tensor, "[H, W] float32: 1"]]
@@ -109,7 +111,7 @@ class LabelledTarget(TypedDict, total=False):
     """A target image as a teacher has labelled it: with `sem_seg` (dense predictions) or `segment_map` (mask
     models)."""
 
-    image: Annotated[Tensor, "[3, H, W] uint8: as it came, on the teacher's device"]
+    image: Annotated[Tensor, "[3, H, W] uint8: what the student sees of it, on the teacher's device"]
     sem_seg: Annotated[Tensor, "[H, W] int64: class that is learnt from, or `ignore_label`"]
     sem_seg_weights: Annotated[Tensor, "[H, W] float32 >= 0: the image's quality where a pixel is learnt from, else 0"]
     instances: Annotated[PseudoInstances, "the teacher's instances; with the panoptic task alone"]
@@ -149,8 +151,10 @@ class DomainBatch(NamedTuple):
 
     Attributes:
         first_place: that of the first sample among those of the update, over all ranks and micro-batches.
+        labelled: target images with the labels of DATASETS.TARGET_LABELLED.
     """
 
     source: list[SourceSample]
     target: list[TargetSample]
     first_place: int = 0
+    labelled: Sequence[SourceSample] = ()

@@ -30,8 +30,8 @@ TWO = logits_of([[[0.95, 0.9, 0.05, 0.6]], [[0.8, 0.7, 0.5, 0.6]]])
 def test_quality_by_hand():
     pseudo = select(TWO)
     assert pseudo.labels[0, 0].tolist() == [0, 0, 1, 0] and pseudo.kept.all()
-    assert pseudo.quality.tolist() == pseudo.weights.tolist() == [0.75, 0.0]
-    assert select(TWO, quality="batch").weights.tolist() == [0.375, 0.375]
+    assert pseudo.quality.tolist() == pseudo.weights.flatten().tolist() == [0.75, 0.0]
+    assert select(TWO, quality="batch").weights.flatten().tolist() == [0.375, 0.375]
 
 
 def test_quality_counts_ignored_borders_and_keeps_none_of_them():
@@ -44,7 +44,7 @@ def test_quality_counts_ignored_borders_and_keeps_none_of_them():
 def test_threshold_keeps_confident_pixels_at_full_weight():
     pseudo = select(TWO, "threshold")
     assert pseudo.kept[:, 0].tolist() == [[True, True, True, False], [False] * 4]
-    assert pseudo.weights.tolist() == [1.0, 1.0]
+    assert pseudo.weights.flatten().tolist() == [1.0, 1.0]
     assert not select(TWO, "threshold", threshold=1.0).kept.any()
 
 
@@ -70,7 +70,7 @@ def test_class_percentile_keeps_rare_classes_that_a_common_threshold_drops():
     probability[0, 0, :3] = torch.tensor([0.45, 0.4, 0.35])  # class 1 with 0.55, 0.6, 0.65
     pseudo = select(logits_of(probability), "class_percentile")
     assert pseudo.kept[0, 0, :3].tolist() == [False, True, True]  # rank floor(0.66 * 2) = 1
-    assert pseudo.kept.sum() == 97 + 2 and pseudo.weights.tolist() == [1.0]  # 0.95 is above the cap
+    assert pseudo.kept.sum() == 97 + 2 and pseudo.weights.flatten().tolist() == [1.0]  # 0.95 is above the cap
     assert not select(logits_of(probability), "threshold").kept[0, 0, :3].any()
 
 
@@ -88,7 +88,7 @@ def test_a_single_class_and_certainty(rule):
     logits = torch.zeros(1, 3, 4, 5)
     logits[:, 1] = 100.0  # probability 1 exactly
     pseudo = select(logits, rule)
-    assert (pseudo.labels == 1).all() and pseudo.kept.all() and pseudo.weights.tolist() == [1.0]
+    assert (pseudo.labels == 1).all() and pseudo.kept.all() and pseudo.weights.flatten().tolist() == [1.0]
 
 
 def test_unknown_names_are_refused():

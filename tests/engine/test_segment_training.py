@@ -1,18 +1,21 @@
 """Self-training of segments end to end on Streets: burn-in and its resume, branches, health, AMP, filtered points."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from tiny_runs import NARROW
 
 from gbw_panoptic.engine import build_trainer
+from gbw_panoptic.engine.setup import load_config
 from gbw_panoptic.engine.build import resume_or_load
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.modeling.masks.head import MaskHeadOutput
 from gbw_panoptic.structures.segments import SegmentTargets
 from gbw_panoptic.validation import validate
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 CONFIG = "streets/mask2former_self_training.yaml"
 GBW = "streets/mask2former_self_training_gbw.yaml"
 #: A model of a moment, whose untrained teacher finds segments.
@@ -184,9 +187,37 @@ def test_points_without_a_confident_segment_get_no_mask_gradient(make_cfg):
     assert (mask_logits.grad[..., 9:] == 0).all() and (mask_logits.grad[..., :8] != 0).any()
 
 
-@pytest.mark.parametrize("iterations", [0, 3])
-def test_self_training_without_a_burn_in_is_warned_of(make_cfg, caplog, teacher_weights, iterations):
+@pytest.mark.parametrize("iterations, adaptive", [(0, False), (3, False), (0, True)])
+def test_constant_thresholds_without_a_burn_in_are_warned_of(make_cfg, caplog, teacher_weights, iterations, adaptive):
     caplog.clear()
-    build_trainer(make_cfg(CONFIG, *SMALL, *(burn_in(teacher_weights) if iterations else ())))
+    options = ("SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED", adaptive, *(burn_in(teacher_weights) if iterations else ()))
+    build_trainer(make_cfg(CONFIG, *SMALL, *options))
     told = [record.message for record in caplog.records if "BURN_IN_ITERS 0" in record.message]
-    assert len(told) == (not iterations) and all("TEACHER_WEIGHTS" in text for text in told)
+    assert len(told) == (not iterations and not adaptive) and all("TEACHER_WEIGHTS" in text for text in told)
+
+
+def test_no_shipped_self_training_of_segments_has_constant_thresholds():
+    """They end below the source alone without a burn-in, which needs a file that only the user can make."""
+    paths = [path for path in CONFIGS.glob("*/mask2former_*self_training*.yaml") if not path.name.startswith("Base")]
+    assert len(paths) > 30
+    for path in paths:
+        options = load_config(str(path), []).SELF_TRAINING
+        assert options.ADAPTIVE_THRESHOLDS.ENABLED and options.SEGMENTS.SOURCE_MASK_FACTOR == 2, path
+
+
+def test_thresholds_follow_the_teacher_and_double_mask_losses_on_ground_truth(make_cfg, tmp_path):
+    """One iteration from random weights: a class moves if the teacher has a segment of it, and the source's mask losses are twice
+    what they are without the factor."""
+    records = {}
+    for factor in (2.0, 1.0):
+        cfg = make_cfg(CONFIG, *SMALL, "SOLVER.MAX_ITER", 1, "SELF_TRAINING.SEGMENTS.SOURCE_MASK_FACTOR", factor,
+                       "OUTPUT_DIR", tmp_path / str(factor))  # fmt: skip
+        thresholds = train(cfg).strategy.modules["class_thresholds"]
+        records[factor] = json.loads((tmp_path / str(factor) / "metrics.json").read_text().splitlines()[-1])
+    moved = thresholds.updates > 0
+    assert moved.any() and (thresholds.values[moved] > 0).all() and not thresholds.values[~moved].any()
+    twice, once = records[2.0], records[1.0]
+    for name, ratio in (("class", 1), ("mask", 2), ("dice", 2)):
+        assert twice[f"source/loss_{name}"] == pytest.approx(ratio * once[f"source/loss_{name}"])
+        assert twice[f"mixed/loss_{name}"] == pytest.approx(once[f"mixed/loss_{name}"])
+    assert 0 < max(value for name, value in once.items() if name.startswith("pseudo_labels/threshold/")) < 1

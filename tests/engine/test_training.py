@@ -27,6 +27,12 @@ ALL = (
     "INPUT.TARGET.IGNORE_TOP", 2, "INPUT.TARGET.IGNORE_LEFT", 3, "INPUT.TARGET.IGNORE_RIGHT", 3,
     "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", 0.0,  # an untrained teacher finds instances, too
 )  # fmt: skip
+#: Labels of a few target images, and thresholds that follow the teacher.
+LABELLED = (
+    "DATASETS.TARGET_LABELLED.NAME", "cityscapes_uda_panoptic_train", "DATASETS.TARGET_LABELLED.SHARE", 0.25,
+    "DATASETS.TARGET_LABELLED.SEED", 3, "DATASETS.TARGET_LABELLED.LOSS_WEIGHT", 0.731,
+    "SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED", True, "SELF_TRAINING.ADAPTIVE_THRESHOLDS.START", 0.25,
+)  # fmt: skip
 FAST = (*NARROW, "TEST.EVAL_PERIOD", 0, "TEST.NUM_PANELS", 0, "DATASETS.TEST", "()")
 
 
@@ -52,7 +58,7 @@ def states(trainer):
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "name, switches",
-    [("source_only", ()), ("self_training_gbw", ()), ("self_training_gbw", ALL)],
+    [("source_only", ()), ("self_training_gbw", LABELLED), ("self_training_gbw", ALL)],
     ids=["source", "gbw", "all"],
 )
 def test_ten_iterations_equal_five_and_resume_five(make_cfg, tmp_path, name, switches, workers):
@@ -85,7 +91,7 @@ def test_resume_cuts_metrics_back_to_the_checkpoint(tmp_path):
     assert [json.loads(line)["iteration"] for line in path.read_text().splitlines()] == [0, 1, 2, 3]
 
 
-def test_training_reads_no_target_label(own_streets, make_cfg, tmp_path):
+def test_training_reads_no_target_label(make_cfg, own_streets, tmp_path):
     shutil.rmtree(own_streets / "cityscapes" / "gtFine")
     register_all()
     trainer = train(make_cfg("quick/self_training_gbw.yaml", *FAST, "SOLVER.MAX_ITER", 3))

@@ -17,6 +17,8 @@ SELF_TRAINING = ("SELF_TRAINING.INSTANCE_LOSSES", True, "SELF_TRAINING.CONFIDENC
                  "SELF_TRAINING.MASKED.ENABLED", True, "SELF_TRAINING.MASKED.BLOCK_SIZE", 16)  # fmt: skip
 DISTANCE = ("SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True, "SELF_TRAINING.FEATURE_DISTANCE.CLASSES", "('road', 'building')",
             "SELF_TRAINING.FEATURE_DISTANCE.MIN_SHARE", 0.6)  # fmt: skip
+ADAPTIVE = ("SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED", True, "SELF_TRAINING.ADAPTIVE_THRESHOLDS.DECAY", 0.5,
+            "SELF_TRAINING.QUALITY", "class")  # fmt: skip
 #: Normalisation within an image, and no dropout, whose random numbers are those of a rank.
 OPTIONS = (
     "MODEL.BACKBONE.NAME", "build_compact_backbone", "MODEL.RESNETS.NORM", "GN",
@@ -36,7 +38,7 @@ VIT = (
 CASES = {
     "source": ("quick/source_only.yaml", *GBW, *EVALUATION),
     "accumulated": ("quick/source_only.yaml", *GBW, "SOLVER.IMS_PER_BATCH", 4, "SOLVER.ACCUMULATION_STEPS", 2),
-    "self_training": ("quick/self_training_gbw.yaml", *SELF_TRAINING, *DISTANCE),
+    "self_training": ("quick/self_training_gbw.yaml", *SELF_TRAINING, *DISTANCE, *ADAPTIVE),
     "vit": ("quick/self_training_gbw.yaml", *VIT, *SELF_TRAINING),
     "adversarial": ("quick/adversarial_gbw.yaml", "ADVERSARIAL.ALIGN_INSTANCES", True),
     "entropy": ("quick/entropy_gbw.yaml",),

@@ -1,5 +1,5 @@
-"""Strong augmentation of the student's view: colour jitter and Gaussian blur (DACS, DAFormer), hidden blocks (MIC,
-arXiv 2212.01322).
+"""Strong augmentation of the student's view: colour jitter and Gaussian blur (DACS, DAFormer), grey images (MC-PanDA),
+hidden blocks (MIC, arXiv 2212.01322).
 
 Shape legend: H x W pixels; images are [3, H, W].
 """
@@ -22,8 +22,10 @@ class StrongAugmentation:
     """Photometric only: labels stay valid. One draw per image (the published code draws once for the batch).
 
     Attributes:
-        jitter_strength: brightness, contrast and saturation factors from 1 -+ s, hue shift from -+ s (in turns).
-        jitter_probability, blur_probability: of each to happen.
+        jitter_strength: brightness, contrast and saturation factors from 1 -+ s.
+        jitter_hue: h of a hue shift from -+ h s (in turns).
+        jitter_probability, grey_probability, blur_probability: of each to happen.
+        blur_sigma: range of the blur's sigma, pixels.
         channel_order: of the images, ``RGB`` or ``BGR``.
     """
 
@@ -31,16 +33,23 @@ class StrongAugmentation:
     jitter_probability: float
     blur_probability: float
     channel_order: str = "RGB"
+    jitter_hue: float = 1.0
+    grey_probability: float = 0.0
+    blur_sigma: tuple[float, float] = BLUR_SIGMA
 
     def __call__(self, image: Tensor, generator: np.random.Generator) -> Tensor:
         """[3, H, W] float in 0..255 -> the same, augmented."""
         jitter, blur = generator.random(2) < (self.jitter_probability, self.blur_probability)
         order = generator.permutation(4)
         draws = generator.uniform(-self.jitter_strength, self.jitter_strength, 4)
-        sigma = generator.uniform(*BLUR_SIGMA)
-        if jitter:
+        draws[3] *= self.jitter_hue
+        sigma = generator.uniform(*self.blur_sigma)
+        # without grey images no number is drawn for them: other settings keep their bits
+        grey = self.grey_probability > 0 and generator.random() < self.grey_probability
+        if jitter or grey:
             rgb = image.flip(0) if self.channel_order == "BGR" else image
-            rgb = color_jitter(rgb / 255, draws, order) * 255
+            rgb = color_jitter(rgb / 255, draws, order) * 255 if jitter else rgb
+            rgb = TF.rgb_to_grayscale(rgb, num_output_channels=3) if grey else rgb
             image = rgb.flip(0) if self.channel_order == "BGR" else rgb
         return gaussian_blur(image, sigma) if blur else image
 

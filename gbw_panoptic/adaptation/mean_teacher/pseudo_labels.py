@@ -13,13 +13,16 @@ from ...structures.instances import PseudoInstances
 from ...structures.model import MetaArchitecture
 from ...structures.predictions import DensePrediction
 from ...structures.samples import LabelledTarget, TargetSample
+from ...structures.segments import counts_of
 from .pseudo_instances import instance_scores, instances_from_panoptic
+from .thresholds import STATISTIC, ClassThresholds, group_quantiles
 
 #: Which pixels keep their label: all of them, weighted by quality (DACS, DAFormer); those of at least a fixed
 #: confidence (DACS); those of at least their class's own percentile of confidence (FDA).
 SELECTIONS = ("quality", "threshold", "class_percentile")
-#: Over what the quality weight is averaged: each image (ours; independent of ranks) or the batch (DACS, DAFormer).
-QUALITIES = ("image", "batch")
+#: Over what the quality weight is averaged: each image (ours; independent of ranks), the batch (DACS, DAFormer), or the
+#: pixels of each class in an image (ours, after MC-PanDA's weight of each mask).
+QUALITIES = ("image", "batch", "class")
 #: How much a teacher's instance counts: as its pixels do, or times its score (ours).
 INSTANCE_QUALITIES = ("pixel", "score")
 
@@ -32,8 +35,8 @@ class PseudoLabels:
         labels: [B, H, W] int64, the likeliest class of every pixel.
         confidence: [B, H, W] float in 0..1, its probability.
         kept: [B, H, W] bool, the pixels that are learnt from.
-        quality: [B] float in 0..1, see :func:`image_quality`.
-        weights: [B] float, factor of each image's losses.
+        quality: [B] float in 0..1, see :func:`image_quality`; of ``class`` the mean over the image's pixels.
+        weights: float, [B, 1, 1] or [B, H, W], factor of each pixel's losses.
     """
 
     labels: Tensor
@@ -53,6 +56,8 @@ class Selection:
         quality: one of :data:`QUALITIES`.
         percentile: in 0..100, of ``class_percentile``: the share of a class's pixels that is left out.
         max_threshold: in (0, 1], of ``class_percentile``: pixels of this confidence are kept in any case.
+        adaptive: tau of each class in place of ``threshold``, if there are any (ours, after MC-PanDA++): a class's
+            pixels in an image are what a mask is there.
     """
 
     rule: str
@@ -60,20 +65,28 @@ class Selection:
     quality: str
     percentile: float
     max_threshold: float
+    adaptive: ClassThresholds | None = None
 
     def __call__(self, logits: Tensor, valid: Tensor) -> PseudoLabels:
         """
         Args:
             logits: [B, C, H, W] of the teacher.
-            valid: [B, H, W] bool; other pixels are not kept. They do count for the quality, as published, but not for
-                the percentiles.
+            valid: [B, H, W] bool; other pixels are not kept. They do count for the quality of images and batches, as
+                published, but not for percentiles, thresholds and the quality of classes.
         """
         confidence, labels = logits.float().softmax(dim=1).max(dim=1)
-        quality = image_quality(confidence, threshold=self.threshold, scope=self.quality)
-        weights = quality if self.rule == "quality" else torch.ones_like(quality)
+        regions = ImageRegions.of(torch.where(valid, labels, -1), logits.shape[1])
+        threshold = self._thresholds(confidence, labels, regions)
+        if self.quality == "class":
+            weights = regions.shares(confidence >= threshold)
+            quality = weights.flatten(1).mean(dim=1)
+        else:
+            quality = image_quality(confidence, threshold=threshold, scope=self.quality)
+            weights = quality[:, None, None]
+        weights = weights if self.rule == "quality" else torch.ones_like(quality)[:, None, None]
         kept = valid
         if self.rule == "threshold":
-            kept = valid & (confidence >= self.threshold)
+            kept = valid & (confidence >= threshold)
         elif self.rule == "class_percentile":
             thresholds = class_thresholds(
                 confidence,
@@ -87,13 +100,52 @@ class Selection:
             raise ValueError(f"Expected the rule to be one of {SELECTIONS}, but got {self.rule!r}.")
         return PseudoLabels(labels, confidence, kept, quality, weights)
 
+    def _thresholds(self, confidence: Tensor, labels: Tensor, regions: "ImageRegions") -> Tensor | float:
+        """Of every pixel; those that adapt do it here."""
+        if not self.adaptive:
+            return self.threshold
+        self.adaptive.see(regions.largest_quantiles(confidence, STATISTIC))
+        return self.adaptive.current()[labels]
 
-def image_quality(confidence: Tensor, *, threshold: float, scope: str) -> Tensor:
+
+@dataclass(frozen=True)
+class ImageRegions:
+    """The pixels of each class in each image of a batch.
+
+    Attributes:
+        ids: [B, H, W] int64, image * C + class; -1 where there is none.
+        num_images, num_classes: B, C.
+    """
+
+    ids: Tensor
+    num_images: int
+    num_classes: int
+
+    @classmethod
+    def of(cls, labels: Tensor, num_classes: int) -> "ImageRegions":
+        """``labels``: [B, H, W] int64, negative = of no region."""
+        images = torch.arange(len(labels), device=labels.device).view(-1, 1, 1)
+        return cls(torch.where(labels < 0, -1, images * num_classes + labels), len(labels), num_classes)
+
+    def shares(self, chosen: Tensor) -> Tensor:
+        """[B, H, W] float32: of each pixel's region the share of pixels that are ``chosen`` [B, H, W] bool; 0 outside."""
+        size, places = self.num_images * self.num_classes + 1, self.ids + 1
+        counts = counts_of(torch.where(chosen, places, 0), size) / counts_of(places, size).clamp(min=1)
+        return torch.where(self.ids < 0, 0, counts[places])
+
+    def largest_quantiles(self, values: Tensor, share: float) -> Tensor:
+        """[C] float32: over the images, the largest quantile of ``values`` [B, H, W] >= 0 in a region of each class; -1
+        of classes without pixels."""
+        size = self.num_images * self.num_classes
+        return group_quantiles(values, self.ids, size, share).view(-1, self.num_classes).amax(dim=0)
+
+
+def image_quality(confidence: Tensor, *, threshold: Tensor | float, scope: str) -> Tensor:
     """One quality weight per image (DACS, arXiv 2007.08702, section 3; DAFormer, eq. 3).
 
     Args:
         confidence: [B, H, W] float in 0..1.
-        threshold: tau in (0, 1].
+        threshold: tau in 0..1, of all pixels or of each.
         scope: ``image``: q_b = share of image b's pixels whose confidence is >= tau; ``batch``: the same share over the
             whole batch of this rank, as published.
 
@@ -104,7 +156,7 @@ def image_quality(confidence: Tensor, *, threshold: float, scope: str) -> Tensor
     if scope == "batch":
         return quality.mean().expand_as(quality)
     if scope != "image":
-        raise ValueError(f"Expected quality to be one of {QUALITIES}, but got {scope!r}.")
+        raise ValueError(f"Expected quality to be one of {QUALITIES[:2]}, but got {scope!r}.")
     return quality
 
 
@@ -116,9 +168,7 @@ def class_thresholds(
     FDA (arXiv 2004.05498; the idea is CBST's, arXiv 1810.07911) takes it once over all target images; here it is taken
     over the batch (ours).
 
-    The percentile is an element ("lower"), so that a class that occurs keeps its surest pixel at least. One sort of N
-    integers with the class in the high bits and the confidence's bits, which order positive floats, in the low ones: no
-    host synchronisation, and less memory than the logits take.
+    The percentile is an element ("lower"), so that a class that occurs keeps its surest pixel at least.
 
     Args:
         confidence: [B, H, W] float32 >= 0.
@@ -128,17 +178,13 @@ def class_thresholds(
     Returns:
         [C] float32; ``maximum`` for classes that do not occur.
     """
-    inside = (labels >= 0) & (labels < num_classes)
-    bins = torch.where(inside, labels, num_classes).flatten()
-    counts = torch.zeros(num_classes + 1, dtype=torch.int64, device=labels.device)
-    counts.scatter_add_(0, bins, torch.ones_like(bins))
-    first = counts.cumsum(0) - counts
-    bits = confidence.float().contiguous().view(torch.int32).flatten().long()
-    ordered = (bins << 32 | bits).sort().values
-    rank = (percentile / 100 * (counts - 1).clamp(min=0).double()).floor().long()
-    chosen = ordered[(first + rank).clamp(max=len(ordered) - 1)] & 0xFFFFFFFF
-    thresholds = chosen.to(torch.int32).view(torch.float32).clamp(max=maximum)
-    return torch.where(counts > 0, thresholds, maximum)[:num_classes]
+    found = group_quantiles(confidence, labels, num_classes, percentile / 100, lower=True)
+    return torch.where(found < 0, maximum, found.clamp(max=maximum))
+
+
+def view_of_student(sample: TargetSample, device: torch.device) -> Tensor:
+    """[3, H, W] uint8: the image as it came, or with the colours that the teacher does not see."""
+    return sample.get("student_image", sample["image"]).to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -171,7 +217,7 @@ class PseudoLabeller:
             with_instances: whether the model has instance heads, which need targets.
 
         Returns:
-            One dictionary per sample with ``image`` (as it came), ``sem_seg``, ``sem_seg_weights`` and perhaps
+            One dictionary per sample with ``image`` (:func:`view_of_student`), ``sem_seg``, ``sem_seg_weights`` and perhaps
             ``instances`` (:class:`PseudoInstances`), on the teacher's device; and scalars for the log.
         """
         dense = teacher.predict(samples, instances=self.instance_losses)
@@ -181,14 +227,14 @@ class PseudoLabeller:
         valid = torch.stack([sample["valid_mask"].to(device, non_blocking=True) for sample in samples])
         pseudo = self.selection(dense.sem_seg, valid)
         labels = torch.where(pseudo.kept, pseudo.labels, self.ignore_label)
-        weights = pseudo.weights[:, None, None] * pseudo.kept
+        weights = pseudo.weights * pseudo.kept
         instance_weights = weights
         if "sem_seg" in samples[0]:
             bought = torch.stack([sample["sem_seg"].to(device, non_blocking=True) for sample in samples])
             known = bought != self.ignore_label
             labels, weights = torch.where(known, bought, labels), torch.where(known, 1, weights)
             instance_weights = torch.where(known & (bought != pseudo.labels), 0, instance_weights)
-        images = [sample["image"].to(device, non_blocking=True) for sample in samples]
+        images = [view_of_student(sample, device) for sample in samples]
         labelled = [
             {"image": image, "sem_seg": sem_seg, "sem_seg_weights": weight}
             for image, sem_seg, weight in zip(images, labels, weights)
@@ -197,6 +243,7 @@ class PseudoLabeller:
             "pseudo_labels/quality": pseudo.quality.mean(),
             "pseudo_labels/confidence": pseudo.confidence.mean(),
             "pseudo_labels/kept_pixels": (weights > 0).float().mean(),
+            **(self.selection.adaptive.health() if self.selection.adaptive else {}),
         }
         if with_instances:
             for index, sample in enumerate(labelled):

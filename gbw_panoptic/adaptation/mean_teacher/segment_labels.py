@@ -1,5 +1,5 @@
 """From a teacher's segments to what a mask model is trained on: mask-wide loss scaling and confidence of points
-(MC-PanDA, arXiv 2407.14110).
+(MC-PanDA, arXiv 2407.14110), by thresholds that may follow the teacher (MC-PanDA++, arXiv 2609.39681).
 
 Shape legend: B images, H x W pixels, S bound on the number of segments, N segments that are kept, C classes.
 """
@@ -13,7 +13,9 @@ from torch import Tensor
 
 from ...structures.model import MetaArchitecture
 from ...structures.samples import LabelledTarget, TargetSample
-from ...structures.segments import SegmentMap, Segments, SegmentTargets
+from ...structures.segments import SegmentMap, Segments, SegmentTargets, counts_of
+from .pseudo_labels import view_of_student
+from .thresholds import STATISTIC, ClassThresholds, group_quantiles, largest_of_classes
 
 
 def segment_map(segments: Segments, valid: Tensor) -> SegmentMap:
@@ -53,6 +55,7 @@ class MaskScaling:
         num_classes: C.
         things, stuff: tau in [0, 1) of MC-PanDA's mask-wide loss scaling; 0 turns it off.
         min_area: pixels; segments of this area or less are dropped; their pixels are not, being of no other segment.
+        adaptive: tau in place of both, if there are any.
     """
 
     thing_ids: tuple[int, ...]
@@ -60,11 +63,21 @@ class MaskScaling:
     things: float
     stuff: float
     min_area: int
+    adaptive: ClassThresholds | None = None
 
     def thresholds(self, device: torch.device) -> Tensor:
         """[C] float, tau of each class."""
+        if self.adaptive:
+            return self.adaptive.current()
         tau = [self.things if c in self.thing_ids else self.stuff for c in range(self.num_classes)]
         return torch.tensor(tau).to(device, non_blocking=True)
+
+    def see(self, maps: Sequence[SegmentMap]) -> None:
+        """Adapt the thresholds to a teacher's segments, before anything is pasted: the largest third quartile of each
+        class. Segments that are too small to be learnt from take no part (MC-PanDA++ leaves that open)."""
+        if self.adaptive:
+            of_maps = [_largest_statistics(segments, self.num_classes, self.min_area) for segments in maps]
+            self.adaptive.see(torch.stack(of_maps).amax(dim=0))
 
     def __call__(self, maps: Sequence[SegmentMap]) -> list[SegmentTargets]:
         """Targets of a batch. How many segments are kept must be known on the host: one synchronisation for all images.
@@ -80,6 +93,14 @@ class MaskScaling:
             _targets(segments, weight, keep.nonzero()[:, 0].to(weight.device, non_blocking=True))
             for segments, weight, keep in zip(maps, weights, kept)
         ]
+
+
+def _largest_statistics(segments: SegmentMap, num_classes: int, min_area: int) -> Tensor:
+    """[C] float32, -1 of classes without a segment of more than ``min_area`` pixels."""
+    number = len(segments.classes)
+    statistics = group_quantiles(segments.own_confidence, segments.ids - 1, number, STATISTIC)
+    areas = counts_of(segments.ids, number + 1)[1:]
+    return largest_of_classes(torch.where(areas > min_area, statistics, -1), segments.classes, num_classes)
 
 
 def _targets(segments: SegmentMap, weights: Tensor, kept: Tensor) -> SegmentTargets:
@@ -109,16 +130,19 @@ class SegmentLabeller:
             with_instances: has no effect here: panoptic inference knows what a thing is.
 
         Returns:
-            One dictionary per sample with ``image`` (as it came) and ``segment_map`` (:class:`SegmentMap`), on the
+            One dictionary per sample with ``image`` (:func:`view_of_student`) and ``segment_map`` (:class:`SegmentMap`), on the
             teacher's device; and scalars for the log.
         """
         prediction = teacher.predict(samples)
         labelled = []
         for index, sample in enumerate(samples):
             segments = teacher.post_processing(prediction, index)
-            image, valid = (sample[key].to(segments.ids.device, non_blocking=True) for key in ("image", "valid_mask"))
-            labelled.append({"image": image, "segment_map": segment_map(segments, valid)})
-        return labelled, self.health([sample["segment_map"] for sample in labelled])
+            device = segments.ids.device
+            segments = segment_map(segments, sample["valid_mask"].to(device, non_blocking=True))
+            labelled.append({"image": view_of_student(sample, device), "segment_map": segments})
+        maps = [sample["segment_map"] for sample in labelled]
+        self.scaling.see(maps)
+        return labelled, self.health(maps)
 
     def health(self, maps: Sequence[SegmentMap]) -> dict[str, Tensor]:
         """Scalars for the log: how good the labels of a batch are, before anything is pasted; no synchronisation.
@@ -137,4 +161,5 @@ class SegmentLabeller:
             "pseudo_labels/confidence": (confidence * valid).sum() / valid.sum().clamp(min=1),
             "pseudo_labels/kept_pixels": (ids > 0).float().mean(),
             "pseudo_labels/kept_segments": kept.sum() / len(maps),
+            **(self.scaling.adaptive.health() if self.scaling.adaptive else {}),
         }

@@ -1,7 +1,8 @@
 """What all self-training with a mean teacher shares: the order of its terms, its views' random numbers, its log."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Callable, Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..strategy import Stateful, Strategy, prefixed
 from .augmentation import BlockMasking, StrongAugmentation
 from .feature_distance import FeatureDistance
 from .teacher import MeanTeacher
+from .thresholds import ClassThresholds
 
 #: Independent streams of random numbers: each student view of a target image has its own.
 MIXED, MASKED = (), (1,)
@@ -20,10 +22,15 @@ MIXED, MASKED = (), (1,)
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Factors of the target's terms, relative to the source's."""
+    """Factors of the target's terms, relative to the source's; and of some losses of the source, by name."""
 
     mixed: float
     masked: float
+    source: Mapping[str, float] = field(default_factory=dict)
+
+    def of_source(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """``losses`` of the source, weighted."""
+        return {name: self.source[name] * loss if name in self.source else loss for name, loss in losses.items()}
 
 
 class MeanTeacherTraining(Strategy, ABC):
@@ -42,6 +49,7 @@ class MeanTeacherTraining(Strategy, ABC):
         ignore_label: int,
         seed: int,
         shared_pass: bool = False,
+        thresholds: ClassThresholds | None = None,
     ) -> None:
         """
         Args:
@@ -54,6 +62,7 @@ class MeanTeacherTraining(Strategy, ABC):
                 of the update, those of all ranks and micro-batches).
             shared_pass: source and mixed images go through the student together; without ``feature_distance`` alone,
                 and the same only if no layer looks at the batch.
+            thresholds: those of the labeller, where they follow the teacher.
         """
         self.teacher = teacher
         self.labeller = labeller
@@ -65,11 +74,14 @@ class MeanTeacherTraining(Strategy, ABC):
         self.ignore_label = ignore_label
         self.seed = seed
         self.shared_pass = shared_pass
+        self.thresholds = thresholds
         self.first_place = 0
         self.health: dict[str, Tensor] = {}
         self.modules: dict[str, Stateful] = {"teacher": teacher.model}
         if feature_distance is not None:
             self.modules["initial_backbone"] = feature_distance.initial
+        if thresholds is not None:
+            self.modules["class_thresholds"] = thresholds
 
     @abstractmethod
     def mixed(self, sources: list[SourceSample], targets: list[LabelledTarget], iteration: int) -> list[MixedSample]:
@@ -81,13 +93,19 @@ class MeanTeacherTraining(Strategy, ABC):
 
     def before_step(self, model: nn.Module, iteration: int) -> None:
         self.teacher.update(model, iteration)
+        if self.thresholds is not None:
+            self.thresholds.begin()
+
+    def after_step(self, iteration: int) -> None:
+        if self.thresholds is not None:
+            self.thresholds.commit()
 
     def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         if self.shared_pass:
             yield from self._shared_terms(model, batch, iteration)
             return
         source = self._source_losses(model, batch.source, iteration)
-        yield prefixed("source", source)
+        yield prefixed("source", self.loss_weights.of_source(source))
         yield from self.target_terms(model, batch, iteration, source)
 
     def target_terms(
@@ -111,6 +129,7 @@ class MeanTeacherTraining(Strategy, ABC):
             for branch in ("source/", "mixed/")
         )
         self.health["pseudo_labels/loss_ratio"] = loss_ratio(mixed, source)
+        source = self.loss_weights.of_source(source)
         yield {**prefixed("source", source), **prefixed("mixed", mixed, self.loss_weights.mixed)}
         yield from self._masked_terms(model, targets, iteration)
 

@@ -8,7 +8,9 @@ from detectron2.data import MetadataCatalog
 from ..trainers import has_teacher, trainer_of
 from .words import refusal, value_of
 
-_SWITCHES = ("MASKED.ENABLED", "FEATURE_DISTANCE.ENABLED", "INSTANCE_LOSSES", "SHARED_PASS")
+_SWITCHES = (
+    "MASKED.ENABLED", "FEATURE_DISTANCE.ENABLED", "INSTANCE_LOSSES", "SHARED_PASS", "ADAPTIVE_THRESHOLDS.ENABLED",
+)  # fmt: skip
 
 
 def trainer_problems(cfg) -> Iterator[str]:
@@ -57,6 +59,11 @@ def teacher_problems(cfg) -> Iterator[str]:
         yield refusal(cfg, "TEST.MODEL", f"student with {name}, which has no teacher", "set it to student")
     if not taught and cfg.SELF_TRAINING.TAU:
         yield refusal(cfg, "SELF_TRAINING.TAU", f"0 with {name}, which has no such term", "set it to 0")
+    if not taught and cfg.INPUT.TARGET.PHOTOMETRIC_STRENGTH:
+        yield refusal(
+            cfg, "INPUT.TARGET.PHOTOMETRIC_STRENGTH", f"0 with {name}, which has no student's view of the target",
+            "set it to 0",
+        )  # fmt: skip
     for switch in _SWITCHES:
         key, why = f"SELF_TRAINING.{switch}", "" if taught else f"{name}, which has no such term"
         if switch == "INSTANCE_LOSSES" and cfg.MODEL.TASK == "semantic":

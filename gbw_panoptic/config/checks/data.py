@@ -60,6 +60,34 @@ def data_set_problems(cfg) -> Iterator[str]:
             )  # fmt: skip
 
 
+def labelled_target_problems(cfg) -> Iterator[str]:
+    """Target images with labels: chosen in one way, from a data set with the labels that are learnt from."""
+    options, known = cfg.DATASETS.TARGET_LABELLED, MetadataCatalog.list()
+    if options.FILES and options.SHARE:
+        yield refusal(
+            cfg, "DATASETS.TARGET_LABELLED.SHARE", "0 with FILES, which name the images already", "set one of them to nothing"
+        )
+    if not options.FILES and not options.SHARE:
+        if options.NAME:
+            yield refusal(
+                cfg, "DATASETS.TARGET_LABELLED.NAME", "'' without FILES and SHARE, which choose among its images",
+                "set one of them, or NAME to ''",
+            )  # fmt: skip
+        return
+    metadata = MetadataCatalog.get(options.NAME) if options.NAME in known else None
+    labels = "instance labels" if cfg.MODEL.TASK == "panoptic" else "labels"
+    if not metadata or not metadata.get("labelled_classes") or labels != "labels" and not metadata.get("panoptic_json"):
+        yield (
+            f"DATASETS.TARGET_LABELLED.NAME: expected a data set of target images with {labels}, found '{options.NAME}'; "
+            "name one, e.g. cityscapes_uda_panoptic_train."
+        )
+    elif not metadata.taxonomy.same_classes(read_taxonomy(cfg.DATASETS.TAXONOMY)):
+        yield (
+            f"DATASETS.TARGET_LABELLED.NAME: expected the classes of DATASETS.TAXONOMY {cfg.DATASETS.TAXONOMY}, found "
+            f"those of '{options.NAME}', {metadata.taxonomy.name}; name a data set with the source's classes."
+        )
+
+
 def task_problems(cfg) -> Iterator[str]:
     """One sentence for each setting that MODEL.TASK has no use for."""
     if cfg.MODEL.TASK == "semantic":

@@ -35,6 +35,11 @@ def _pixel_problems(cfg) -> Iterator[str]:
             f"0 with {cfg.MODEL.META_ARCHITECTURE}, whose self-training is of pixels",
             "set it to 0, or take a MODEL.META_ARCHITECTURE that learns segments",
         )  # fmt: skip
+    if cfg.SELF_TRAINING.SEGMENTS.SOURCE_MASK_FACTOR != 1:
+        yield refusal(
+            cfg, "SELF_TRAINING.SEGMENTS.SOURCE_MASK_FACTOR",
+            f"1 with {cfg.MODEL.META_ARCHITECTURE}, which has no losses of masks", "set it to 1",
+        )  # fmt: skip
     yield from head_problems(cfg, "SEM_SEG_HEAD")
     if cfg.MODEL.TASK == "panoptic":
         yield from head_problems(cfg, "INS_EMBED_HEAD")

@@ -22,6 +22,10 @@ def self_training_problems(cfg) -> Iterator[str]:
             f"quality, the default, with {cfg.MODEL.META_ARCHITECTURE}, whose pseudo labels are segments",
             "set it to quality (SELF_TRAINING.SEGMENTS says what is learnt from)",
         )  # fmt: skip
+    if cfg.SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED and cfg.SELF_TRAINING.SELECTION == "class_percentile":
+        yield refusal(
+            cfg, "SELF_TRAINING.SELECTION", "quality or threshold with SELF_TRAINING.ADAPTIVE_THRESHOLDS", "set it to one of them"
+        )
 
 
 def adversarial_problems(cfg) -> Iterator[str]:

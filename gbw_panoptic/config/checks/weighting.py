@@ -3,7 +3,7 @@
 from typing import Iterator
 
 from ...weighting import WEIGHTED_KEYS
-from ..trainers import trainer_of
+from ..trainers import branches_of
 from .words import refusal, value_of
 
 #: Keys of GBW that the released reading has no use for -> their defaults.
@@ -18,7 +18,7 @@ _OF_CHANNELS = {"GBW.ERRORS": "misses", "GBW.GUARD": 0}
 def branch_problems(cfg) -> Iterator[str]:
     """One sentence where losses are weighted on branches alone that the trainer has no labels for."""
     weighted = [f"WEIGHTING.{key}" for key in WEIGHTED_KEYS if key != "TARGET" and cfg.WEIGHTING[key] != "none"]
-    branches, trained = tuple(cfg.WEIGHTING.BRANCHES), trainer_of(cfg).branches
+    branches, trained = tuple(cfg.WEIGHTING.BRANCHES), branches_of(cfg)
     if weighted and not set(branches) & set(trained):
         yield (
             f"WEIGHTING.BRANCHES: expected some of {', '.join(trained)} with {cfg.TRAINER.NAME} and {weighted[0]} "

@@ -18,12 +18,12 @@ _DAFORMER_DIFFERENCES = (
 )
 _MC_PANDA_DIFFERENCES = (
     "Stage 1, on the source only, is a run of its own and gives the teacher of the burn-in. Both methods share it, "
-    "without GBW. Strong augmentation is weaker. docs/mask2former.md lists every departure."
+    "without GBW. docs/mask2former.md lists every departure."
 )
 
 _MC_PANDA_PP_DIFFERENCES = (
     "The paper does not say its learning rates by layer, schedule and gradient clipping: ours are EoMT's and MC-PanDA's. "
-    "Strong augmentation is weaker. docs/mask2former.md lists every departure."
+    "docs/mask2former.md lists every departure."
 )
 
 
@@ -64,6 +64,8 @@ def _mc_panda(
     config = f"{folder}/mask2former_swin_b"
     keys = {
         "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS": burn_in, "SELF_TRAINING.SEGMENTS.POINT_CONFIDENCE": points,
+        "SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED": False, "SELF_TRAINING.SEGMENTS.SOURCE_MASK_FACTOR": 1.0,
+        "INPUT.TARGET.PHOTOMETRIC_STRENGTH": 0.0,
     }  # fmt: skip
     return Row(
         Benchmark(name, title, protocol, ("PQ", "SQ", "RQ"), published, _MC_PANDA_DIFFERENCES),
