@@ -48,7 +48,8 @@ class Kind:
 def shown(value: Any) -> str:
     """``value`` in a sentence: one line, not too long."""
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return f"{text} (beyond {MAX_INTEGER})" if type(value) is int and abs(value) > MAX_INTEGER else text
 
 
 def number(

@@ -238,6 +238,11 @@ def test_odd_values_of_every_key_are_taken_or_refused_with_one_sentence(value):
         assert type(after) is type(before) or {type(after), type(before)} == {int, float}
 
 
+def test_a_bound_that_no_row_names_is_said():
+    with pytest.raises(UserError, match=r"SEED: expected an integer of at least 0, found 4294967296 \(beyond 2147483647\)"):
+        load_config(CONFIG, ["SEED", str(2**32)])
+
+
 @pytest.mark.parametrize(
     "name, value",
     [

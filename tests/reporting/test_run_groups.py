@@ -97,7 +97,7 @@ def test_unfinished_runs_are_left_out(study):
     assert [sorted(group.runs) for group in comparison.groups] == [[0], [0]]
     states = {comparison.labels[run.path]: progress(run) for run in comparison.unfinished}
     assert states == {
-        "base/seed1": "iteration 399 of 399",
+        "base/seed1": "iteration 399 of 399, not evaluated",
         "ours/seed1": "iteration 399 of 399, evaluated at iteration 199",
     }
 
