@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import build_model
+from detectron2.modeling import BACKBONE_REGISTRY, build_model
 from PIL import Image
 from tiny_runs import NARROW
 
@@ -69,6 +69,11 @@ def images(folder: Path, sizes=((64, 96), (33, 130), (101, 75))) -> Path:
         small = np.random.default_rng(number).integers(0, 256, (5, 7, 3), np.uint8)
         Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC).save(folder / f"{number}.png")
     return folder
+
+
+def test_every_backbone_of_this_package_is_among_them(configured, tmp_path):
+    names = {name for name, build in BACKBONE_REGISTRY if build.__module__.startswith("gbw_panoptic.")}
+    assert len(names) > 3 and names <= {configured(config, tmp_path, *opts).MODEL.BACKBONE.NAME for config, *opts in MODELS.values()}
 
 
 @pytest.mark.slow
