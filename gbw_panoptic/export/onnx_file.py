@@ -4,6 +4,7 @@ Shapes: H x W pixels.
 """
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ def runner(path: Path, threads: int = 0) -> Callable[[np.ndarray], list[np.ndarr
 
 
 def _program(graph: PanopticGraph, opset: int) -> Any:
+    logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)  # it would tell what it does not fold
     names = {"input_names": ["image"], "output_names": graph.output_names}
     return torch.onnx.export(traced(graph), dynamo=True, **names, opset_version=opset, verbose=False)
 

@@ -38,10 +38,7 @@ MODELS = {
     "efficientnet": ("demo/source_only.yaml", *CENTRES),
     "compact_semantic": ("study/source_only.yaml", *CENTRES, "MODEL.TASK", "semantic", "WEIGHTING.CENTER", "none", "WEIGHTING.OFFSET", "none"),
     "mask2former": ("quick/mask2former_source_only.yaml", *MASKS),
-    "swin": (
-        "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.WINDOW_SIZE", 3,
-        "MODEL.SWIN.OUT_FEATURES", "['res2', 'res3', 'res5']",
-    ),
+    "mask2former_swin": ("quick/mask2former_source_only.yaml", *MASKS, "MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.WINDOW_SIZE", 3),
     "convnext": (
         "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto",
         "MODEL.TIMM.OUT_FEATURES", "['res2', 'res3', 'res5']",
