@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..modeling.backbones import vit
+
 
 def prepare(model: nn.Module) -> nn.Module:
     """A copy on the CPU, in float32 and in evaluation, that can be traced at any size."""
@@ -32,8 +34,9 @@ def prepare(model: nn.Module) -> nn.Module:
 @contextmanager
 def traceable() -> Iterator[None]:
     """While a graph is traced: sizes that libraries put into a tensor (transformers' pixel decoder) do not become
-    numbers."""
+    numbers, nor do those by which a table of positions is enlarged."""
     with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(vit, "resized_positions", partial(_positions, vit.resized_positions)))
         for name in ("tensor", "as_tensor"):
             stack.enter_context(mock.patch.object(torch, name, _of_sizes(getattr(torch, name))))
         yield
@@ -64,6 +67,35 @@ class _EvenSameConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(F.pad(x, self.padding), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+
+
+def _positions(
+    original: Callable[..., Tensor], table: Tensor, size: tuple[int, int], antialias: bool, offset: float | None
+) -> Tensor:
+    """``resized_positions`` as two matrix products; a factor of ``interpolate`` would become a number."""
+    if antialias:
+        return original(table, size, antialias, offset)
+    side = round(table.shape[1] ** 0.5)
+    cells = [torch.full((), n) for n in size]
+    moved = torch.where((cells[0] == side) & (cells[1] == side), 0.0, offset or 0.0)
+    rows, columns = (_bicubic(torch.arange(n), n, side, moved) for n in size)
+    grid = table.view(side, side, -1)
+    return torch.einsum("yi,xj,ijd->yxd", rows, columns, grid).reshape(1, size[0] * size[1], -1)
+
+
+def _bicubic(places: Tensor, length: int, side: int, offset: Tensor) -> Tensor:
+    """[length, side] weights of the cells of a side at each of ``places``, the side being enlarged by (length + offset)
+    / side; torch's kernel of A = -0.75, which repeats the border."""
+    at = (places + 0.5) * side / (torch.full((), length) + offset) - 0.5
+    first = at.floor()
+    weights = torch.zeros(1)
+    for tap in range(-1, 3):
+        x = (at - first - tap).abs()
+        near = (1.25 * x - 2.25) * x * x + 1
+        far = ((-0.75 * x + 3.75) * x - 6) * x + 3
+        index = (first.long() + tap).clamp(0, side - 1)
+        weights = weights + torch.where(x <= 1, near, far)[:, None] * (index[:, None] == torch.arange(side)).float()
+    return weights
 
 
 def _swin_block(

@@ -30,7 +30,11 @@ MASKS = (
     "MODEL.MASK2FORMER.DECODER_LAYERS", 2, "MODEL.MASK2FORMER.NUM_QUERIES", 12, "MODEL.MASK2FORMER.HIDDEN_DIM", 32,
 )  # fmt: skip
 PYRAMID = ("MODEL.SEM_SEG_HEAD.IN_FEATURES", "['res2', 'res3', 'res5']", "MODEL.INS_EMBED_HEAD.IN_FEATURES", "['res2', 'res3', 'res5']")
-#: Name -> configuration and overrides. Between them: two architectures, two kinds of heads, five kinds of backbones, both orders of
+VIT = (
+    "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.PYRAMID_CHANNELS", 32,
+    "MODEL.VIT.OUT_FEATURES", "['res2', 'res3', 'res5']", "MODEL.VIT.VARIANT",
+)  # fmt: skip
+#: Name -> configuration and overrides. Between them: two architectures, two kinds of heads, all kinds of backbones, both orders of
 #: channels, both tasks.
 MODELS = {
     "resnet": ("quick/source_only.yaml", *NARROW, *CENTRES, "INPUT.FORMAT", "BGR"),
@@ -39,6 +43,8 @@ MODELS = {
     "compact_semantic": ("study/source_only.yaml", *CENTRES, "MODEL.TASK", "semantic", "WEIGHTING.CENTER", "none", "WEIGHTING.OFFSET", "none"),
     "mask2former": ("quick/mask2former_source_only.yaml", *MASKS),
     "mask2former_swin": ("quick/mask2former_source_only.yaml", *MASKS, "MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.WINDOW_SIZE", 3),
+    "dinov2": (*VIT, "dinov2_tiny"),  # its table of positions is enlarged by a factor
+    "dinov3": (*VIT, "dinov3_tiny"),
     "convnext": (
         "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto",
         "MODEL.TIMM.OUT_FEATURES", "['res2', 'res3', 'res5']",
