@@ -25,6 +25,8 @@ def prepare(model: nn.Module) -> nn.Module:
             parent.get_reference_points = _reference_points
         if hasattr(parent, "get_attn_mask"):  # transformers' block of Swin
             parent.forward = partial(_swin_block, parent)
+        if getattr(parent, "normalize_coords", "") == "separate":  # timm's rotary positions of DINOv3
+            parent.get_embed = partial(_rotary_positions, parent)
         for name, child in parent.named_children():
             if type(child).__name__ == "Conv2dSame":  # timm's
                 setattr(parent, name, _EvenSameConv2d(child))
@@ -81,6 +83,13 @@ def _positions(
     rows, columns = (_bicubic(torch.arange(n), n, side, moved) for n in size)
     grid = table.view(side, side, -1)
     return torch.einsum("yi,xj,ijd->yxd", rows, columns, grid).reshape(1, size[0] * size[1], -1)
+
+
+def _rotary_positions(rope: nn.Module, shape: tuple[int, int]) -> Tensor:
+    """[h * w, 2 D] sines and cosines of timm's DINOv3; its ``float(height)`` would become a number."""
+    y, x = ((torch.arange(n) + 0.5 + rope.grid_offset) / torch.full((), n) for n in shape)
+    places = torch.stack((y[:, None].expand(shape), x.expand(shape)), dim=-1).flatten(0, 1)
+    return torch.cat(rope._get_pos_embed_from_coords(2.0 * places - 1.0), dim=-1)
 
 
 def _bicubic(places: Tensor, length: int, side: int, offset: Tensor) -> Tensor:
