@@ -36,7 +36,8 @@ ALLOWED = {
     "losses": COMMON | {"distributed"},
     "visualization": COMMON,
     "evaluation": COMMON | {"data", "visualization"},
-    "reporting": COMMON | {"documents", "evaluation", "visualization"},
+    "trust": COMMON | {"data", "documents", "evaluation"},
+    "reporting": COMMON | {"documents", "evaluation", "trust", "visualization"},
     "weighting": COMMON | {"data", "distributed", "losses"},
     "modeling": COMMON | {"losses", "weighting", "data"},
     "adaptation": COMMON | {"data", "distributed", "losses", "weighting"},
@@ -44,7 +45,7 @@ ALLOWED = {
     "validation": COMMON | {"config"},
     "engine": COMMON | {
         "config", "config_files", "data", "documents", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "machine", "validation",
-        "visualization",
+        "visualization", "trust",
     },
     "inference": COMMON | {
         "__version__", "config", "data", "documents", "engine", "evaluation", "modeling", "validation", "visualization", "weighting",
@@ -53,7 +54,10 @@ ALLOWED = {
 }
 #: Modules that build from a configuration, under whatever names are good.
 BUILDERS = {
-    *(f"engine/{name}.py" for name in ("build", "evaluation", "execution", "self_training", "setup", "solver", "strategies")),
+    *(
+        f"engine/{name}.py"
+        for name in ("build", "evaluation", "execution", "self_training", "setup", "solver", "strategies", "unsupervised")
+    ),
     "modeling/build.py", "weighting/build.py",
 }  # fmt: skip
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")

@@ -20,6 +20,7 @@ from .. import files
 from ..errors import UserError
 from ..structures.samples import DomainBatch, Record
 from .labelled_targets import labelled_records
+from .left_out import build_training_records
 from .mappers import SourceMapper, TargetLabels, TargetMapper
 from .samplers import Domain, Draw, EpochSampler, RareClassSampler, Sampler, rank_positions
 from .statistics import ClassStatistics
@@ -183,11 +184,12 @@ def build_train_loader(
         target_labels: those that were bought for the target.
         source: False: no file of DATASETS.TRAIN is opened.
     """
-    target = [record for name in cfg.DATASETS.TARGET for record in _records(name)]
+    targets = build_training_records(cfg, cfg.DATASETS.TARGET, source=False)
+    target = [record for records in targets for record in records]
     max_bad_files = cfg.DATALOADER.MAX_BAD_FILES
     source_stream = target_stream = None
     if source:
-        sources = [_records(name) for name in cfg.DATASETS.TRAIN]
+        sources = build_training_records(cfg, cfg.DATASETS.TRAIN, source=True)
         records = [record for records in sources for record in records]
         _warn_of_missing_classes(cfg.DATASETS.TRAIN)
         source_stream = SampleStream(records, build_source_sampler(cfg, sources), SourceMapper(cfg), max_bad_files)
@@ -231,9 +233,10 @@ def build_source_sampler(cfg, sources: Sequence[Sequence[Record]]) -> Sampler:
     )
 
 
-def build_test_loader(cfg, name: str) -> TestLoader:
-    """This rank's images of the data set ``name``, resized to INPUT.MIN_SIZE_TEST, with their whole records."""
-    images = _TestImages(_records(name), cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+def build_test_loader(cfg, data: str | Sequence[Record]) -> TestLoader:
+    """This rank's images of a data set, or of records, resized to INPUT.MIN_SIZE_TEST, with their whole records."""
+    records = _records(data) if isinstance(data, str) else data
+    images = _TestImages(records, cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
     return TestLoader(images, cfg.DATALOADER.NUM_WORKERS)
 
 

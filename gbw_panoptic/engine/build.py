@@ -29,12 +29,13 @@ from .checkpoint import YOUNG_PARTS, SafeCheckpointer, load_weights
 from .description import build_model_description
 from .evaluation import evaluate
 from .execution import update_description, build_execution, build_precision, precision_warning, data_parallel
-from .hooks import METRICS, ClassWeightLogger, DiscriminatorMonitor, Evaluation, LearningRate, ProgressLine
+from .hooks import METRICS, ClassWeightLogger, CollapseWatch, DiscriminatorMonitor, Evaluation, LearningRate, ProgressLine
 from .reading import or_an_earlier
 from .saving import CheckpointSaver, StopSignals, StopTraining, remove_halves
 from .settings import build_settings, check_meaning
 from .solver import build_optimizer
 from .trainer import DomainAdaptationTrainer
+from .unsupervised import source_shares
 from .writers import build_writers
 
 #: Columns that a class-weight heat map can show; longer runs log their class weights less often.
@@ -186,8 +187,12 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
         ended = stop.agreed or sys.exc_info()[0] is not None
         return {} if ended else evaluate(cfg, models, iteration=trainer.storage.iter)
 
-    result += [stop, Evaluation(cfg.TEST.EVAL_PERIOD, evaluate_models, os.path.join(cfg.OUTPUT_DIR, METRICS))]
+    metrics = os.path.join(cfg.OUTPUT_DIR, METRICS)
+    result += [stop, Evaluation(cfg.TEST.EVAL_PERIOD, evaluate_models, metrics)]
     if comm.is_main_process():
+        if cfg.TEST.UNSUPERVISED:
+            shares = source_shares(cfg.DATASETS.TRAIN, names)
+            result.append(CollapseWatch(None if shares is None else dict(zip(names, shares.tolist())), metrics))
         result += [*build_writers(cfg), ProgressLine()]
     return [*result, StopTraining(stop)]
 

@@ -1,4 +1,4 @@
-"""Evaluation of one or two models on every test set."""
+"""Evaluation of one or two models on every test set, and estimates where there are no labels."""
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from .. import cli
 from ..data.loader import build_test_loader
 from ..evaluation.evaluators import build_evaluator
+from .unsupervised import estimate
 
 
 def evaluate(cfg, models: dict[str, nn.Module], *, iteration: int, max_images: int | None = None) -> OrderedDict:
@@ -23,7 +24,8 @@ def evaluate(cfg, models: dict[str, nn.Module], *, iteration: int, max_images: i
         max_images: stop after so many images per data set (dry runs).
 
     Returns:
-        model -> task -> protocol -> metric; with several test sets one more level, the data set's name, on top.
+        model -> task -> protocol -> metric; with several test sets one more level, the data set's name, on top. Beside
+        them, ``unsupervised``: see :func:`~.unsupervised.estimate`.
     """
     results = OrderedDict()
     for dataset in cfg.DATASETS.TEST:
@@ -36,7 +38,8 @@ def evaluate(cfg, models: dict[str, nn.Module], *, iteration: int, max_images: i
             with _Counted(loader, f"Evaluating the {name}") as counted:
                 results[dataset][name] = inference_on_dataset(model, counted, evaluator) or {}
         comm.synchronize()
-    return next(iter(results.values())) if len(results) == 1 else results
+    estimates = estimate(cfg, models, iteration=iteration, max_images=max_images)
+    return OrderedDict({**(next(iter(results.values())) if len(results) == 1 else results), **estimates})
 
 
 class _Counted:

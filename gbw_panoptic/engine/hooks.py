@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import takewhile
 
@@ -19,6 +19,7 @@ from ..adaptation.mean_teacher.teacher import unwrapped
 from ..cli import Progress
 from ..structures import metric_names
 from ..structures.metric_names import ClassScalar
+from ..trust.collapse import Snapshot, signs
 from ..weighting import BRANCHES, ClassWeighting, DynamicWeighting
 
 METRICS = "metrics.json"  # in OUTPUT_DIR
@@ -160,6 +161,60 @@ class Evaluation(hooks.EvalHook):
             storage.iter = start
 
 
+class CollapseWatch(HookBase):
+    """Warns once of each sign that a model collapses, in the estimates that evaluations have put into the log.
+
+    A resumed run reads the estimates before it in metrics.json.
+    """
+
+    def __init__(self, source_shares: Mapping[str, float] | None, metrics: str) -> None:
+        """
+        Args:
+            source_shares: class -> share of the source's labels; None where they are not known.
+            metrics: path of metrics.json.
+        """
+        self._source, self._metrics = source_shares, metrics
+        self._history: dict[str, list[Snapshot]] = {}
+        self._told: set[tuple[str, str]] = set()
+
+    def before_train(self) -> None:
+        for line in _lines(self._metrics) if self.trainer.start_iter > 0 else ():
+            for model in ("student", "teacher"):
+                self._take(model, line["iteration"], metric_names.estimates(line, model))
+
+    def after_step(self) -> None:
+        self._look()
+
+    def after_train(self) -> None:
+        self._look()
+
+    def _look(self) -> None:
+        latest = self.trainer.storage.latest()
+        for model in ("student", "teacher"):
+            name = metric_names.estimate(model, "view_mIoU")
+            if name in latest and latest[name][1] == self.trainer.storage.iter:
+                now = {key: value for key, (value, iteration) in latest.items() if iteration == latest[name][1]}
+                self._take(model, latest[name][1], metric_names.estimates(now, model), tell=True)
+
+    def _take(self, model: str, iteration: int, values: Mapping[str, float], *, tell: bool = False) -> None:
+        history = self._history.setdefault(model, [])
+        if not values or (history and history[-1].iteration >= iteration):
+            return
+        history.append(Snapshot.of(iteration, values))
+        found = [sign for sign in signs(history, self._source) if (model, _kind(sign)) not in self._told]
+        self._told.update((model, _kind(sign)) for sign in found)
+        if found and tell:
+            logging.getLogger("gbw_panoptic").warning(
+                "The %s may be collapsing at iteration %d: %s; look at its pictures, and see docs/no_labels.md.",
+                model, iteration, "; ".join(found),
+            )  # fmt: skip
+
+
+def _kind(sign: str) -> str:
+    """A sign without its numbers, which are others each time."""
+    return "".join(character for character in sign if not character.isdigit())
+
+
 class ProgressLine(HookBase):
     """How far the training is, on the terminal."""
 
@@ -215,7 +270,7 @@ def _closes(line: dict, iteration: int) -> bool:
 
 
 def _has_scores(line: dict) -> bool:
-    return any(map(metric_names.is_score, line))
+    return any(metric_names.is_score(name) or metric_names.is_estimate(name) for name in line)
 
 
 def _lines(path: str) -> Iterator[dict]:

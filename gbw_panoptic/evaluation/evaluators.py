@@ -48,7 +48,7 @@ def build_evaluator(
         dataset_name=dataset_name,
         model_name=model_name,
         iteration=iteration,
-        source_pixels=_source_pixels(cfg.DATASETS.TRAIN, metadata.taxonomy.names),
+        source_pixels=source_pixels(cfg.DATASETS.TRAIN, metadata.taxonomy.names),
         num_rare=cfg.TEST.RARE_CLASSES,
         output_dir=output_dir,
         num_panels=cfg.TEST.NUM_PANELS,
@@ -68,7 +68,7 @@ def _absolute(record: Mapping) -> Path:
     return Path(os.path.abspath(record["file_name"]))
 
 
-def _source_pixels(names: Sequence[str], class_names: Sequence[str]) -> np.ndarray | None:
+def source_pixels(names: Sequence[str], class_names: Sequence[str]) -> np.ndarray | None:
     """[C] labelled pixels over the sources; None where one has no class statistics (not prepared on this machine)."""
     paths = [MetadataCatalog.get(name).get("class_statistics") for name in names]
     if not paths or not all(path and Path(path).is_file() for path in paths):

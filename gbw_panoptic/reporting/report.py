@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..evaluation.scores import averaged_classes, headline_task
 from ..visualization import plots
 from ..visualization.curves import curves
+from . import estimates
 from .sections import METRICS, best_evaluation, best_evaluation_section, bought_labels_section
 from .page import Page, class_colors, plain, table, title
 from .run_folder import RunFolder
@@ -71,6 +72,7 @@ def write_report(output_dir: str | Path, *, destination: str | Path | None = Non
         report.curves,
         report.weights,
         report.bought,
+        report.estimates,
         report.best_evaluation,
         report.panels,
     )
@@ -215,6 +217,10 @@ class _Report:
 
     def bought(self) -> Iterator[str]:
         yield from bought_labels_section(self.run, self.page)
+
+    def estimates(self) -> Iterator[str]:
+        protocol = None if self.evaluation is None else self.protocol
+        yield from estimates.markdown(estimates.estimate_table(self.run, self.evaluation, protocol))
 
     def best_evaluation(self) -> Iterator[str]:
         if self.evaluation is None:

@@ -14,8 +14,8 @@ from .run_folder import ClassSeries, RunFolder, class_order
 #: Keys that change nothing in what is learnt or measured.
 _BOOKKEEPING = {
     "SEED", "OUTPUT_DIR", "VERSION", "VIS_PERIOD", "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS",
-    "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD", "TEST.NUM_PANELS", "TRACKING.WANDB", "TRACKING.MLFLOW",
-    "TRACKING.PROJECT",
+    "SOLVER.CHECKPOINT_PERIOD", "TEST.EVAL_PERIOD", "TEST.NUM_PANELS", "TEST.UNSUPERVISED", "TEST.UNSUPERVISED_IMAGES",
+    "TRACKING.WANDB", "TRACKING.MLFLOW", "TRACKING.PROJECT",
 }  # fmt: skip
 
 _SEED = re.compile(r"[/_.-]*seed[_=-]?\d+$", re.IGNORECASE)
@@ -104,6 +104,26 @@ def gather(
     )
     _check_comparable(comparison)
     return comparison
+
+
+def cells_of(paths: Sequence[str | Path]) -> list[tuple[RunFolder, str]]:
+    """Runs, finished or not, each with the name of its configuration: the first of those that differ in the seed alone,
+    their own or that of the weights which they start from.
+
+    Raises:
+        UserError: a folder without a run.
+    """
+    names: list[tuple[dict, str]] = []
+    found = []
+    for run in map(_read, dict.fromkeys(Path(path).resolve() for path in paths)):
+        identity = _identity(run)
+        identity["MODEL.WEIGHTS"] = re.sub(r"seed[_=-]?\d+", "seed", str(identity.get("MODEL.WEIGHTS")))
+        name = next((name for other, name in names if other == identity), None)
+        if name is None:
+            name = str(run.path)
+            names.append((identity, name))
+        found.append((run, name))
+    return found
 
 
 def progress(run: RunFolder) -> str:

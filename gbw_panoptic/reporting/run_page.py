@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..evaluation.scores import averaged_classes, headline_task
-from . import report
+from . import estimates, report
 from .blocks import Bar, Bars, Card, Cards, Cell, Charts, HtmlPage, Section, Table, Tabs, Text
 from .charts import chart
 from .pictures import weight_map
@@ -93,6 +93,7 @@ class _RunPage:
             Section("curves", "Curves", list(self._curves())),
             Section("weights", "Class weights", list(weight_blocks(self.run.class_weights(), self.run.colors))),
             Section("confusion", "Confusion", list(self._confusion())),
+            Section("estimates", "Estimates without target labels", list(self._estimates())),
             Section("setup", "What was run", list(self._facts())),
         )
         filled = [section for section in sections if section.blocks]
@@ -205,6 +206,10 @@ class _RunPage:
                 "percent."
             )
             yield confusion("Rows are true classes, columns predicted ones", found)
+
+    def _estimates(self) -> Iterator:
+        protocol = None if self.evaluation is None else self.protocol
+        yield from estimates.html(estimates.estimate_table(self.run, self.evaluation, protocol))
 
     def _facts(self) -> Iterator:
         values = facts(self.run)

@@ -6,13 +6,15 @@
 ``gbw/<branch>/<head>/<kind>/<class>``     of a class weighting; kind is one of :data:`KINDS`
 ``gbw/<branch>/<head>/skipped``            updates whose class gradients were not finite
 ``<model>/<task>/<protocol>/<metric>``     a score; model is ``student`` or ``teacher``; per class with ``/<class>``
+``unsupervised/<model>/<estimator>``       an estimate of the score without labels; per class with ``/<class>``
 ========================================== ===========================================================================
 """
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
-_WEIGHTING = "gbw/"
+_WEIGHTING, _ESTIMATES = "gbw/", "unsupervised/"
 #: What a class weighting logs of each class: its weight, its gradient, its share of the pixels that take part.
 KINDS = ("weight", "gradient", "share")
 _CLASS_SCALAR = re.compile(rf"{_WEIGHTING}(?P<place>[^/]+/[^/]+)/(?P<kind>[^/]+)/(?P<name>.+)")
@@ -53,5 +55,21 @@ def is_loss(name: str) -> bool:
 
 
 def is_score(name: str) -> bool:
-    """Whether it is a score: no other names have as many parts but those of class weightings."""
-    return name.count("/") >= 3 and not name.startswith(_WEIGHTING)
+    """Whether it is a score: no other names have as many parts but those of class weightings and of estimates."""
+    return name.count("/") >= 3 and not name.startswith((_WEIGHTING, _ESTIMATES))
+
+
+def estimate(model: str, estimator: str) -> str:
+    """Name of an estimate of the score; ``<estimator>/<class>`` of one class."""
+    return f"{_ESTIMATES}{model}/{estimator}"
+
+
+def estimates(line: Mapping[str, float], model: str) -> dict[str, float]:
+    """Those of a model in a line of metrics.json, by estimator, and of classes by ``<estimator>/<class>``."""
+    start = estimate(model, "")
+    return {name.removeprefix(start): value for name, value in line.items() if name.startswith(start)}
+
+
+def is_estimate(name: str) -> bool:
+    """Whether it is an estimate of the score, made without labels."""
+    return name.startswith(_ESTIMATES)

@@ -44,3 +44,6 @@ class MetaArchitecture(Protocol):
         self, batched_inputs: Sequence[Sample], *, instances: bool = True
     ) -> DensePrediction | SegmentPrediction:
         """Predictions for images of one size, at that size, without a graph."""
+
+    def output(self, prediction: DensePrediction | SegmentPrediction, record: Sample) -> ModelOutput:
+        """What a call gives in evaluation, for the one image of a prediction, at the record's size."""

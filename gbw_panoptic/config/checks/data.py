@@ -31,11 +31,17 @@ def data_set_problems(cfg) -> Iterator[str]:
     if not cfg.DATASETS.TRAIN:
         yield "DATASETS.TRAIN: expected at least one labelled source, found none; name one, e.g. synthia_panoptic_train."
     known = set(MetadataCatalog.list())
-    for key in ("TRAIN", "TARGET", "TEST"):
-        for name in cfg.DATASETS[key]:
+    for key in ("DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST", "TEST.UNSUPERVISED"):
+        for name in value_of(cfg, key):
             if name not in known or not hasattr(MetadataCatalog.get(name), "taxonomy"):
                 ours = sorted(n for n in known if hasattr(MetadataCatalog.get(n), "taxonomy"))
-                yield f"DATASETS.{key}: expected one of {', '.join(ours)}, found '{name}'; correct the name."
+                yield f"{key}: expected one of {', '.join(ours)}, found '{name}'; correct the name."
+    for name in cfg.TEST.UNSUPERVISED:
+        if MetadataCatalog.get(name).get("labelled_classes"):
+            yield (
+                f"TEST.UNSUPERVISED: expected data sets of images alone, so that no label can be read, found '{name}'; "
+                "name one of them, e.g. that of DATASETS.TARGET."
+            )
     for key in ("TRAIN", "TEST"):
         for name in cfg.DATASETS[key]:
             if MetadataCatalog.get(name).get("labelled_classes") == ():

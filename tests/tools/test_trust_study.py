@@ -1,0 +1,87 @@
+"""The evidence for estimates without labels: correlations and regrets of points whose answers are known, and the tool."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from fabricated_run import CONFIG, fabricate_run
+from scipy.stats import spearmanr
+from studies.trust.evidence import ELSEWHERE, LAST, SOURCE, Point, regret, rows, spearman
+
+from gbw_panoptic.reporting import report
+
+
+def point(cell: str, seed: int, iteration: int, quality: float, rng, strategy: str = "A") -> Point:
+    """``view_PQ`` ranks as labels do, ``confidence`` the other way round, ``entropy`` by chance."""
+    estimates = {"view_PQ": quality + 3, "confidence": -quality, "entropy": rng.random(), "source_PQ": float(iteration)}
+    return Point(strategy, cell, f"{cell}/{seed}", iteration, estimates, {"PQ": quality, "mIoU": 2 * quality})
+
+
+@pytest.fixture
+def points() -> list[Point]:
+    """Two strategies of two cells with two seeds; quality peaks in the middle of each run."""
+    rng = np.random.default_rng(0)
+    return [
+        point(f"{strategy}{cell}", seed, iteration, 10 * cell + seed + bonus, rng, strategy)
+        for strategy in "AB" for cell in (1, 2) for seed in (0, 1) for iteration, bonus in ((100, 0.2), (200, 0.5), (300, 0.0))
+    ]  # fmt: skip
+
+
+def test_correlation_is_that_of_scipy(points):
+    for name in ("view_PQ", "confidence", "entropy", "source_PQ"):
+        expected = spearmanr([p.estimates[name] for p in points], [p.scores["PQ"] for p in points]).statistic
+        assert spearman(points, name, "PQ") == pytest.approx(expected)
+    assert math.isnan(spearman(points[:2], "view_PQ", "PQ"))
+
+
+def test_regret_by_hand(points):
+    run = points[:3]  # PQ 10.2, 10.5, 10.0
+    assert regret(run, "view_PQ", "PQ") == 0 and regret(run, LAST, "PQ") == pytest.approx(0.5)
+    assert regret(run, "confidence", "PQ") == pytest.approx(0.5) and math.isnan(regret(run, "view_mIoU", "PQ"))
+
+
+def test_rows_and_what_is_chosen_in_other_cells(points):
+    found = {row.name: row.values for row in rows(points)}
+    assert set(found) == {"view_PQ", "confidence", "entropy", ELSEWHERE, SOURCE, LAST}
+    assert found["view_PQ"]["rank correlation with PQ"] == pytest.approx((1, 1, 1))
+    assert found["confidence"]["rank correlation with mIoU"] == pytest.approx((-1, -1, -1))
+    assert found[ELSEWHERE] == found["view_PQ"]
+    assert found[LAST]["PQ lost by the checkpoint"] == pytest.approx((0.5, 0.5, 0.5))
+    assert found[SOURCE]["PQ lost by the checkpoint"][0] == pytest.approx(0.5)
+    assert found[LAST]["PQ lost by the configuration"][0] == pytest.approx(21 - np.mean([10, 11, 20, 21]))
+    assert found["view_PQ"]["PQ lost by the configuration"][0] == 0
+    assert found["confidence"]["PQ lost by the configuration"][0] == pytest.approx(11)
+
+
+def test_the_tool_and_the_report_read_what_runs_have_logged(tmp_path, run_tool, monkeypatch):
+    monkeypatch.setattr(report.plots, "class_bars", lambda *_, **__: b"")
+    for seed in (1, 2):
+        run = fabricate_run(tmp_path / f"gbw_seed{seed}", config=f"SEED: {seed}\n{CONFIG}", scores={"teacher": seed})
+        lines = [
+            {"iteration": i, "teacher/panoptic/16/PQ": 40 + v, "teacher/semantic/16/mIoU": 50 + v,
+             "unsupervised/teacher/view_PQ": 60.5 + v, "unsupervised/teacher/entropy": 9.0 - v, "unsupervised/teacher/view_PQ/car": 1.0}
+            for i, v in ((449, 1.0), (499, 2.0), (549, 0.5))
+        ]  # fmt: skip
+        (run / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = run_tool(
+        "tools/trust_study.py", tmp_path / "gbw_seed1", tmp_path / "gbw_seed2", "--output", tmp_path / "evidence.md"
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "evidence.md").read_text()
+    assert text == done.stdout and text.startswith("6 evaluations of 2 runs in 1 cells.")
+    assert "view_PQ" in text and "1.00 (1.00 to 1.00)" in text and ELSEWHERE not in text
+    run_tool("tools/report.py", tmp_path / "gbw_seed1")
+    markdown, page = ((tmp_path / "gbw_seed1" / name).read_text() for name in ("report.md", "report.html"))
+    section = markdown[markdown.index("## Estimates without target labels") :]
+    assert (
+        "oracle: PQ" in section
+        and "| teacher | 499 " in " ".join(section.split())
+        and "62.5" in section
+        and "42.0" in section
+    )
+    assert "Estimates without target labels" in page and "oracle: PQ" in page
+    bare = fabricate_run(tmp_path / "bare", scores={"teacher": 1})
+    assert (
+        "expected evaluations with labels and with TEST.UNSUPERVISED" in run_tool("tools/trust_study.py", bare).stderr
+    )

@@ -1,0 +1,49 @@
+"""How far estimates without labels can be trusted, by runs that were evaluated with labels and TEST.UNSUPERVISED.
+
+    python tools/trust_study.py output/study/*/seed*
+    python tools/trust_study.py output/study/*/seed* --output docs/results/trust.md
+
+Runs that differ in nothing but the seed are one cell. Correlations are Spearman's, within a trainer; intervals hold
+90 % of draws of whole runs.
+"""
+
+import _environment  # noqa: F401  (first: says what is missing)
+
+import argparse
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="OUTPUT_DIR of a run")
+    parser.add_argument("--protocol", help="of the scores; default: the first of each run")
+    parser.add_argument("--output", metavar="FILE", help="where the table is written, too")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    parse()  # --help and a wrong command line need not wait for the imports below
+
+from pathlib import Path
+
+from studies.trust.evidence import evidence_table, points_of, rows
+
+from gbw_panoptic import cli, files
+from gbw_panoptic.reporting.run_groups import cells_of
+
+
+def main() -> None:
+    arguments = parse()
+    cells = cells_of(arguments.runs)
+    points = [point for run, cell in cells for point in points_of(run, cell, arguments.protocol)]
+    runs, number = len({point.run for point in points}), len({point.cell for point in points})
+    text = f"{len(points)} evaluations of {runs} runs in {number} cells.\n\n{evidence_table(rows(points))}"
+    print(text)
+    if arguments.output:
+        files.atomic_write(Path(arguments.output), f"{text}\n".encode())
+
+
+if __name__ == "__main__":
+    cli.run(main)
