@@ -31,7 +31,7 @@ def parse() -> argparse.Namespace:
         "--short-edge", type=cli.count, default=64, metavar="CELLS", help="scale of the audit; default: %(default)s"
     )
     parser.add_argument("--folds", type=cli.count, default=2, metavar="K", help="default: %(default)s")
-    parser.add_argument("--epochs", type=cli.count, default=12, metavar="N", help="default: %(default)s")
+    parser.add_argument("--epochs", type=cli.count, default=16, metavar="N", help="default: %(default)s")
     parser.add_argument(
         "--pictures",
         type=cli.count,

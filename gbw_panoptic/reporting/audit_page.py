@@ -57,7 +57,9 @@ def _scores(findings: Findings) -> dict:
 
 
 def _page(findings: Findings, pictures: int) -> HtmlPage:
-    worst, segments = findings.order[:pictures], findings.segment_order[:pictures]
+    whole = set(findings.suspicious)
+    worst = findings.order[:pictures]
+    segments = [place for place in findings.segment_order if place[0] not in whole][:pictures]
     rows = [
         [Cell(findings.records[i]["image_id"]), number(float(findings.scores[i])), Cell(findings.why(i))]
         for i in findings.order
@@ -73,7 +75,11 @@ def _page(findings: Findings, pictures: int) -> HtmlPage:
     )
     sections = [
         Section("images", "Images, the worst first", [Text(_NOTE), of_images]),
-        Section("segments", "Segments, the worst first", [Text(f"{_NOTE} The segment is outlined."), of_segments]),
+        Section(
+            "segments",
+            "Segments, the worst first",
+            [Text(f"{_NOTE} The segment is outlined. Images whose whole label is suspect are left out."), of_segments],
+        ),
         Section("scores", "All images", [Table("Scores", ["image", "score", "why"], rows)]),
     ]
     return HtmlPage(f"Audit of {findings.dataset}", findings.summary(), [], sections)

@@ -83,7 +83,7 @@ class Findings:
 
 
 def audit(
-    dataset: str, *, bought: str | None = None, short_edge: int = 64, folds: int = 2, epochs: int = 12, seed: int = 0
+    dataset: str, *, bought: str | None = None, short_edge: int = 64, folds: int = 2, epochs: int = 16, seed: int = 0
 ) -> Findings:
     """
     Args:
