@@ -60,7 +60,9 @@ def _read(path: Path, derived: tuple[Path, ...], *stamp: int) -> Taxonomy:
 @lru_cache(maxsize=8)
 def _content(path: Path, *stamp: int) -> Any:
     """What the file holds, which nobody may change."""
-    return read_json(path, remedy="give COCO-panoptic JSON or a YAML file") if path.suffix == ".json" else read_yaml(path)
+    if path.suffix == ".json":
+        return read_json(path, remedy="give COCO-panoptic JSON or a YAML file")
+    return read_yaml(path)
 
 
 @lru_cache(maxsize=8)

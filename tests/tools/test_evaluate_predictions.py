@@ -222,13 +222,17 @@ def test_a_truth_numbered_from_0_is_refused(tmp_path, monkeypatch):
     write(tmp_path / "p.json", {"annotations": annotations(8, 9)})
     with pytest.raises(UserError, match="the segment id 0, which is void in image 1 in .*t.json"):
         run(monkeypatch, tmp_path / "p.json", "--truth", tmp_path / "t.json")
-    write(tmp_path / "p.json", {"annotations": [{**annotations(8, 9)[0], "image_id": "1"}]})
-    write(tmp_path / "t.json", {"annotations": annotations(1, 2), "categories": categories})
-    with pytest.raises(UserError, match="kind, such as 1, found '1' in the predictions; write numbers without quotation marks"):
-        run(monkeypatch, tmp_path / "p.json", "--truth", tmp_path / "t.json")
-    write(tmp_path / "p.json", {"annotations": annotations(8, 9)})
-    write(tmp_path / "t.json", {"annotations": [{**annotations(1, 2)[0], "image_id": "a"}], "categories": categories})
-    with pytest.raises(UserError, match="kind, such as 'a', found 1 in the predictions"):
+
+
+@pytest.mark.parametrize("true, predicted", [(1, "1"), ("a", 1), ("1", 1)])
+def test_image_ids_of_another_kind_are_named(tmp_path, monkeypatch, true, predicted):
+    categories = [{"id": 1, "name": "ground", "isthing": 0}]
+    for name, image_id in (("t", true), ("p", predicted)):
+        (tmp_path / name).mkdir()
+        files.write_panoptic(tmp_path / name / "1.png", np.full((2, 2), 8))
+        annotation = {"image_id": image_id, "file_name": "1.png", "segments_info": [{"id": 8, "category_id": 1}]}
+        write(tmp_path / f"{name}.json", {"annotations": [annotation], "categories": categories})
+    with pytest.raises(UserError, match=f"kind, such as {true!r}, found {predicted!r} in the predictions; write numbers without"):
         run(monkeypatch, tmp_path / "p.json", "--truth", tmp_path / "t.json")
 
 
