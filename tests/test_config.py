@@ -23,7 +23,7 @@ LEAVES = sorted(os.path.relpath(path, ROOT / "configs") for path, _ in listing()
 #: Swaps any configuration to Streets at test scale: sizes, one image a batch, no weights, no evaluation, small backbones.
 SMALL = (
     "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.IMS_PER_BATCH", 1, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0,
-    "INPUT.CROP.SIZE", "(64, 128)", "INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.TARGET.MIN_SIZE_TRAIN", "(128,)",
+    "SOLVER.ACCUMULATION_STEPS", 1, "INPUT.CROP.SIZE", "(64, 128)", "INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.TARGET.MIN_SIZE_TRAIN", "(128,)",
     "DATASETS.TEST", "()", "DATALOADER.NUM_WORKERS", 0, "INPUT.TARGET.IGNORE_TOP", 2,
     "INPUT.TARGET.IGNORE_BOTTOM", 13, "ACTIVE.ITERATIONS", "(1,)",
     "MODEL.MIT.VARIANT", "b0", "MODEL.SWIN.VARIANT", "t", "MODEL.VIT.VARIANT", "dinov2_tiny", "MODEL.MASK2FORMER.NUM_POINTS", 256,
@@ -35,6 +35,9 @@ SMALL = (
 )  # fmt: skip
 #: A narrow ResNet-50; Detectron2 has the shallower ones in one width only.
 NARROW = ("MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16, "MODEL.RESNETS.WIDTH_PER_GROUP", 4)
+#: Group norms have 32 groups.
+GROUPED = [word for head in ("SEM_SEG_HEAD", "INS_EMBED_HEAD") for key in ("ASPP_CHANNELS", "CONVS_DIM", "HEAD_CHANNELS")
+           for word in (f"MODEL.{head}.{key}", 32)]  # fmt: skip
 #: Folders whose configurations differ from others' in sizes and names only (those of quick/ train in many other tests).
 ALIKE = ("gta5_to_", "cityscapes_to_", "urbansyn_to_", "synthia_to_vistas", "synthia_to_camvid", "study", "quick")
 
@@ -47,7 +50,8 @@ def test_every_config_trains_two_iterations(make_cfg, tmp_path, monkeypatch, con
     target = ("DATASETS.TARGET", "('cityscapes_uda_images_train',)")
     given = make_cfg(config)
     source = ("DATASETS.TRAIN", "('synthia_panoptic_train',)") if "urbansyn" in config else ()  # Streets stands in for others
-    cfg = make_cfg(config, *SMALL, *source, *(NARROW if given.MODEL.RESNETS.DEPTH == 50 else ()), *(target if given.DATASETS.TARGET else ()))
+    sizes = (*(NARROW if given.MODEL.RESNETS.DEPTH == 50 else ()), *(GROUPED if given.MODEL.SEM_SEG_HEAD.NORM == "GN" else ()))
+    cfg = make_cfg(config, *SMALL, *source, *sizes, *(target if given.DATASETS.TARGET else ()))
     validate(cfg)
     trainer = build_trainer(cfg)
     trainer._hooks = [hook for hook in trainer._hooks if not isinstance(hook, CheckpointSaver)]  # they have tests of their own
