@@ -49,8 +49,6 @@ MODELS = {
         "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto",
         "MODEL.TIMM.OUT_FEATURES", "['res2', 'res3', 'res5']",
     ),
-    "dinov2": ("streets/mask2former_vit_source_only.yaml", *MASKS, "MODEL.VIT.VARIANT", "dinov2_tiny"),
-    "dinov3": ("streets/mask2former_vit_source_only.yaml", *MASKS, "MODEL.VIT.VARIANT", "dinov3_tiny"),
 }  # fmt: skip
 
 
