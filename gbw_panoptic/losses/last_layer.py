@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Rows of blocks in one product: bounds the memory at _BLOCK_ROWS * (w + 1) * 4 * C * A numbers.
-_BLOCK_ROWS = 32
+#: Rows of blocks in one product, and numbers in its four corners: rows * (w + 1) * 4 * C for each entry of a residual.
+_BLOCK_ROWS, _NUMBERS = 32, 1 << 25
 
 
 def last_layer_products(
@@ -47,12 +47,14 @@ def last_layer_products(
     residual = _blocks(residual.permute(1, 2, 0), height, width, stride)
     cells = F.pad(features.to(residual.dtype).unsqueeze(0), (1, 1, 1, 1), mode="replicate")[0]  # blocks at the border
     corners = _corner_weights(stride, residual)
-    total = residual.new_zeros(membership.shape[-1] * residual.shape[-1], len(features))
+    total = residual.new_zeros(num_classes, residual.shape[-1], len(features))
+    entries = max(1, _NUMBERS // (_BLOCK_ROWS * (width + 1) * 4 * num_classes))
     for row in range(0, height + 1, _BLOCK_ROWS):
         part = slice(row, row + _BLOCK_ROWS)
-        low = _adjoint(membership[part], residual[part], corners)
-        total += low.flatten(0, 1).T @ cells[:, row : row + len(low)].flatten(1).T
-    return total.view(num_classes, -1, len(features))
+        for some, sums in zip(residual[part].split(entries, dim=-1), total.split(entries, dim=1)):
+            low = _adjoint(membership[part], some, corners)
+            sums += (low.flatten(0, 1).T @ cells[:, row : row + len(low)].flatten(1).T).view(sums.shape)
+    return total
 
 
 def _adjoint(membership: Tensor, residual: Tensor, corners: Tensor) -> Tensor:

@@ -34,6 +34,8 @@ _COMPONENTS, _MIN_PIXELS, _STEPS, _DECAY, _RAMP, _FLOOR, _MIN_VARIANCE, _RANGE =
 )
 #: Points of a tabulated Delta (ours; the published code evaluates every pixel) and of an anchor that is inverted.
 _TABLE, _INVERSE = 256, 1000
+#: Numbers that are computed at a time where there are many classes: bounds what a step takes beside its results.
+_NUMBERS = 1 << 22
 
 
 class LogitAlignment(LossShaping):
@@ -92,7 +94,9 @@ class LogitAlignment(LossShaping):
         samples, known = _samples(logits, labels, classes, size)
         calls, since = self.calls[domain].double(), self.calls[domain] - self.fitted_at[domain, classes]
         kept = _DECAY * (calls / _RAMP).clamp(max=1)
-        fit = expectation_maximisation(self.mixtures[domain, classes], samples, known.unsqueeze(1))
+        parts = max(1, _NUMBERS // (samples[0].numel() * _COMPONENTS))
+        arguments = (self.mixtures[domain, classes], samples, known.unsqueeze(1))
+        fit = torch.cat([expectation_maximisation(*some) for some in zip(*(a.split(parts) for a in arguments))])
         keep = (kept**since).float().view(-1, 1, 1, 1)
         self.mixtures[domain, classes] = keep * self.mixtures[domain, classes] + (1 - keep) * fit
         self.fitted_at[domain, classes] = self.calls[domain]
@@ -107,20 +111,31 @@ class LogitAlignment(LossShaping):
         low, high = logits.min(), logits.max()
         grid = low + (high - low) * torch.linspace(0, 1, _TABLE, device=logits.device)
         table = self.table(domain, grid)
-        place = (logits - low) * ((_TABLE - 1) / (high - low).clamp(min=1e-6))
-        left = place.floor().clamp(0, _TABLE - 2)
         channels = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
-        index = (labels.unsqueeze(1) * logits.shape[1] + channels) * _TABLE + left.long()
-        flat, right = table.flatten(), place - left
-        return flat[index] * (1 - right) + flat[index + 1] * right
+        rows, scale = labels.unsqueeze(1) * logits.shape[1], (_TABLE - 1) / (high - low).clamp(min=1e-6)
+        parts, delta = max(1, _NUMBERS // labels.numel()), torch.empty_like(logits)
+        for some, channel, found in zip(*(x.split(parts, dim=1) for x in (logits, channels, delta))):
+            place = (some - low) * scale
+            left = place.floor().clamp(0, _TABLE - 2)
+            index, right = (rows + channel) * _TABLE + left.long(), place - left
+            found.copy_(table.take(index) * (1 - right) + table.take(index + 1) * right)
+        return delta
 
     def table(self, domain: int, z: Tensor) -> Tensor:
         """[C, C, T] Delta_yc at logits z [T]."""
-        own = distribution(self.mixtures[domain], z).clamp(*_RANGE)
-        true, other = (inverse(anchor, own) for anchor in self.anchors)
-        diagonal = torch.eye(len(own), dtype=torch.bool, device=z.device).unsqueeze(2)
+        mixtures = self.mixtures[domain]
+        diagonal = torch.eye(len(mixtures), dtype=torch.bool, device=z.device).unsqueeze(2)
         fitted = ((self.fitted_at[domain] >= 0) & (self.calls[SOURCE] > 0)).view(-1, 1, 1)
-        return torch.where(fitted, torch.where(diagonal, true, other) - z, 0)
+        parts = max(1, _NUMBERS // (mixtures[0, ..., 0].numel() * len(z)))
+        return torch.cat([
+            torch.where(are_fitted, torch.where(are_true, *self._anchored(distribution(some, z))) - z, 0)
+            for some, are_true, are_fitted in zip(*(x.split(parts) for x in (mixtures, diagonal, fitted)))
+        ])  # fmt: skip
+
+    def _anchored(self, own: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the anchors of true and of other classes have the values of ``own``."""
+        true, other = (inverse(anchor, own.clamp(*_RANGE)) for anchor in self.anchors)
+        return true, other
 
 
 def distribution(mixture: Tensor, z: Tensor) -> Tensor:
@@ -183,8 +198,8 @@ def _samples(logits: Tensor, labels: Tensor, classes: Tensor, size: int) -> tupl
 
 
 def _anchor_samples(samples: Tensor, known: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-    """[2, Y M] the samples' true-class logits and as many random others (of one class the same), and which of them there
-    are."""
+    """[2, Y M] the samples' true-class logits and as many random others (of one class the same), and which of them
+    there are."""
     true = samples.gather(1, classes.view(-1, 1, 1).expand(-1, 1, samples.shape[2])).squeeze(1)
     step = torch.randint(1, max(samples.shape[1], 2), true.shape, device=true.device)
     channel = (classes.unsqueeze(1) + step) % samples.shape[1]

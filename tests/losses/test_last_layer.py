@@ -19,9 +19,10 @@ def by_definition(residual, labels, features, stride):
 
 @pytest.mark.parametrize("stride", [1, 2, 3, 4, 8])
 @pytest.mark.parametrize("cells, missing", [((1, 1), 0), ((2, 5), 0), ((4, 3), 1), ((5, 7), 2)])
-@pytest.mark.parametrize("block_rows", [1, 32])
-def test_equals_upsampling(stride, cells, missing, block_rows, monkeypatch):
+@pytest.mark.parametrize("block_rows, numbers", [(1, 1 << 25), (32, 1 << 25), (32, 1), (32, 1000)])
+def test_equals_upsampling(stride, cells, missing, block_rows, numbers, monkeypatch):
     monkeypatch.setattr(last_layer, "_BLOCK_ROWS", block_rows)
+    monkeypatch.setattr(last_layer, "_NUMBERS", numbers)
     missing = min(missing, stride - 1)  # crops need not be multiples of the stride
     height, width = cells[0] * stride - missing, cells[1] * stride - missing
     generator = torch.Generator().manual_seed(stride)

@@ -8,7 +8,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 from two_ranks import on_two_ranks
 
-from gbw_panoptic.losses import LogitAlignment, cross_entropy_per_class
+from gbw_panoptic.losses import LogitAlignment, cross_entropy_per_class, logit_alignment
 from gbw_panoptic.losses.logit_alignment import SOURCE, TARGET, distribution, expectation_maximisation, inverse
 
 C, H, W = 4, 40, 50
@@ -117,6 +117,17 @@ def test_online_estimate():
     keep = (0.99 * 750 / 1500) ** 2
     fit = expectation_maximisation(before, logits[0, :, labels[0] == 0] + 5, torch.ones(1, 1, dtype=torch.bool))
     torch.testing.assert_close(shaping.mixtures[SOURCE, 0], keep * before + (1 - keep) * fit, rtol=1e-3, atol=1e-3)
+
+
+def test_in_parts_as_at_once(monkeypatch):
+    logits, labels, weights = batch()
+    found = []
+    for numbers in (logit_alignment._NUMBERS, 1):
+        monkeypatch.setattr(logit_alignment, "_NUMBERS", numbers)
+        shaping = fitted().train()
+        torch.manual_seed(0)
+        found.append((shaping.adjustment(logits, labels, weights), shaping.mixtures))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
 
 
 def test_loss_is_cross_entropy_of_shifted_logits_and_low_logits_lose_more():
