@@ -25,7 +25,7 @@ OPSET = 18
 
 
 def write_onnx(model: PanopticModel, folder: Path, opset: int = OPSET, *, confidence: bool = False) -> Path:
-    """``model.onnx`` in ``folder``, whose maps onnxruntime has made at two sizes.
+    """``model.onnx`` in ``folder``, whose maps onnxruntime has made at three sizes.
 
     Its input ``image`` is uint8 [H, W, 3] RGB; its outputs ``semantic`` and, for the panoptic task, ``panoptic`` are
     int32 [H, W].
