@@ -43,7 +43,7 @@ class LabelStore:
             with_instances: whether a bought pixel of a thing tells its instance, too (ours).
 
         Raises:
-            UserError: the folder holds labels of other classes, or of regions of another shape.
+            UserError: the folder holds labels of other classes, or of regions of another shape, or has lost some.
         """
         self.folder = Path(folder)
         self.class_names = tuple(class_names)
@@ -76,6 +76,7 @@ class LabelStore:
             if entry["round"] != number or min(counts) < 0 or sum(counts) + entry["void"] != entry["pixels"]:
                 raise UserError(f"expected the accounts of round {number} in {path}, found others; {_REMEDY}")
         self.rounds = manifest["rounds"]
+        self._require_bought()
 
     @property
     def not_bought(self) -> int:
@@ -240,6 +241,18 @@ class LabelStore:
                     instances = self.read_instances(path.stem, labels.shape) if self.with_instances else None
                     self._write(path.stem, labels, instances)
             shutil.rmtree(folders[number])
+
+    def _require_bought(self) -> None:
+        """
+        Raises:
+            UserError: an image of which a finished round has bought pixels has no labels.
+        """
+        for number in range(1, len(self.rounds) + 1):
+            for path in sorted((self.folder / "picks" / str(number)).glob("*.npy")):
+                instances = [self._instances_path(path.stem)] if self.with_instances else []
+                lost = [file for file in (self._label_path(path.stem), *instances) if not file.exists()]
+                if lost and len(self.picks(number, path.stem)):
+                    raise UserError(f"expected what round {number} bought at {lost[0]}, found nothing; {_REMEDY}")
 
     def _rounds_of_picks(self) -> list[Path]:
         folders = (self.folder / "picks").glob("*")

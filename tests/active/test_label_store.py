@@ -150,3 +150,13 @@ def test_damaged_files_of_a_store_are_one_sentence(tmp_path, name, content):
         again.read_instances("a", size)
         again.take_back(0)
     assert "\n" not in str(caught.value) and str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["labels/a.png", "instances/a.npz"])
+def test_lost_labels_are_not_labels_that_were_never_bought(tmp_path, name):
+    store = bought_round(tmp_path, 1, [[2, 2]], things())
+    store.plan(2, "b", torch.tensor([[3, 3]]))  # of a round that is not finished: nothing need be there yet
+    assert LabelStore(tmp_path, NAMES, SHAPE, with_instances=True).rounds == store.rounds
+    (tmp_path / name).unlink()
+    with pytest.raises(UserError, match=f"expected what round 1 bought at .*{name}, found nothing; restore it"):
+        LabelStore(tmp_path, NAMES, SHAPE, with_instances=True)
