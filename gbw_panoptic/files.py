@@ -54,6 +54,11 @@ def turns_alone(image: str | os.PathLike, label: str | os.PathLike) -> bool:
     return rasters.turns_unseen(image) and not rasters.turns_unseen(label)
 
 
+def is_turned(image: str | os.PathLike) -> bool:
+    """Whether an EXIF tag turns or mirrors an image, so that its pixels lie otherwise in the file."""
+    return rasters.turns_unseen(image) or rasters.stored_size(image) != rasters.read_size(image)
+
+
 def size_remedy(path: str | os.PathLike, found: tuple[int, int], otherwise: str) -> str:
     """What to do about a label of another (H, W) ``found`` than the image at ``path``: an EXIF tag may have turned
     that."""

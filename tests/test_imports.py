@@ -42,6 +42,7 @@ ALLOWED = {
     "modeling": COMMON | {"losses", "weighting", "data"},
     "adaptation": COMMON | {"data", "distributed", "losses", "weighting"},
     "active": COMMON | {"data", "losses"},
+    "labelling": COMMON | {"active", "data", "reporting", "visualization"},
     "validation": COMMON | {"config"},
     "engine": COMMON | {
         "config", "config_files", "data", "documents", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "machine", "validation",

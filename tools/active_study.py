@@ -4,6 +4,10 @@
     --budgets 5 10 20 --jobs 2 python tools/active_study.py --output output/active_study/again --rebuild
     docs/results/active_study.json
 
+    python tools/active_study.py --root output/active_study/datasets --output output/clicks --clicks 300 1000 3000
+    --units pixel region superpixel click image --opts MODEL.TASK panoptic ACTIVE.PANOPTIC True
+
+With --units, runs differ in what is asked, and budgets are clicks.
 For every seed, a model is trained on the source; all other runs of the seed start from it and take equally many more
 iterations: on the source alone, with all target labels, or with labels bought by each method within each budget, the
 first round by the common model. Finished runs are kept, a run that was stopped is repeated: stop and repeat the command
@@ -14,6 +18,7 @@ by now, --rebuild makes the latter two of a results.json.
 import _environment  # noqa: F401  (first: says what is missing)
 
 import argparse
+import itertools
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +28,7 @@ from pathlib import Path
 import study
 
 from gbw_panoptic import cli, files
+from gbw_panoptic.active.units import UNITS
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting.run_folder import RunFolder
 from studies.active.tables import RESULTS, run_result, study_plot, study_table
@@ -35,6 +41,11 @@ METHODS = {
     "+ dynamic budget": ("ACTIVE.CLASS_BALANCE", "False", "ACTIVE.DYNAMIC_BUDGET", "True"),
     "CBDA (both)": ("ACTIVE.CLASS_BALANCE", "True", "ACTIVE.DYNAMIC_BUDGET", "True"),
 }
+#: What is bought of a unit, behind its name: RIPU's choice, CBDA's weights of classes, any, or RIPU's all at once.
+CHOICES = {
+    "": (), ", class balance": ("ACTIVE.CLASS_BALANCE", "True"), ", random": ("ACTIVE.SCORE", "random"),
+    ", one round": ("ACTIVE.ITERATIONS", "(0,)"),
+}  # fmt: skip
 SOURCE_ONLY = ("TRAINER.NAME", "SourceOnlyTrainer", "DATASETS.TARGET", "()")
 #: Every pixel is a pick that bars no other one: all labels are bought before the first iteration.
 ALL_LABELS = ("ACTIVE.SCORE", "random", "ACTIVE.MODE", "pixel", "ACTIVE.RADIUS", "0", "ACTIVE.BUDGET", "100%",
@@ -43,7 +54,7 @@ ALL_LABELS = ("ACTIVE.SCORE", "random", "ACTIVE.MODE", "pixel", "ACTIVE.RADIUS",
 
 @dataclass(frozen=True)
 class Run:
-    """A training of the study; ``budget`` in percent, None for what has none."""
+    """A training of the study; ``budget`` in percent or clicks, None for what has none."""
 
     method: str
     budget: float | None
@@ -52,7 +63,7 @@ class Run:
 
     @property
     def folder(self) -> str:
-        words = self.method.translate(str.maketrans("", "", "+()")).split()
+        words = self.method.translate(str.maketrans("", "", "+(),")).split()
         return "_".join([*words, *([f"{self.budget:g}"] if self.budget is not None else [])]) + f"/seed{self.seed}"
 
 
@@ -89,7 +100,10 @@ def plan(arguments: argparse.Namespace, output: Path) -> Iterator[Run]:
         start = ("MODEL.WEIGHTS", str(output / "start" / f"seed{seed}" / "model_final.pth"))
         yield Run("source only", None, seed, (*start, *SOURCE_ONLY))
         yield Run("all target labels", None, seed, (*start, *ALL_LABELS))
-        for budget in arguments.budgets:
+        for clicks, unit, choice in itertools.product(arguments.clicks, arguments.units, CHOICES):
+            asked = ("ACTIVE.UNIT", unit, "ACTIVE.BUDGET", f"{clicks:g} clicks", *CHOICES[choice])
+            yield Run(unit + choice, clicks, seed, (*start, *asked))
+        for budget in arguments.budgets if not arguments.units else ():
             for method, switches in METHODS.items():
                 yield Run(method, budget, seed, (*start, *switches, "ACTIVE.BUDGET", f"{budget:g}%"))
 
@@ -123,7 +137,7 @@ def collect(runs: list[Run], output: Path, arguments: argparse.Namespace) -> dic
         raise UserError(f"expected finished runs in {output}, found none; run the study without --collect first.")
     iterations = RunFolder.read(output / finished[0].folder).value("SOLVER.MAX_ITER")
     return {
-        "setting": Path(arguments.config_file).name, "protocol": arguments.protocol,
+        "measure": "clicks" if arguments.units else "%", "setting": Path(arguments.config_file).name, "protocol": arguments.protocol,
         "start_iterations": arguments.start_iterations, "iterations": iterations, "runs": [found[run] for run in finished],
     }  # fmt: skip
 
@@ -131,11 +145,12 @@ def collect(runs: list[Run], output: Path, arguments: argparse.Namespace) -> dic
 def write(results: dict, output: Path) -> None:
     """results.json, study.md and study.png."""
     output.mkdir(parents=True, exist_ok=True)
-    text = study_table(results, reference=REFERENCE)
+    reference = REFERENCE if results.get("measure", "%") == "%" else results["runs"][-1]["method"].partition(",")[0]
+    text = study_table(results, reference=reference)
     files.write_json(output / "results.json", results)
     files.atomic_write(output / "study.md", (text + "\n").encode())
     files.atomic_write(output / "study.png", study_plot(results))
-    print(f"{text}\n\nProtocol {results['protocol']}; differences to {REFERENCE} of the same budget, paired by seed.")
+    print(f"{text}\n\nProtocol {results['protocol']}; differences to {reference} of the same budget, paired by seed.")
 
 
 def parse() -> argparse.Namespace:
@@ -148,6 +163,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--config-file", default=str(study.ROOT / "configs" / "study" / "Base-ActiveStudy.yaml"))
     parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2])
     parser.add_argument("--budgets", nargs="+", type=float, default=[5, 10, 20], help="percent of the target's pixels")
+    parser.add_argument("--units", nargs="+", choices=UNITS, default=[], help="what is asked, instead of the methods")
+    parser.add_argument("--clicks", nargs="+", type=float, default=[300, 1000, 3000], help="budgets of --units")
     parser.add_argument("--start-iterations", type=int, default=600, help="of the models of the source")
     parser.add_argument("--jobs", type=cli.count, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument("--protocol", default="16")

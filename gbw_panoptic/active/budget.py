@@ -4,6 +4,7 @@ Shape legend: H x W pixels, K picks as (row, column), best first.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,6 +24,16 @@ class RegionShape:
 
     radius: int
     bar_radius: int
+    dominant = False
+
+    @property
+    def header(self) -> dict[str, int]:
+        """For the manifest of a store."""
+        return {"radius": self.radius, "bar_radius": self.bar_radius}
+
+    def scored(self, score: Tensor, *, average: bool = True) -> Tensor:
+        """``score`` [H, W], which is that of a pick at each pixel already."""
+        return score
 
     def bought(self, picks: Tensor, size: tuple[int, int]) -> Tensor:
         """bool [H, W]: what ``picks`` [K, 2] buy, clipped at the border."""
@@ -39,19 +50,25 @@ class RegionShape:
         return box_sum(paid, self.radius)
 
 
-def select_within_budget(score: Tensor, costs: Tensor, budget: int, shape: RegionShape, barred: Tensor) -> Tensor:
+class Barring(Protocol):
+    """What the selection must know of a unit: a :class:`RegionShape`, or a part of a partition."""
+
+    bar_radius: int
+
+
+def select_within_budget(score: Tensor, costs: Tensor, budget: int, shape: Barring, barred: Tensor) -> Tensor:
     """Greedy picks of one image up to the first that ``budget`` cannot pay.
 
     Args:
         score: [H, W] float.
-        costs: [H, W] integers from :meth:`RegionShape.costs`.
-        budget: in pixels.
+        costs: [H, W] integers from :meth:`RegionShape.costs`, or in what else the budget is measured.
+        budget: in pixels, or in that.
         barred: [H, W] bool.
 
     Returns:
         [K, 2] int64; their costs sum to ``budget`` at most.
     """
-    area = (2 * shape.radius + 1) ** 2
+    area = max(int(costs.max()), 1)
     count = max(budget, 0) // area + 1
     while True:
         picks = select_regions(score, count, shape.bar_radius, barred)
@@ -84,11 +101,11 @@ class DynamicBudget:
         self._pending: list[np.ndarray] = []
         self._pending_cost = 0
 
-    def add(self, image: int, score: Tensor, costs: Tensor, shape: RegionShape, barred: Tensor) -> None:
+    def add(self, image: int, score: Tensor, costs: Tensor, shape: Barring, barred: Tensor) -> None:
         """Offer the picks of an image, which comes once; arguments as in :func:`select_within_budget`."""
         score = score.float().cpu()
         candidates = score.masked_fill(score < self.threshold, -torch.inf)
-        first_too_many = (2 * shape.radius + 1) ** 2
+        first_too_many = int(costs.max())
         picks = select_within_budget(candidates, costs, self.budget + first_too_many, shape, barred)
         rows = np.empty(len(picks), _PICK)
         rows["score"], rows["image"] = score[picks[:, 0], picks[:, 1]].numpy(), image

@@ -3,14 +3,14 @@
     <folder>/labels/<image_id>.png           uint8 [H, W]: class id, 254 = bought but void, 255 = not bought; of more
                                              than 254 classes uint16, with 65534 and 65535
     <folder>/instances/<image_id>.npz        with instances: those that bought pixels belong to, and their centres
-    <folder>/picks/<round>/<image_id>.npy    int32 [K, 2] (row, column), best first
+    <folder>/picks/, <folder>/parts/         what each round asks for (:mod:`.plans`)
+    <folder>/answers/<round>/                what humans have answered (:mod:`gbw_panoptic.labelling`)
     <folder>/manifest.json                   what every finished round asked for and got
 
 Picks are written before the labels that they buy, all of it atomically, and buying the same picks again changes
 nothing: a killed run repeats at most the image in flight. With the picks, later rounds can be taken back.
 """
 
-import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,26 @@ import torch
 from torch import Tensor
 
 from .. import files
-from ..data.known_instances import ARRAY_DAMAGE, KnownInstances
+from ..data.known_instances import KnownInstances
 from ..errors import UserError
 from .budget import RegionShape
+from .effort import effort
+from .plans import REMEDY, Plans, safe
+from .units import PartUnit, asked_parts, dominant
 
 NOT_BOUGHT, BOUGHT_VOID = 255, 254  # of up to 254 classes
 _VERSION = 1
-_REMEDY = "restore it, or take another folder for the labels"
 #: Form of a round in the manifest.
 _ROUND = {"round": int, "cost": int, "pixels": int, "void": int, "imbalance": float, "classes": files.Each(int)}
 
 
-class LabelStore:
+class LabelStore(Plans):
     """Labels of one target data set, bought in rounds 1, 2, ..."""
 
     def __init__(
-        self, folder: str | Path, class_names: tuple[str, ...], shape: RegionShape, *, with_instances: bool = False
-    ) -> None:
+        self, folder: str | Path, class_names: tuple[str, ...], shape: RegionShape | PartUnit, *,
+        with_instances: bool = False,
+    ) -> None:  # fmt: skip
         """
         Args:
             folder: made where there is none; what it holds is continued.
@@ -45,14 +48,13 @@ class LabelStore:
         Raises:
             UserError: the folder holds labels of other classes, or of regions of another shape, or has lost some.
         """
-        self.folder = Path(folder)
+        super().__init__(Path(folder), shape)
         self.class_names = tuple(class_names)
-        self.shape = shape
         self._dtype = np.uint8 if len(class_names) <= BOUGHT_VOID else np.uint16
         self.with_instances = with_instances
         self._header = {
             "version": _VERSION, "class_names": list(class_names), "with_instances": with_instances,
-            "region": {"radius": shape.radius, "bar_radius": shape.bar_radius},
+            "region": shape.header,
         }  # fmt: skip
         self.rounds: list[dict[str, Any]] = []
         self.reload()
@@ -63,7 +65,7 @@ class LabelStore:
         if not path.exists():
             self.rounds = []
             return
-        manifest = files.read_json(path, {"rounds": [_ROUND]}, remedy=_REMEDY)
+        manifest = files.read_json(path, {"rounds": [_ROUND]}, remedy=REMEDY)
         for key, expected in self._header.items():
             found = manifest.get(key)
             if found != expected:
@@ -74,7 +76,7 @@ class LabelStore:
         for number, entry in enumerate(manifest["rounds"], start=1):
             counts = [entry["classes"].get(name, -1) for name in self.class_names]
             if entry["round"] != number or min(counts) < 0 or sum(counts) + entry["void"] != entry["pixels"]:
-                raise UserError(f"expected the accounts of round {number} in {path}, found others; {_REMEDY}")
+                raise UserError(f"expected the accounts of round {number} in {path}, found others; {REMEDY}")
         self.rounds = manifest["rounds"]
         self._require_bought()
 
@@ -102,6 +104,19 @@ class LabelStore:
             raise UserError(
                 f"expected round {len(self.rounds) + 1} after the {len(self.rounds)} in {self.folder}, found round "
                 f"{number}; acquire the rounds in order, or take another folder for the labels"
+            )
+
+    def check_measure(self, measure: str) -> None:
+        """
+        Raises:
+            UserError: earlier rounds were measured in something else.
+        """
+        found = {entry.get("measure", "pixels") for entry in self.rounds} - {measure}
+        if found:
+            raise UserError(
+                f"ACTIVE.BUDGET: expected {' and '.join(sorted(found))}, as for the rounds before in {self.folder}, "
+                f"found "
+                f"{measure}; give the budget in these, or take another folder for the labels"
             )
 
     def read(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
@@ -134,7 +149,7 @@ class LabelStore:
         try:
             instances = KnownInstances.from_bytes(files.read_bytes(path))
         except ValueError as error:
-            raise UserError(f"expected the instances that were bought, found {error} in {path}; {_REMEDY}") from None
+            raise UserError(f"expected the instances that were bought, found {error} in {path}; {REMEDY}") from None
         if instances.numbers.shape != tuple(size):
             raise UserError(
                 f"expected bought instances of the image's size {size[0]}x{size[1]}, found {instances.numbers.shape} "
@@ -142,54 +157,28 @@ class LabelStore:
             )
         return instances
 
-    def picks(self, number: int, image_id: str) -> Tensor | None:
-        """int64 [K, 2] of an image in a round; None where it has not been decided on.
-
-        Raises:
-            UserError: the file is damaged, or would have to be executed to be read.
-        """
-        path = self._picks_path(number, image_id)
-        if not path.exists():
-            return None
-        try:
-            picks = np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False)
-        except ARRAY_DAMAGE as error:
-            found = " ".join(str(error).split())
-            raise UserError(
-                f"expected the picks of a round in {path}, found a file that cannot be read ({found}); nothing was "
-                f"executed: {_REMEDY}"
-            ) from None
-        fits = isinstance(picks, np.ndarray) and picks.dtype == np.int32 and picks.ndim == 2 and picks.shape[1] == 2
-        if not fits or picks.min(initial=0) < 0:
-            raise UserError(f"expected int32 rows and columns in {path}, found something else; {_REMEDY}")
-        return torch.from_numpy(picks.astype(np.int64))
-
-    def plan(self, number: int, image_id: str, picks: Tensor) -> None:
-        """Write down what is to be bought."""
-        path, data = self._picks_path(number, image_id), io.BytesIO()
-        np.save(data, picks.numpy().astype(np.int32), allow_pickle=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.atomic_write(path, data.getvalue())
-
-    def forget_plan(self, number: int) -> None:
-        """Drop the picks of a round of which nothing was bought."""
-        shutil.rmtree(self.folder / "picks" / str(number), ignore_errors=True)
-
     def buy(
-        self, number: int, image_id: str, truth: np.ndarray, instances: KnownInstances | None = None
-    ) -> np.ndarray:
+        self, number: int, image_id: str, truth: np.ndarray, instances: KnownInstances | None = None, *,
+        answered: np.ndarray | None = None,
+    ) -> np.ndarray:  # fmt: skip
         """Label the planned regions of an image with ``truth``, integers [H, W] of class ids and others for void.
 
         Args:
             instances: all of the image, where the store keeps those that were bought: a bought pixel tells the instance
                 that it belongs to, and that one's centre.
+            answered: bool [H, W], pixels of regions that are labelled now; None: all.
 
         Returns:
             int64 [C + 1]: pixels of each class in these regions, void last.
         """
         picks = self.picks(number, image_id)
         self._check_inside(number, image_id, picks, truth.shape)
-        region = self.shape.bought(picks, truth.shape).numpy()
+        shape = self.shape_of(image_id, truth.shape)
+        region = shape.bought(picks, truth.shape).numpy()
+        if answered is not None:
+            region &= answered
+        if shape.dominant:
+            truth, instances = dominant(shape.ids.numpy(), truth, instances)
         void = len(self.class_names)
         counts = np.bincount(np.minimum(truth[region], void), minlength=void + 1)
         if region.any():
@@ -197,6 +186,16 @@ class LabelStore:
             labels[region] = np.where(truth[region] < void, truth[region], self.not_bought - 1)
             self._write(image_id, labels, instances)
         return counts
+
+    def effort(self, number: int, image_id: str, size: tuple[int, int]) -> tuple[int, int]:
+        """Clicks and tenths of seconds that the labels of an image in a round are worth, by :mod:`.effort`."""
+        shape, labels = self.shape_of(image_id, size), self.read(image_id, size).astype(np.int64)
+        parts = asked_parts(shape, self.picks(number, image_id), size) - 1
+        if self.with_instances:
+            labels += self.read_instances(image_id, size).numbers.astype(np.int64) << 16
+        unknown = (labels & 0xFFFF) == self.not_bought
+        clicks, tenths = effort(np.where(unknown, -1, parts), labels, dominant=shape.dominant)
+        return int(clicks.sum()), int(tenths.sum())
 
     def finish(
         self, number: int, counts: np.ndarray, *, cost: int, allowed: int, settings: dict[str, Any]
@@ -223,8 +222,12 @@ class LabelStore:
         self._write_manifest()
         return entry
 
-    def take_back(self, last: int) -> None:
-        """Undo all after round ``last``, finished or not: nothing that they bought stays."""
+    def take_back(self, last: int, *, keep_plan: bool = False) -> None:
+        """Undo all after round ``last``, finished or not: nothing that they bought stays.
+
+        Args:
+            keep_plan: of the next round, which is open then: what it asks for can be answered again.
+        """
         folders = {int(path.name): path for path in self._rounds_of_picks()}
         later = sorted(number for number in folders if number > last)
         if len(self.rounds) > last:
@@ -237,10 +240,13 @@ class LabelStore:
                     labels = files.read_label(label_path, self._dtype)
                     picks = self.picks(number, path.stem)
                     self._check_inside(number, path.stem, picks, labels.shape)
-                    labels[self.shape.bought(picks, labels.shape).numpy()] = self.not_bought
+                    shape = self.shape_of(path.stem, labels.shape)
+                    labels[shape.bought(picks, labels.shape).numpy()] = self.not_bought
                     instances = self.read_instances(path.stem, labels.shape) if self.with_instances else None
                     self._write(path.stem, labels, instances)
-            shutil.rmtree(folders[number])
+            shutil.rmtree(self.folder / "answers" / str(number), ignore_errors=True)
+            if not (keep_plan and number == last + 1):
+                shutil.rmtree(folders[number])
 
     def _require_bought(self) -> None:
         """
@@ -252,18 +258,7 @@ class LabelStore:
                 instances = [self._instances_path(path.stem)] if self.with_instances else []
                 lost = [file for file in (self._label_path(path.stem), *instances) if not file.exists()]
                 if lost and len(self.picks(number, path.stem)):
-                    raise UserError(f"expected what round {number} bought at {lost[0]}, found nothing; {_REMEDY}")
-
-    def _rounds_of_picks(self) -> list[Path]:
-        folders = (self.folder / "picks").glob("*")
-        return [path for path in folders if path.is_dir() and path.name.isascii() and path.name.isdecimal()]
-
-    def _check_inside(self, number: int, image_id: str, picks: Tensor, size: tuple[int, int]) -> None:
-        if len(picks) and (picks.amax(0) >= torch.tensor(size)).any():
-            raise UserError(
-                f"expected picks inside the image of {size[0]}x{size[1]} pixels in "
-                f"{self._picks_path(number, image_id)}, found {picks.amax(0).tolist()}; {_REMEDY}"
-            )
+                    raise UserError(f"expected what round {number} bought at {lost[0]}, found nothing; {REMEDY}")
 
     def _write(self, image_id: str, labels: np.ndarray, instances: KnownInstances | None) -> None:
         """Both files of an image; of ``instances``, what ``labels`` knows."""
@@ -280,13 +275,10 @@ class LabelStore:
         files.write_json(self.folder / "manifest.json", {**self._header, "rounds": self.rounds})
 
     def _label_path(self, image_id: str) -> Path:
-        return self.folder / "labels" / f"{_safe(image_id)}.png"
+        return self.folder / "labels" / f"{safe(image_id)}.png"
 
     def _instances_path(self, image_id: str) -> Path:
-        return self.folder / "instances" / f"{_safe(image_id)}.npz"
-
-    def _picks_path(self, number: int, image_id: str) -> Path:
-        return self.folder / "picks" / str(number) / f"{_safe(image_id)}.npy"
+        return self.folder / "instances" / f"{safe(image_id)}.npz"
 
 
 class BoughtLabels:
@@ -316,13 +308,3 @@ def imbalance(counts: np.ndarray) -> float:
         return 0.0
     shares = counts[counts > 0] / total
     return float(1 + (shares * np.log(shares)).sum() / np.log(len(counts)))
-
-
-def _safe(image_id: str) -> str:
-    try:
-        name = files.safe_file_name(image_id)
-    except ValueError as error:
-        raise UserError(f"expected an image id that can be a file name, found {error}; rename the image") from None
-    if "/" in name or "\\" in name:
-        raise UserError(f"expected an image id that can be a file name, found {image_id!r}; rename the image")
-    return name

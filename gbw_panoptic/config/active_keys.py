@@ -1,6 +1,8 @@
 """Keys of active learning: RIPU (CVPR 2022), and CBDA (arXiv 2311.14146), which is RIPU with both switches on."""
 
 from ..active.acquisition import MODES, SCORES
+from ..active.effort import PATTERN
+from ..active.units import UNITS
 from .key import Key
 from .kinds import choice, integer, listing, number, share, switch, text
 
@@ -8,11 +10,13 @@ _factor = number(low=0)
 
 ACTIVE = (
     Key("ACTIVE.ANNOTATOR", text("the name of a labelled data set, or ''"),
-        "Of the target's images; it answers for the human annotator.", ""),
+        "Of the target's images; it answers for the human annotator. '': humans answer (acquire.py --for).", ""),
     Key("ACTIVE.LABELS", text("the path of a folder, or ''"), "Of the bought labels; '': active/ in OUTPUT_DIR.", ""),
     Key("ACTIVE.BUDGET",
-        text("a share such as '5%', or a number of pixels", pattern=r"\s*(\d{1,18}|\d{1,9}(\.\d{1,18})?\s*%)\s*"),
-        "Of all target pixels (RIPU: 2.2% and 5%), or a number of pixels; all rounds together.", "5%"),
+        text("a share such as '5%', a number of pixels, or of regions, clicks, images or seconds such as '300 clicks'",
+             pattern=PATTERN),
+        "Of all target pixels (RIPU: 2.2% and 5%), or an amount; all rounds together. What regions, clicks, images and "
+        "seconds are, docs/labelling.md says.", "5%"),
     Key("ACTIVE.ITERATIONS", listing(integer(low=0), rising=True),
         "A round of acquisition after each of them; they share the budget equally (RIPU). 0: before the first one, by "
         "MODEL.WEIGHTS; (): train on the labels that tools/acquire.py has "
@@ -20,6 +24,9 @@ ACTIVE = (
     Key("ACTIVE.SCORE", choice(*SCORES), "ripu: impurity times uncertainty; entropy: uncertainty alone.", "ripu"),
     Key("ACTIVE.MODE", choice(*MODES), "Squares of radius RADIUS, or single pixels at least RADIUS apart.", "region"),
     Key("ACTIVE.RADIUS", integer(low=0, high=65536, unit=" pixels"), "RIPU: 1 for regions, 32 for pixels.", 1),
+    Key("ACTIVE.UNIT", choice("", *UNITS),
+        "What is asked at once. '': as MODE says. A click names one class for most of a superpixel.", ""),
+    Key("ACTIVE.SUPERPIXEL", integer(low=2, high=65536, unit=" pixels"), "Side of a superpixel, about (ours).", 32),
     Key("ACTIVE.CLASS_BALANCE", switch(), "Classes that were bought seldom count more (CBDA).", False),
     Key("ACTIVE.DYNAMIC_BUDGET", switch(), "One budget over all images (CBDA); else each image gets its share.", False),
     Key("ACTIVE.GAMMA", _factor, "Strength of the class balance (ours).", 1.0),

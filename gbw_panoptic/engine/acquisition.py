@@ -2,8 +2,7 @@
 
 import logging
 import os
-from functools import partial
-from typing import Callable, Iterator, Sequence
+from typing import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from ..files import read_image_size
 from ..modeling.masks.semantic import semantic_logits
 from ..structures.predictions import DensePrediction, SegmentPrediction
 from ..taxonomy import Taxonomy
-from ..visualization.bought import bought_bars, draw_bought
+from ..visualization.bought import bought_bars, draw_bought, with_legend
 
 
 def build_settings(cfg) -> Settings:
@@ -33,7 +32,9 @@ def build_settings(cfg) -> Settings:
     return Settings(
         score=options.SCORE,
         mode=options.MODE,
+        unit=options.UNIT,
         radius=options.RADIUS,
+        side=options.SUPERPIXEL,
         class_balance=options.CLASS_BALANCE,
         dynamic_budget=options.DYNAMIC_BUDGET,
         gamma=options.GAMMA,
@@ -43,16 +44,22 @@ def build_settings(cfg) -> Settings:
     )
 
 
+def build_asked(cfg) -> tuple[tuple[str, ...], Taxonomy]:
+    """The data sets whose images are asked about, and their classes: ACTIVE.ANNOTATOR, or else the target's."""
+    names = (cfg.ACTIVE.ANNOTATOR,) if cfg.ACTIVE.ANNOTATOR else tuple(cfg.DATASETS.TARGET)
+    return names, MetadataCatalog.get(names[0]).taxonomy
+
+
 def build_label_store(cfg) -> LabelStore:
     """The store in ACTIVE.LABELS; by default in OUTPUT_DIR."""
     folder = cfg.ACTIVE.LABELS or os.path.join(cfg.OUTPUT_DIR, "active")
-    taxonomy = MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy
+    _, taxonomy = build_asked(cfg)
     return LabelStore(folder, taxonomy.names, build_settings(cfg).shape, with_instances=cfg.ACTIVE.PANOPTIC)
 
 
-def build_acquisition(cfg, store: LabelStore, rounds: int) -> Acquisition:
-    """Buys the labels of ACTIVE.ANNOTATOR, within ACTIVE.BUDGET, in so many rounds."""
-    taxonomy = MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy
+def build_acquisition(cfg, store: LabelStore, rounds: int, *, humans: bool = False) -> Acquisition:
+    """Buys the labels of ACTIVE.ANNOTATOR, within ACTIVE.BUDGET, in so many rounds; with ``humans``, chooses alone."""
+    names, taxonomy = build_asked(cfg)
 
     def label(record: dict) -> LabelMap:
         return read_label_map(record, read_image_size(record["file_name"]), taxonomy)
@@ -62,9 +69,9 @@ def build_acquisition(cfg, store: LabelStore, rounds: int) -> Acquisition:
 
     return Acquisition(
         store=store,
-        records=DatasetCatalog.get(cfg.ACTIVE.ANNOTATOR),
-        truth=lambda record: label(record).semantic,
-        instances=instances if store.with_instances else None,
+        records=[record for name in names for record in DatasetCatalog.get(name)],
+        truth=None if humans else lambda record: label(record).semantic,
+        instances=instances if store.with_instances and not humans else None,
         settings=build_settings(cfg),
         budget=cfg.ACTIVE.BUDGET,
         rounds=rounds,
@@ -174,20 +181,20 @@ def _scalars(store: LabelStore) -> dict[str, float]:
 
 def build_round_pictures(cfg) -> Callable[[Acquisition], None]:
     """:func:`draw_round` with ACTIVE.NUM_OVERLAYS."""
-    taxonomy = MetadataCatalog.get(cfg.ACTIVE.ANNOTATOR).taxonomy
-    return partial(draw_round, taxonomy=taxonomy, num_overlays=cfg.ACTIVE.NUM_OVERLAYS)
+    _, taxonomy = build_asked(cfg)
+    return lambda acquisition: draw_round(acquisition.store, acquisition.records, taxonomy, cfg.ACTIVE.NUM_OVERLAYS)
 
 
-def draw_round(acquisition: Acquisition, taxonomy: Taxonomy, num_overlays: int) -> None:
+def draw_round(store: LabelStore, records: Sequence[Mapping], taxonomy: Taxonomy, num_overlays: int) -> None:
     """``overlays/<round>/<image_id>.png`` of all that was bought so far in the first images, and ``classes.png``."""
-    store = acquisition.store
     folder = store.folder / "overlays" / str(len(store.rounds))
-    for record in acquisition.records[:num_overlays]:
+    for record in records[:num_overlays]:
         image = files.read_image(record["file_name"])
         labels = store.read(record["image_id"], image.shape[:2])
         folder.mkdir(parents=True, exist_ok=True)
         picture = draw_bought(image, labels, taxonomy, not_bought=store.not_bought)
-        files.write_png(folder / f"{record['image_id']}.png", picture)
+        void = "no class (void)" if (labels == store.not_bought - 1).any() else ""
+        files.write_png(folder / f"{record['image_id']}.png", with_legend(picture, labels, taxonomy, void=void))
     counts = np.array([list(entry["classes"].values()) for entry in store.rounds])
     imbalances = [entry["imbalance"] for entry in store.rounds]
     picture = bought_bars(store.class_names, counts, imbalances, taxonomy.colors)

@@ -10,7 +10,10 @@ from matplotlib.figure import Figure
 
 from ..taxonomy import Taxonomy
 from .colors import colorize_labels
+from .panels import class_chips, draw_legend, draw_line
 from .plots import png_bytes, without_box
+
+_LEGEND_WIDTH = 512  # pixels, at least
 
 
 def draw_bought(image: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy, *, not_bought: int) -> np.ndarray:
@@ -25,6 +28,47 @@ def draw_bought(image: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy, *, no
     bought = labels != not_bought
     picture[bought] = colorize_labels(labels, taxonomy)[bought]
     return picture
+
+
+def with_legend(
+    picture: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy, *, void: str = "", note: str = ""
+) -> np.ndarray:
+    """uint8 [H', W', 3]: the picture, at least 512 pixels wide, over a legend of the classes in ``labels`` [H, W].
+
+    Args:
+        void: what black pixels are called; "": there are none.
+        note: a line below.
+    """
+    scale = max(1, -(-_LEGEND_WIDTH // picture.shape[1]))
+    picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    present = [label for label in np.unique(labels).tolist() if 0 <= label < taxonomy.num_classes]
+    chips = [*class_chips(present, taxonomy), *([(void, (0, 0, 0))] if void else [])]
+    rows = [picture, draw_legend(chips or [("nothing yet", (164, 164, 164))], picture.shape[1], 16)]
+    return np.concatenate([*rows, *([draw_line(note, picture.shape[1])] if note else [])])
+
+
+def draw_asked(image: np.ndarray, parts: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """uint8 [H', W', 3]: what is asked, outlined in white, in the colours of what is suggested; with a legend.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        parts: integers [H, W], number of the part; 0 = not asked.
+        labels: integers [H, W], what is suggested; others than classes: nothing.
+    """
+    scale = max(1, -(-_LEGEND_WIDTH // image.shape[1]))
+    image, parts, labels = (values.repeat(scale, axis=0).repeat(scale, axis=1) for values in (image, parts, labels))
+    dim = np.rint(40 + 0.45 * image.mean(axis=2, keepdims=True).repeat(3, axis=2)).astype(np.uint8)
+    known = (parts > 0) & (labels >= 0) & (labels < taxonomy.num_classes)
+    picture = np.where((parts > 0)[..., None], image, dim)
+    mixed = np.rint(0.5 * image + 0.5 * colorize_labels(labels, taxonomy)).astype(np.uint8)
+    picture[known] = mixed[known]
+    edge = np.zeros(parts.shape, bool)
+    edge[:-1] |= parts[:-1] != parts[1:]
+    edge[:, :-1] |= parts[:, :-1] != parts[:, 1:]
+    picture[edge] = 255
+    return with_legend(
+        picture, np.where(known, labels, -1), taxonomy, note="white: what is asked; colours: suggestions"
+    )
 
 
 def bought_bars(

@@ -86,7 +86,11 @@ class Browser:
         places = [round(box[0] + share * box[2]) for share in (start, end)]
         actions = [{"type": "pointerMove", "x": places[0], "y": y}, {"type": "pointerDown", "button": 0},
                    {"type": "pointerMove", "x": places[1], "y": y, "duration": 50}, {"type": "pointerUp", "button": 0}]  # fmt: skip
-        self._call("POST", "/actions", {"actions": [{"type": "pointer", "id": "mouse", "actions": actions}]})
+        self.act([{"type": "pointer", "id": "mouse", "actions": actions}])
+
+    def act(self, sources: list[dict]) -> None:
+        """Actions of pointers or keys, in the protocol's own words."""
+        self._call("POST", "/actions", {"actions": sources})
 
     def errors(self) -> list[str]:
         """What the console has been told since the last call, but for mere information."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import active_study
@@ -52,6 +53,21 @@ def test_table_by_hand():
     assert row[6] == f"{lower.mean():+.1f} ± {lower.std(ddof=1) / 3**0.5:.1f}" and row[9] == "-0.200 ± 0.000"
     assert cells("source only", "-")[8] == "-"
     assert study_plot(RESULTS).startswith(b"\x89PNG")
+
+
+def test_units_over_clicks_have_panoptic_quality_and_what_they_took():
+    more = {"clicks": 290, "PQ": 20.0, "PQ things": 10.0}
+    counted = [{**run, **more, "method": name} for name in ("region", "click") for run in runs("RIPU", 300, 0.4)]
+    table = study_table({"measure": "clicks", "protocol": "16", "runs": counted}, reference="region")
+    header, *_ = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
+    assert header[-3:] == ["PQ", "PQ things", "clicks"] and "| 300 clicks | click " in table
+    assert "20.0 ± 0.0" in table and "290 ± 0" in table
+    assert study_plot({"measure": "clicks", "protocol": "16", "runs": counted}).startswith(b"\x89PNG")
+    arguments = Namespace(seeds=[0], clicks=[300.0], units=["region", "click"], budgets=[5])
+    planned = {run.folder: run.options for run in active_study.plan(arguments, Path("out"))}
+    assert len(planned) == 2 + 2 * 4 and planned["click_class_balance_300/seed0"][2:8] == (
+        "ACTIVE.UNIT", "click", "ACTIVE.BUDGET", "300 clicks", "ACTIVE.CLASS_BALANCE", "True",
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -67,8 +67,8 @@ def active_problems(cfg) -> Iterator[str]:
             f"{cfg.TRAINER.NAME}, whose bought pixels and squares are none; set MODEL.META_ARCHITECTURE "
             "DomainAdaptivePanopticDeepLab, or choose another trainer."
         )
-    yield from acquisition_problems(cfg)
     iterations = tuple(cfg.ACTIVE.ITERATIONS)
+    yield from acquisition_problems(cfg, humans=not iterations)
     if iterations and iterations[-1] >= cfg.SOLVER.MAX_ITER:
         yield (
             f"ACTIVE.ITERATIONS: expected acquisition before SOLVER.MAX_ITER {cfg.SOLVER.MAX_ITER}, so that its labels "
@@ -101,8 +101,12 @@ def active_problems(cfg) -> Iterator[str]:
         )  # fmt: skip
 
 
-def acquisition_problems(cfg) -> Iterator[str]:
-    """What tools/acquire.py needs, too."""
+def acquisition_problems(cfg, *, humans: bool = False) -> Iterator[str]:
+    """What tools/acquire.py needs, too.
+
+    Args:
+        humans: whether they label, so that ACTIVE.ANNOTATOR may be "".
+    """
     options, name = cfg.ACTIVE, cfg.ACTIVE.ANNOTATOR
     if cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 1 and options.SCORE != "random":
         yield refusal(
@@ -119,10 +123,15 @@ def acquisition_problems(cfg) -> Iterator[str]:
             f"ACTIVE.PANOPTIC: expected an ACTIVE.ANNOTATOR with instance labels, found '{name}', which has semantic "
             "labels only; set it to False or name another."
         )
-    if name not in MetadataCatalog.list() or not MetadataCatalog.get(name).get("labelled_classes"):
+    if humans and not name:
+        if not cfg.DATASETS.TARGET:
+            yield refusal(
+                cfg, "DATASETS.TARGET", "a data set of images to be labelled, without ACTIVE.ANNOTATOR", "name one"
+            )
+    elif name not in MetadataCatalog.list() or not MetadataCatalog.get(name).get("labelled_classes"):
         yield refusal(
             cfg,
             "ACTIVE.ANNOTATOR",
             "a labelled data set of the target's images",
-            "name one, e.g. cityscapes_uda_panoptic_train",
+            "name one, e.g. cityscapes_uda_panoptic_train, or have humans label them with acquire.py --for",
         )

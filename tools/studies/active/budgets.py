@@ -14,7 +14,7 @@ class BudgetPanel:
 
     Attributes:
         title, label: of the panel and of its vertical axis.
-        lines: method -> (budget in percent, mean, standard deviation), in rising order of budgets.
+        lines: method -> (budget, mean, standard deviation), in rising order of budgets.
         levels: name -> value of what has no budget, drawn as a dashed line across.
     """
 
@@ -24,8 +24,9 @@ class BudgetPanel:
     levels: Mapping[str, float]
 
 
-def budget_curves(panels: Sequence[BudgetPanel]) -> bytes:
-    """The panels in a row; a method has the same colour in all of them, its points stand a little apart."""
+def budget_curves(panels: Sequence[BudgetPanel], label: str) -> bytes:
+    """PNG: ``label`` says what budgets are measured in. The panels in a row; a method has the same colour in all of
+    them, its points stand a little apart."""
     names = list(dict.fromkeys(name for panel in panels for name in (*panel.lines, *panel.levels)))
     figure = Figure(figsize=(3.9 * len(panels), 3.9), layout="constrained")
     handles = {}
@@ -40,7 +41,7 @@ def budget_curves(panels: Sequence[BudgetPanel]) -> bytes:
         for name, value in panel.levels.items():
             handles[name] = axes.axhline(value, color=f"C{names.index(name)}", linestyle="--", linewidth=1.2)
         budgets = sorted({budget for points in panel.lines.values() for budget, _, _ in points})
-        axes.set(xscale="log", xlabel="budget (% of the target's pixels)", ylabel=panel.label)
+        axes.set(xscale="log", xlabel=label, ylabel=panel.label)
         axes.set_title(panel.title, fontsize=10)
         axes.set_xticks(budgets, [f"{budget:g}" for budget in budgets])
         axes.set_xticks([], minor=True)
