@@ -57,6 +57,11 @@ SELF_TRAINING = (
     Key("SELF_TRAINING.INSTANCE_QUALITY", choice(*INSTANCE_QUALITIES),
         "What weighs them: the pixel's weight alone, or times its instance's score (Panoptic-DeepLab's; as a weight: "
         "ours).", "pixel"),
+    Key("SELF_TRAINING.INSTANCE_MIX.ENABLED", switch(),
+        "The teacher's instances, pasted on source images, for the losses of centres and offsets alone (IMix of LIDAPS, "
+        "there for Mask R-CNN).", False),
+    Key("SELF_TRAINING.INSTANCE_MIX.MIN_SCORE", share("a score"), "Of the instances that are pasted (LIDAPS).", 0.75),
+    Key("SELF_TRAINING.INSTANCE_MIX.WEIGHT", _factor, "Factor of these losses (LIDAPS).", 1.0),
     Key("SELF_TRAINING.COLOR_JITTER_STRENGTH", share("a strength"),
         "Of the strong augmentation of mixed images (DACS).", 0.2),
     Key("SELF_TRAINING.COLOR_JITTER_PROBABILITY", _probability,

@@ -37,8 +37,8 @@ def build_self_training(cfg, model: nn.Module) -> MeanTeacherTraining:
             logging.getLogger("gbw_panoptic").warning(_CONSTANT)
         scaling = _build_mask_scaling(cfg, thresholds)
         return SegmentSelfTraining(scaling=scaling, labeller=SegmentLabeller(scaling), **parts)
-    sigma = cfg.INPUT.GAUSSIAN_SIGMA
-    return SelfTraining(center_sigma=sigma, labeller=_build_labeller(cfg, thresholds), **parts)
+    options = {"center_sigma": cfg.INPUT.GAUSSIAN_SIGMA, "instance_mix": cfg.SELF_TRAINING.INSTANCE_MIX.ENABLED}
+    return SelfTraining(**options, labeller=_build_labeller(cfg, thresholds), **parts)
 
 
 def _build_thresholds(cfg, model: nn.Module) -> ClassThresholds | None:
@@ -79,7 +79,12 @@ def _build_loss_weights(cfg) -> LossWeights:
     options = cfg.SELF_TRAINING
     factor = options.SEGMENTS.SOURCE_MASK_FACTOR
     source = dict.fromkeys(_LOCALISATION, factor) if factor != 1 else {}
-    return LossWeights(mixed=options.TARGET_LOSS_WEIGHT, masked=options.MASKED.WEIGHT, source=source)
+    return LossWeights(
+        mixed=options.TARGET_LOSS_WEIGHT,
+        masked=options.MASKED.WEIGHT,
+        source=source,
+        instance_mix=options.INSTANCE_MIX.WEIGHT,
+    )
 
 
 def _build_shared_pass(cfg, model: nn.Module) -> bool:
@@ -117,6 +122,7 @@ def _build_labeller(cfg, thresholds: ClassThresholds | None) -> PseudoLabeller:
         instance_losses=options.INSTANCE_LOSSES,
         instance_quality=options.INSTANCE_QUALITY,
         tau=options.TAU,
+        paste_score=options.INSTANCE_MIX.MIN_SCORE if options.INSTANCE_MIX.ENABLED else None,
         ignore_label=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
     )
 

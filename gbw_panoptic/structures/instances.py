@@ -3,7 +3,7 @@
 Shape legend: H x W pixels, K bound on the number of instances.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,11 @@ class PseudoInstances:
         """No instances, and no losses on their absence, in a map of the size and device of ``like`` [H, W] float."""
         ids = torch.zeros_like(like, dtype=torch.int64)
         return cls(ids, ids.new_empty(0), like.new_empty(0), torch.zeros_like(like))
+
+    def sure(self, scores: Tensor, least: float) -> "PseudoInstances":
+        """Without the instances of less score, [K] float, and without pixels that do not count."""
+        kept = torch.cat((scores.new_zeros(1, dtype=torch.bool), scores >= least))
+        return replace(self, ids=torch.where(kept[self.ids] & (self.pixel_weights > 0), self.ids, 0))
 
     def num_kept(self) -> Tensor:
         """Scalar float: the number of instances with a pixel that counts."""

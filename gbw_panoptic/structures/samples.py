@@ -115,6 +115,7 @@ class LabelledTarget(TypedDict, total=False):
     sem_seg: Annotated[Tensor, "[H, W] int64: class that is learnt from, or `ignore_label`"]
     sem_seg_weights: Annotated[Tensor, "[H, W] float32 >= 0: the image's quality where a pixel is learnt from, else 0"]
     instances: Annotated[PseudoInstances, "the teacher's instances; with the panoptic task alone"]
+    pasted: Annotated[PseudoInstances, "those that are sure enough to be pasted on a source image; with instance mix"]
     segment_map: Annotated[SegmentMap, "the teacher's segments"]
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gbw_panoptic.adaptation.mean_teacher.mixing import class_mix_mask, mix_instances, mix_semantic
-from gbw_panoptic.data.targets import panoptic_deeplab_targets
+from gbw_panoptic.adaptation.mean_teacher.mixing import class_mix_mask, mix_instances, mix_semantic, paste_instances
+from gbw_panoptic.data.targets import instance_targets, panoptic_deeplab_targets
 from gbw_panoptic.structures.instances import PseudoInstances
 
 H, W = 24, 32
@@ -128,3 +128,32 @@ def test_mixing_is_a_pure_function_of_its_generator(seed):
     labels = sample(0)["sem_seg"]
     masks = [class_mix_mask(labels, np.random.default_rng(seed), ignore_label=IGNORE) for _ in range(2)]
     assert torch.equal(*masks)
+
+
+def test_sure_instances_are_pasted_on_the_source_for_the_instance_heads_alone():
+    """The one of score 0.8 alone: what it covers of the source's instances is cut off, and the sample is void to classes."""
+    source, target = sample(0), sample(1)
+    found = PseudoInstances(target["instance_ids"], target["instance_classes"], torch.ones(3), torch.ones(H, W))
+    found.pixel_weights[:3] = 0  # an ignored border
+    pasted = found.sure(torch.tensor([0.2, 0.8, 0.7499]), 0.75)
+    mask = (target["instance_ids"] == 2) & (found.pixel_weights > 0)
+    assert torch.equal(pasted.ids > 0, mask) and mask.any()
+    mixed = paste_instances(source, target["image"], pasted, sigma=2, ignore_label=IGNORE)
+    for side, chosen in ((target, mask), (source, ~mask)):
+        assert torch.equal(mixed["image"][:, chosen], side["image"][:, chosen])
+    ids = torch.where(mask, 3 + 2, source["instance_ids"])
+    expected = instance_targets(ids, 6, sigma=2)
+    assert torch.equal(mixed["instance_ids"], ids) and torch.equal(mixed["center"], expected["center"])
+    assert torch.equal(mixed["offset"], expected["offset"])
+    for key in ("center_weights", "offset_weights"):
+        assert (mixed[key][0][mask] == 1).all() and torch.equal(mixed[key][0][~mask], source[key][0][~mask])
+    assert mixed["instance_classes"].tolist() == [*source["instance_classes"].tolist(), *target["instance_classes"].tolist()]
+    assert (mixed["sem_seg"] == IGNORE).all() and not mixed["sem_seg_weights"].any()
+
+
+def test_without_a_sure_instance_no_pixel_counts():
+    source, target = sample(0), sample(1)
+    found = PseudoInstances(target["instance_ids"], target["instance_classes"], torch.ones(3), torch.ones(H, W))
+    mixed = paste_instances(source, target["image"], found.sure(torch.zeros(3), 0.75), sigma=2, ignore_label=IGNORE)
+    assert torch.equal(mixed["image"], source["image"])
+    assert not mixed["center_weights"].any() and not mixed["offset_weights"].any()

@@ -156,7 +156,7 @@ def test_bought_labels_stand_in_place_of_the_teachers_and_count_fully(monkeypatc
     bought = [torch.tensor([[IGNORE, 1, 1, 0]]), torch.tensor([[0, 1, IGNORE, IGNORE]])]
     given = [{**sample, "sem_seg": labels} for sample, labels in zip(samples(2), bought)]
     kept = []
-    monkeypatch.setattr(PseudoLabeller, "_instances", lambda *arguments: kept.append(arguments[-1]))
+    monkeypatch.setattr(PseudoLabeller, "_instances", lambda *arguments: kept.append(arguments[-1]) or {})
     labelled, _ = labeller(Teacher(TWO), given, with_instances=True)
     assert [sample["sem_seg"].tolist() for sample in labelled] == [[[0, 1, 1, 0]], [[0, 1, 0, 0]]]
     assert [sample["sem_seg_weights"].tolist() for sample in labelled] == [[[0.75, 1, 1, 1]], [[1, 1, 0, 0]]]

@@ -21,6 +21,8 @@ ALL = (
     "SELF_TRAINING.SELECTION", "class_percentile", "SELF_TRAINING.INSTANCE_LOSSES", True,
     "SELF_TRAINING.INSTANCE_QUALITY", "score", "SELF_TRAINING.CONFIDENCE_THRESHOLD", 0.05,
     "SELF_TRAINING.MASKED.ENABLED", True, "SELF_TRAINING.MASKED.BLOCK_SIZE", 16,
+    "SELF_TRAINING.INSTANCE_MIX.ENABLED", True, "SELF_TRAINING.INSTANCE_MIX.MIN_SCORE", 0.0,
+    "SELF_TRAINING.INSTANCE_MIX.WEIGHT", 0.5,
     "SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True,  # no thing fills a cell of 32 pixels in crops of 64 x 128
     "SELF_TRAINING.FEATURE_DISTANCE.CLASSES", ("road", "building"), "SELF_TRAINING.FEATURE_DISTANCE.MIN_SHARE", 0.6,
     "INPUT.FOURIER.ENABLED", True, "INPUT.FOURIER.BETA", 0.05,
@@ -117,6 +119,17 @@ def test_every_switch_trains(make_cfg, opts):
     trainer = train(make_cfg("quick/self_training_gbw.yaml", *FAST, "SOLVER.MAX_ITER", 2, *opts))
     torch.use_deterministic_algorithms(False)
     assert all(torch.isfinite(v).all() for v in states(trainer).values())
+
+
+def test_instance_mix_teaches_instance_heads_alone(make_cfg, tmp_path):
+    """Without the teacher's instances on mixed images (EDAPS), too."""
+    cfg = make_cfg("quick/self_training.yaml", *FAST, *TINY, "SOLVER.MAX_ITER", 1, "SELF_TRAINING.INSTANCE_MIX.ENABLED", True,
+                   "SELF_TRAINING.INSTANCE_MIX.MIN_SCORE", 0.0, "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", 0.0)  # fmt: skip
+    train(cfg)
+    last = metrics(tmp_path / "run")[-1]
+    assert last["instance_mix/loss_center"] > 0 and last["instance_mix/loss_offset"] > 0
+    assert last["instance_mix/loss_sem_seg"] == last["mixed/loss_offset"] == 0
+    assert last["pseudo_labels/pasted_instances"] > 0
 
 
 def test_source_only_takes_the_targets_style_and_nothing_else(make_cfg):

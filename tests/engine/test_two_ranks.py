@@ -18,7 +18,8 @@ SELF_TRAINING = ("SELF_TRAINING.INSTANCE_LOSSES", True, "SELF_TRAINING.CONFIDENC
 DISTANCE = ("SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True, "SELF_TRAINING.FEATURE_DISTANCE.CLASSES", "('road', 'building')",
             "SELF_TRAINING.FEATURE_DISTANCE.MIN_SHARE", 0.6)  # fmt: skip
 ADAPTIVE = ("SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED", True, "SELF_TRAINING.ADAPTIVE_THRESHOLDS.DECAY", 0.5,
-            "SELF_TRAINING.QUALITY", "class")  # fmt: skip
+            "SELF_TRAINING.QUALITY", "class", "SELF_TRAINING.INSTANCE_MIX.ENABLED", True,
+            "SELF_TRAINING.INSTANCE_MIX.MIN_SCORE", 0.0)  # fmt: skip
 #: Normalisation within an image, and no dropout, whose random numbers are those of a rank.
 OPTIONS = (
     "MODEL.BACKBONE.NAME", "build_compact_backbone", "MODEL.RESNETS.NORM", "GN",

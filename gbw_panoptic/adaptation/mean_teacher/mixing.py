@@ -1,5 +1,6 @@
 """Class mix: half of a source image's classes, pasted on a target image with labels and instances (ClassMix, arXiv
-2007.07936; cross-domain: DACS, arXiv 2007.08702; with instances: ours).
+2007.07936; cross-domain: DACS, arXiv 2007.08702; with instances: ours). Instance mix: a teacher's instances, pasted on a source image
+(IMix of LIDAPS, WACV 2025, for centres and offsets).
 
 Shape legend: H x W pixels.
 """
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...structures.instances import PseudoInstances
-from ...structures.samples import InstanceLabels, LabelledTarget, SourceSample
+from ...structures.samples import InstanceLabels, LabelledTarget, MixedSample, SourceSample
 from .pseudo_instances import instance_keys, target_weights
 
 
@@ -59,4 +60,33 @@ def mix_instances(
         **keys,
         "center_weights": torch.where(mask, source["center_weights"], center),
         "offset_weights": torch.where(mask, source["offset_weights"], offset),
+    }
+
+
+def paste_instances(
+    source: SourceSample, image: Tensor, pasted: PseudoInstances, *, sigma: int, ignore_label: int
+) -> MixedSample:
+    """A source image with instances of a target image on it, for the losses of instance heads alone: every pixel is
+    void to the semantic head. What is covered of the source's instances is cut off; their centres are those of the rest.
+
+    Without a pasted instance no pixel counts (LIDAPS leaves such batches out).
+
+    Args:
+        source: with instance labels, on the device of the others.
+        image: [3, H, W] uint8 of the target.
+        pasted: the instances that are sure enough.
+    """
+    mask = pasted.ids > 0
+    num_source = len(source["instance_classes"])
+    ids = torch.where(mask, pasted.ids + num_source, source["instance_ids"])
+    classes = torch.cat((source["instance_classes"], pasted.classes))
+    keys, _ = instance_keys(ids, classes, sigma=sigma, ignore_label=ignore_label)
+    counts = mask.any().float()
+    weights = {name: counts * torch.where(mask, 1, source[name]) for name in ("center_weights", "offset_weights")}
+    return {
+        **keys,
+        **weights,
+        "image": torch.where(mask, image, source["image"]).float(),
+        "sem_seg": torch.full_like(source["sem_seg"], ignore_label),
+        "sem_seg_weights": torch.zeros_like(source["sem_seg_weights"]),
     }

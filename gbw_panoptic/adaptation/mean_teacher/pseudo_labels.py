@@ -197,6 +197,7 @@ class PseudoLabeller:
         instance_quality: one of :data:`INSTANCE_QUALITIES`.
         ignore_label: label of pixels that are not learnt from.
         tau: of the teacher's decision: its ``decision_bias`` is added to its logits; 0 leaves them.
+        paste_score: score from which on an instance is given as ``pasted``, too; None: none is.
     """
 
     selection: Selection
@@ -204,6 +205,7 @@ class PseudoLabeller:
     instance_quality: str
     ignore_label: int
     tau: float = 0.0
+    paste_score: float | None = None
 
     @torch.no_grad()
     def __call__(
@@ -220,7 +222,8 @@ class PseudoLabeller:
             One dictionary per sample with ``image`` (:func:`view_of_student`), ``sem_seg``, ``sem_seg_weights`` and perhaps
             ``instances`` (:class:`PseudoInstances`), on the teacher's device; and scalars for the log.
         """
-        dense = teacher.predict(samples, instances=self.instance_losses)
+        found = self.instance_losses or self.paste_score is not None
+        dense = teacher.predict(samples, instances=found)
         if self.tau:
             dense = replace(dense, sem_seg=dense.sem_seg + teacher.decision_bias(self.tau))
         device = dense.sem_seg.device
@@ -247,7 +250,9 @@ class PseudoLabeller:
         }
         if with_instances:
             for index, sample in enumerate(labelled):
-                sample["instances"] = self._instances(teacher, dense, index, instance_weights[index])
+                sample.update(self._instances(teacher, dense, index, instance_weights[index]))
+        if with_instances and self.paste_score is not None:
+            health["pseudo_labels/pasted_instances"] = torch.stack([x["pasted"].num_kept() for x in labelled]).mean()
         if with_instances and self.instance_losses:
             kept = [sample["instances"].num_kept() for sample in labelled]
             health["pseudo_labels/kept_instances"] = torch.stack(kept).mean()
@@ -255,9 +260,11 @@ class PseudoLabeller:
 
     def _instances(
         self, teacher: MetaArchitecture, dense: DensePrediction, index: int, pixel_weights: Tensor
-    ) -> PseudoInstances:
-        if not self.instance_losses:
-            return PseudoInstances.none(pixel_weights)
+    ) -> LabelledTarget:
+        """``instances`` of an image and, with instance mix, ``pasted``."""
+        none = {"instances": PseudoInstances.none(pixel_weights)}
+        if not self.instance_losses and self.paste_score is None:
+            return none
         sem_seg, center, offset = dense.sem_seg[index], dense.center[index], dense.offset[index]
         post_processing = teacher.post_processing
         ids, classes = instances_from_panoptic(
@@ -268,8 +275,11 @@ class PseudoLabeller:
                 post_processing.top_k, len(post_processing.thing_ids) * (post_processing.label_divisor - 1)
             ),
         )
-        if self.instance_quality == "score":
-            weights = instance_scores(ids, classes, sem_seg, center)
-        else:
-            weights = torch.ones(len(classes), device=ids.device)
-        return PseudoInstances(ids, classes, weights, pixel_weights)
+        scored = self.instance_quality == "score" or self.paste_score is not None
+        scores = instance_scores(ids, classes, sem_seg, center) if scored else None
+        weights = scores if self.instance_quality == "score" else torch.ones(len(classes), device=ids.device)
+        instances = PseudoInstances(ids, classes, weights, pixel_weights)
+        result = {"instances": instances} if self.instance_losses else none
+        if self.paste_score is not None:
+            result["pasted"] = instances.sure(scores, self.paste_score)
+        return result

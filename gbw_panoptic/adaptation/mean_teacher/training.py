@@ -27,6 +27,7 @@ class LossWeights:
     mixed: float
     masked: float
     source: Mapping[str, float] = field(default_factory=dict)
+    instance_mix: float = 1.0
 
     def of_source(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """``losses`` of the source, weighted."""
@@ -117,7 +118,7 @@ class MeanTeacherTraining(Strategy, ABC):
         mixed = model(self.mixed(batch.source, targets, iteration), branch="mixed")
         self.health["pseudo_labels/loss_ratio"] = loss_ratio(mixed, source)
         yield prefixed("mixed", mixed, self.loss_weights.mixed)
-        yield from self._masked_terms(model, targets, iteration)
+        yield from self._further_terms(model, batch.source, targets, iteration)
 
     def _shared_terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         """The same terms, those of source and mixed images in one."""
@@ -131,7 +132,7 @@ class MeanTeacherTraining(Strategy, ABC):
         self.health["pseudo_labels/loss_ratio"] = loss_ratio(mixed, source)
         source = self.loss_weights.of_source(source)
         yield {**prefixed("source", source), **prefixed("mixed", mixed, self.loss_weights.mixed)}
-        yield from self._masked_terms(model, targets, iteration)
+        yield from self._further_terms(model, batch.source, targets, iteration)
 
     def _labelled(self, batch: DomainBatch) -> list[LabelledTarget]:
         """The batch's target images as the teacher labels them."""
@@ -141,9 +142,10 @@ class MeanTeacherTraining(Strategy, ABC):
         )
         return targets
 
-    def _masked_terms(
-        self, model: nn.Module, targets: list[LabelledTarget], iteration: int
+    def _further_terms(
+        self, model: nn.Module, sources: list[SourceSample], targets: list[LabelledTarget], iteration: int
     ) -> Iterator[dict[str, Tensor]]:
+        """Of views that are switched on."""
         if self.masking is not None:
             masked = model(self.masked(targets, iteration), branch="masked")
             yield prefixed("masked", masked, self.loss_weights.masked)

@@ -10,6 +10,7 @@ from .words import refusal, value_of
 
 _SWITCHES = (
     "MASKED.ENABLED", "FEATURE_DISTANCE.ENABLED", "INSTANCE_LOSSES", "SHARED_PASS", "ADAPTIVE_THRESHOLDS.ENABLED",
+    "INSTANCE_MIX.ENABLED",
 )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def teacher_problems(cfg) -> Iterator[str]:
         )  # fmt: skip
     for switch in _SWITCHES:
         key, why = f"SELF_TRAINING.{switch}", "" if taught else f"{name}, which has no such term"
-        if switch == "INSTANCE_LOSSES" and cfg.MODEL.TASK == "semantic":
+        if switch in ("INSTANCE_LOSSES", "INSTANCE_MIX.ENABLED") and cfg.MODEL.TASK == "semantic":
             why = why or "MODEL.TASK semantic, which has no instances"
         if why and value_of(cfg, key):
             yield refusal(cfg, key, f"False with {why}", "set it to False")

@@ -55,7 +55,10 @@ def _segment_problems(cfg) -> Iterator[str]:
             cfg, "MODEL.SEM_SEG_HEAD.LOSS_TYPE", f"cross_entropy with {name}, which has no loss of pixels to be shaped",
             "set it to cross_entropy",
         )  # fmt: skip
-    for key in ("MODEL.AUXILIARY_HEAD.ENABLED", "ADVERSARIAL.ALIGN_INSTANCES", "SELF_TRAINING.INSTANCE_LOSSES"):
+    for key in (
+        "MODEL.AUXILIARY_HEAD.ENABLED", "ADVERSARIAL.ALIGN_INSTANCES", "SELF_TRAINING.INSTANCE_LOSSES",
+        "SELF_TRAINING.INSTANCE_MIX.ENABLED",
+    ):  # fmt: skip
         if value_of(cfg, key):
             yield refusal(cfg, key, f"False with {name}, which has no such heads", "set it to False")
     options = cfg.MODEL.MASK2FORMER
