@@ -31,13 +31,20 @@ class PseudoInstances:
         ids = torch.zeros_like(like, dtype=torch.int64)
         return cls(ids, ids.new_empty(0), like.new_empty(0), torch.zeros_like(like))
 
-    def sure(self, scores: Tensor, least: float) -> "PseudoInstances":
-        """Without the instances of less score, [K] float, and without pixels that do not count."""
+    def sure(self, scores: Tensor, least: float, believed: Tensor) -> "PseudoInstances":
+        """Without the instances of less score, [K] float, and without pixels that are not ``believed`` [H, W] bool."""
         kept = torch.cat((scores.new_zeros(1, dtype=torch.bool), scores >= least))
-        return replace(self, ids=torch.where(kept[self.ids] & (self.pixel_weights > 0), self.ids, 0))
+        return replace(self, ids=torch.where(kept[self.ids] & believed, self.ids, 0))
 
     def num_kept(self) -> Tensor:
         """Scalar float: the number of instances with a pixel that counts."""
-        counts = torch.zeros(len(self.classes) + 1, dtype=torch.bool, device=self.ids.device)
-        counts[torch.where(self.pixel_weights > 0, self.ids, 0).flatten()] = True
-        return counts[1:].sum().float()
+        return self._number(torch.where(self.pixel_weights > 0, self.ids, 0))
+
+    def num_present(self) -> Tensor:
+        """Scalar float: the number of instances with a pixel."""
+        return self._number(self.ids)
+
+    def _number(self, ids: Tensor) -> Tensor:
+        occurs = torch.zeros(len(self.classes) + 1, dtype=torch.bool, device=ids.device)
+        occurs[ids.flatten()] = True
+        return occurs[1:].sum().float()

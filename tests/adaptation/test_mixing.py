@@ -134,9 +134,10 @@ def test_sure_instances_are_pasted_on_the_source_for_the_instance_heads_alone():
     """The one of score 0.8 alone: what it covers of the source's instances is cut off, and the sample is void to classes."""
     source, target = sample(0), sample(1)
     found = PseudoInstances(target["instance_ids"], target["instance_classes"], torch.ones(3), torch.ones(H, W))
-    found.pixel_weights[:3] = 0  # an ignored border
-    pasted = found.sure(torch.tensor([0.2, 0.8, 0.7499]), 0.75)
-    mask = (target["instance_ids"] == 2) & (found.pixel_weights > 0)
+    believed = torch.ones(H, W, dtype=torch.bool)
+    believed[:15] = False  # an ignored border
+    pasted = found.sure(torch.tensor([0.2, 0.8, 0.7499]), 0.75, believed)
+    mask = (target["instance_ids"] == 2) & believed
     assert torch.equal(pasted.ids > 0, mask) and mask.any()
     mixed = paste_instances(source, target["image"], pasted, sigma=2, ignore_label=IGNORE)
     for side, chosen in ((target, mask), (source, ~mask)):
@@ -154,6 +155,6 @@ def test_sure_instances_are_pasted_on_the_source_for_the_instance_heads_alone():
 def test_without_a_sure_instance_no_pixel_counts():
     source, target = sample(0), sample(1)
     found = PseudoInstances(target["instance_ids"], target["instance_classes"], torch.ones(3), torch.ones(H, W))
-    mixed = paste_instances(source, target["image"], found.sure(torch.zeros(3), 0.75), sigma=2, ignore_label=IGNORE)
+    mixed = paste_instances(source, target["image"], found.sure(torch.zeros(3), 0.75, torch.ones(H, W, dtype=torch.bool)), sigma=2, ignore_label=IGNORE)
     assert torch.equal(mixed["image"], source["image"])
     assert not mixed["center_weights"].any() and not mixed["offset_weights"].any()

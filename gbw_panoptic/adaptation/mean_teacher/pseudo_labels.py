@@ -231,12 +231,13 @@ class PseudoLabeller:
         pseudo = self.selection(dense.sem_seg, valid)
         labels = torch.where(pseudo.kept, pseudo.labels, self.ignore_label)
         weights = pseudo.weights * pseudo.kept
-        instance_weights = weights
+        instance_weights, believed = weights, valid
         if "sem_seg" in samples[0]:
             bought = torch.stack([sample["sem_seg"].to(device, non_blocking=True) for sample in samples])
             known = bought != self.ignore_label
             labels, weights = torch.where(known, bought, labels), torch.where(known, 1, weights)
-            instance_weights = torch.where(known & (bought != pseudo.labels), 0, instance_weights)
+            contradicted = known & (bought != pseudo.labels)
+            instance_weights, believed = torch.where(contradicted, 0, instance_weights), valid & ~contradicted
         images = [view_of_student(sample, device) for sample in samples]
         labelled = [
             {"image": image, "sem_seg": sem_seg, "sem_seg_weights": weight}
@@ -250,18 +251,18 @@ class PseudoLabeller:
         }
         if with_instances:
             for index, sample in enumerate(labelled):
-                sample.update(self._instances(teacher, dense, index, instance_weights[index]))
+                sample.update(self._instances(teacher, dense, index, believed[index], instance_weights[index]))
         if with_instances and self.paste_score is not None:
-            health["pseudo_labels/pasted_instances"] = torch.stack([x["pasted"].num_kept() for x in labelled]).mean()
+            health["pseudo_labels/pasted_instances"] = torch.stack([x["pasted"].num_present() for x in labelled]).mean()
         if with_instances and self.instance_losses:
             kept = [sample["instances"].num_kept() for sample in labelled]
             health["pseudo_labels/kept_instances"] = torch.stack(kept).mean()
         return labelled, health
 
     def _instances(
-        self, teacher: MetaArchitecture, dense: DensePrediction, index: int, pixel_weights: Tensor
+        self, teacher: MetaArchitecture, dense: DensePrediction, index: int, believed: Tensor, pixel_weights: Tensor
     ) -> LabelledTarget:
-        """``instances`` of an image and, with instance mix, ``pasted``."""
+        """``instances`` of an image and, with instance mix, ``pasted``, whatever the quality of its pixels."""
         none = {"instances": PseudoInstances.none(pixel_weights)}
         if not self.instance_losses and self.paste_score is None:
             return none
@@ -281,5 +282,5 @@ class PseudoLabeller:
         instances = PseudoInstances(ids, classes, weights, pixel_weights)
         result = {"instances": instances} if self.instance_losses else none
         if self.paste_score is not None:
-            result["pasted"] = instances.sure(scores, self.paste_score)
+            result["pasted"] = instances.sure(scores, self.paste_score, believed)
         return result
