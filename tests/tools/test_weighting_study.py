@@ -443,7 +443,7 @@ def test_the_second_edition_is_of_two_stages_and_over_tau(tmp_path, run_study):
     assert set(run_study.starts[1:]) == {str(tmp_path / "runs/float32/first/source_only/seed0/model_final.pth")}
     assert ("--reach", "25") in zip(run_study.commands[0], run_study.commands[0][1:]) and str(tmp_path / "demo/datasets") in run_study.commands[0]
     curves = [command[3] for command in run_study.commands if command[0] == "tools/tau_curve.py"]
-    assert sorted(curves) == ["frequencies"] * 2 + ["weights"] * 5
+    assert sorted(curves) == ["frequencies"] * 2 + ["weights"] * 6
     tables = (tmp_path / "results/second/tables.md").read_text()
     rows = rows_of(tables, f"Over tau: {design.TIERS[5][0].title}")
     assert (rows[design.SCALE_FREE]["tau"], rows[design.SCALE_FREE]["rare recall"]) == ("1", "31.0")  # the last of its rows
