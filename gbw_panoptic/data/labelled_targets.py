@@ -12,15 +12,13 @@ from ..structures.samples import Record
 KEY = "DATASETS.TARGET_LABELLED"
 
 
-def are_wanted(cfg) -> bool:
-    """Whether the configuration names any."""
-    return bool(cfg.DATASETS.TARGET_LABELLED.FILES or cfg.DATASETS.TARGET_LABELLED.SHARE)
+def labelled_records(options) -> list[Record]:
+    """Records of the labelled target images, empty where none are wanted. Labels of other images are not opened.
 
-
-def labelled_records(cfg) -> list[Record]:
-    """Records of the labelled target images, empty where none are wanted. Labels of other images are not opened."""
-    options = cfg.DATASETS.TARGET_LABELLED
-    if not are_wanted(cfg):
+    Args:
+        options: the node DATASETS.TARGET_LABELLED of the configuration.
+    """
+    if not (options.FILES or options.SHARE):
         return []
     records = DatasetCatalog.get(options.NAME)
     if options.FILES:

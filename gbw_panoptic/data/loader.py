@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..structures.samples import DomainBatch, Record
 from .labelled_targets import labelled_records
 from .left_out import build_training_records
-from .mappers import SourceMapper, TargetLabels, TargetMapper
+from .mappers import SourceMapper, TargetLabels, TargetMapper, build_labelled_target_mapper
 from .samplers import Domain, Draw, EpochSampler, RareClassSampler, Sampler, rank_positions
 from .statistics import ClassStatistics
 from .streams import BadFile, SampleStream, data_loader
@@ -199,7 +199,7 @@ def build_train_loader(
     return DomainLoader(
         source=source_stream,
         target=target_stream,
-        labelled=_build_labelled_stream(cfg),
+        labelled=build_labelled_stream(cfg),
         images_per_batch=cfg.SOLVER.IMS_PER_BATCH,
         accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
@@ -210,14 +210,14 @@ def build_train_loader(
     )
 
 
-def _build_labelled_stream(cfg) -> SampleStream | None:
-    """Of DATASETS.TARGET_LABELLED."""
-    records = labelled_records(cfg)
+def build_labelled_stream(cfg) -> SampleStream | None:
+    """Endless draws of the images of DATASETS.TARGET_LABELLED; None where there are none."""
+    records = labelled_records(cfg.DATASETS.TARGET_LABELLED)
     if not records:
         return None
     logger.info("Labels of %d target images are learnt from, %s first.", len(records), records[0]["image_id"])
     sampler = EpochSampler(size=len(records), seed=cfg.SEED, domain=Domain.LABELLED_TARGET)
-    return SampleStream(records, sampler, SourceMapper.of_labelled_target(cfg), cfg.DATALOADER.MAX_BAD_FILES)
+    return SampleStream(records, sampler, build_labelled_target_mapper(cfg), cfg.DATALOADER.MAX_BAD_FILES)
 
 
 def build_source_sampler(cfg, sources: Sequence[Sequence[Record]]) -> Sampler:

@@ -74,13 +74,6 @@ class SourceMapper:
         self.domain = domain
 
     @classmethod
-    def of_labelled_target(cls, cfg) -> "SourceMapper":
-        """Of target images with labels: at the sizes of the target, all crops as they come."""
-        sizes = cfg.INPUT.TARGET.MIN_SIZE_TRAIN, cfg.INPUT.TARGET.MAX_SIZE_TRAIN
-        views = build_view_sampler(cfg, *sizes)
-        return cls(cfg, views=views, domain=Domain.LABELLED_TARGET, single_category_max_area=1.0)
-
-    @classmethod
     def from_config(cls, cfg) -> dict[str, Any]:
         return {
             "taxonomy": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy,
@@ -137,6 +130,13 @@ class SourceMapper:
         """Detectron2's ``RandomCrop_CategoryAreaConstraint``: two classes, none with too much of the labelled area."""
         counts = np.bincount(classes.ravel(), minlength=self.taxonomy.num_classes)[: self.taxonomy.num_classes]
         return np.count_nonzero(counts) > 1 and counts.max() < counts.sum() * self.single_category_max_area
+
+
+def build_labelled_target_mapper(cfg) -> SourceMapper:
+    """Of target images with labels: at the sizes of the target, all crops as they come."""
+    sizes = cfg.INPUT.TARGET.MIN_SIZE_TRAIN, cfg.INPUT.TARGET.MAX_SIZE_TRAIN
+    views = build_view_sampler(cfg, *sizes)
+    return SourceMapper(cfg, views=views, domain=Domain.LABELLED_TARGET, single_category_max_area=1.0)
 
 
 class TargetLabels(Protocol):

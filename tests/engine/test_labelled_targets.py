@@ -101,7 +101,7 @@ def test_contradictions_are_one_sentence(make_cfg, opts, words):
 
 def test_none_are_the_default_and_reports_have_a_row_of_their_own(make_cfg, tmp_path):
     cfg = make_cfg("quick/source_only.yaml")
-    assert labelled_records(cfg) == []
+    assert labelled_records(cfg.DATASETS.TARGET_LABELLED) == []
     for options, row in (((), None), (("SHARE", 0.05), f"5 % of the images, drawn with seed 0: {NAME}"),
                          (("FILES", ("a.png", "b.png")), f"2 images: {NAME}")):  # fmt: skip
         keys = [f"DATASETS.TARGET_LABELLED.{x}" if index % 2 == 0 else x for index, x in enumerate(options)]
