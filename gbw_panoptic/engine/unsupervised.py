@@ -50,7 +50,7 @@ def estimate(cfg, models: Mapping[str, nn.Module], *, iteration: int, max_images
         for model in models.values():
             stack.enter_context(inference_context(model))
         stack.enter_context(torch.no_grad())
-        checked = {name: _on_source(cfg, model, max_images) for name, model in models.items()}
+        checked = {name: _on_source(cfg, name, model, max_images) for name, model in models.items()}
         references = {name: _reference(cfg, calibration) for name, (calibration, _) in checked.items()}
         counts = _count(cfg, models, records, references)
     gathered = comm.gather(counts)
@@ -149,14 +149,19 @@ def _sampled(hidden: Tensor) -> np.ndarray:
     return cells[:, torch.from_numpy(spaced(cells.shape[1], SAMPLES)).to(cells.device)].T.float().cpu().numpy()
 
 
-def _on_source(cfg, model: nn.Module, max_images: int | None) -> tuple[Calibration | None, dict[str, float]]:
+def _on_source(
+    cfg, model_name: str, model: nn.Module, max_images: int | None
+) -> tuple[Calibration | None, dict[str, float]]:
     """Calibration and scores on the source's images that training has not seen; neither where none are held out."""
     records = build_source_validation(cfg)[:max_images]
     if not records:
         return None, {}
     metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
     taxonomy, name = metadata.taxonomy, cfg.TEST.PROTOCOLS[0]
-    evaluator = DomainAdaptationEvaluator(records, taxonomy, protocols=[taxonomy.protocols[name]], task=cfg.MODEL.TASK)
+    evaluator = DomainAdaptationEvaluator(
+        records, taxonomy, protocols=[taxonomy.protocols[name]], task=cfg.MODEL.TASK, model_name=model_name,
+        dataset_name=f"{', '.join(cfg.DATASETS.TRAIN)} (held out)",
+    )  # fmt: skip
     pairs = []
     for (record,) in build_test_loader(cfg, records):
         result = model.output(model.predict([record]), record)

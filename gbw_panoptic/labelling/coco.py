@@ -62,10 +62,10 @@ def read(path: Path, batch: Batch, *, all_done: bool = False) -> dict[str, dict[
     """As :func:`.cvat.read`; every image of the file counts."""
     value = files.read_json(path, _FORM, remedy=_REMEDY)
     names = {category["id"]: category["name"] for category in value["categories"]}
-    files_of = {image["id"]: image["file_name"] for image in value["images"]}
+    files_of = {_image_id(image["id"], path): image["file_name"] for image in value["images"]}
     answers = {}
     for annotation in value["annotations"]:
-        image = batch.find(files_of.get(annotation["image_id"], annotation["file_name"]))
+        image = batch.find(files_of.get(_image_id(annotation["image_id"], path), annotation["file_name"]))
         if image is not None:
             answers[image.image_id] = _answer(annotation, image, batch, path, names)
     return {"": answers}
@@ -103,6 +103,13 @@ def _answer(
             batch.label(name, path), ids == segment["id"], number=number, center=tuple(center) if center else None
         )
     return painter.finished()
+
+
+def _image_id(value: Any, path: Path) -> Any:
+    """``value``, if it can be an id: a JSON may hold lists and mappings in its place."""
+    if isinstance(value, (list, dict)):
+        raise UserError(f"expected a number or a text as an image's id in {path}, found {value!r}; {_REMEDY}")
+    return value
 
 
 def _inside(name: str, path: Path) -> str:

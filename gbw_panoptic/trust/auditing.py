@@ -93,7 +93,7 @@ def audit(
         folds, epochs, seed: see :func:`~.crossfit.cross_fit`.
 
     Raises:
-        UserError: there is no such data set, it has no labels, or too few images.
+        UserError: there is no such data set, it has no labels, or too few images; more folds than images.
     """
     if dataset not in DatasetCatalog:
         raise UserError(f"DATASET: expected the name of a data set, found {dataset!r}; correct it (datasets/README.md)")
@@ -111,6 +111,8 @@ def audit(
         raise UserError(
             f"DATASET: expected {_FEWEST} labelled images or more, found {len(records)} of {dataset}; name another"
         )
+    if folds > len(records):
+        raise UserError(f"--folds: expected at most the {len(records)} images of {dataset}, found {folds}; give fewer")
     examples = _read(records, label, taxonomy, short_edge)
     with cli.progress(folds * epochs, "Training small networks", unit="round") as line:
         answers = cross_fit(examples, taxonomy.num_classes, folds=folds, epochs=epochs, seed=seed, progress=line.update)

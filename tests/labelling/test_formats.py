@@ -172,6 +172,8 @@ def test_what_people_draw_counts(batch, tmp_path):
         ("a.json", '{"format": "x", "classes": ["road"], "round": 1, "images": [{"file": "a.png", "height": 30, "width": 41, "labels": [7, 1230],'
                    ' "numbers": [0, 1230], "centers": []}]}'),
         ("a.json", '{"images": [], "annotations": [{"image_id": 1, "file_name": "../a.png", "segments_info": []}], "categories": []}'),
+        ("a.json", '{"images": [], "annotations": [{"image_id": [1], "file_name": "a.png", "segments_info": []}], "categories": []}'),
+        ("a.json", '{"images": [{"id": {"a": 1}, "file_name": "a.png"}], "annotations": [], "categories": []}'),
         ("a.json", "{}"), ("a.json", "no JSON"),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ from planted import KINDS, plant
 
 from gbw_panoptic import files
 from gbw_panoptic.data.left_out import read_excluded
+from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting.audit_page import write_findings
 from gbw_panoptic.trust import auditing
 from gbw_panoptic.trust.audit import Labels, displacement, evidence, image_scores, segment_scores, surprise
@@ -110,6 +111,8 @@ def test_bought_labels_are_audited_as_far_as_they_go(streets, tmp_path):
         bought = np.where(rng.random((128, 256)) < 0.2, rng.integers(0, 3, (128, 256)), 255).astype(np.uint8)
         bought[:, :4] = 254  # bought, and void
         files.write_png(folder / "labels" / f"{record['image_id']}.png", bought)
+    with pytest.raises(UserError, match="--folds: expected at most the 8 images of .*, found 9"):
+        auditing.audit("cityscapes_uda_images_train", bought=str(folder), folds=9, epochs=1)
     found = auditing.audit("cityscapes_uda_images_train", bought=str(folder), folds=2, epochs=1)
     assert len(found.records) == 8 and np.isfinite(found.scores).all()
     assert 0.1 < np.mean([(example.labels.classes < 19).mean() for example in found.examples]) < 0.3

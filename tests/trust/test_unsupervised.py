@@ -1,6 +1,7 @@
 """TEST.UNSUPERVISED in an evaluation: what is logged, that no label is read, what is held out and excluded."""
 
 import json
+import logging
 import math
 from pathlib import Path
 
@@ -29,7 +30,7 @@ NARROW = (
 )  # fmt: skip
 
 
-def test_a_training_without_any_label_of_the_target_logs_them(make_cfg, own_streets, tmp_path):
+def test_a_training_without_any_label_of_the_target_logs_them(make_cfg, own_streets, tmp_path, caplog):
     """All label files of the target are unreadable; estimates of both models reach metrics.json all the same."""
     labels = [path for path in (own_streets / "cityscapes" / "gtFine").rglob("*") if path.is_file()]
     for path in labels:
@@ -37,7 +38,10 @@ def test_a_training_without_any_label_of_the_target_logs_them(make_cfg, own_stre
     assert len(labels) > 20
     cfg = make_cfg("quick/self_training.yaml", *NARROW, "SOLVER.MAX_ITER", 1, "DATASETS.SOURCE_VALIDATION", 2)
     validate(cfg)
-    build_trainer(cfg).train(0, 1)
+    with caplog.at_level(logging.INFO, "gbw_panoptic"):
+        build_trainer(cfg).train(0, 1)
+    for model in ("student", "teacher"):
+        assert f"The {model} on 2 images of synthia_panoptic_train (held out), protocol" in caplog.text
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.json").read_text().splitlines()]
     for model in ("student", "teacher"):
         found = {k: v for line in lines for k, v in metric_names.estimates(line, model).items()}
