@@ -44,7 +44,7 @@ ALIKE = ("gta5_to_", "cityscapes_to_", "urbansyn_to_", "synthia_to_vistas", "syn
 
 
 @pytest.mark.parametrize(
-    "config", [pytest.param(c, marks=pytest.mark.slow if c.startswith(ALIKE) else ()) for c in LEAVES]
+    "config", [pytest.param(c, marks=pytest.mark.slow if c.startswith(ALIKE) or "dinov2" in c else ()) for c in LEAVES]
 )
 def test_every_config_trains_two_iterations(make_cfg, tmp_path, monkeypatch, config):
     monkeypatch.setitem(swin.VARIANTS, "t", (24, (1, 1, 1, 1), (1, 2, 4, 8)))

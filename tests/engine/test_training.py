@@ -207,7 +207,7 @@ def test_weights_are_in_the_log_for_every_class_branch_and_head(make_cfg, tmp_pa
 @pytest.mark.parametrize("rule", ["quality", "threshold"])
 def test_no_confident_pixel_is_a_loss_of_exactly_zero(make_cfg, rule):
     sure = ("SELF_TRAINING.SELECTION", rule, "SELF_TRAINING.CONFIDENCE_THRESHOLD", 1.0)
-    options = (*FAST, *ALL, *sure, "SELF_TRAINING.CLASS_MIX", False)
+    options = (*FAST, *ALL, *sure, "SELF_TRAINING.CLASS_MIX", False, "SELF_TRAINING.INSTANCE_MIX.ENABLED", False)
     trainer = build_trainer(make_cfg("quick/self_training_gbw.yaml", *options))
     batch = next(iter(trainer.loader))
     for losses in trainer.strategy.terms(trainer.model, batch, 0):
