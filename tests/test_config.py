@@ -112,7 +112,7 @@ def test_every_config_is_valid_and_validation_changes_nothing(make_cfg, monkeypa
         ("mask2former_source_only", ("MODEL.MASK2FORMER.OBJECT_THRESHOLD", 2.0), "OBJECT_THRESHOLD: expected a share"),
         ("mask2former_source_only", ("MODEL.MASK2FORMER.OVERSAMPLE_RATIO", 0.5), "OVERSAMPLE_RATIO: expected a number in 1..1000"),
         ("mask2former_source_only", ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "model"), "CLIP_TYPE: expected one of value, norm"),
-        ("source_only", ("DATASETS.TRAIN", "('synthia',)"), "found 'synthia'; correct the name"),
+        ("source_only", ("DATASETS.TRAIN", "('synthia',)"), "such as synthia_panoptic_train, .*, found 'synthia'; correct the name"),
         ("source_only", ("DATASETS.TRAIN", "()"), "DATASETS.TRAIN: expected at least one"),
         ("source_only", ("DATASETS.TRAIN", "('gta5_sem_train',)"), "semantic labels only"),
         ("source_only", ("DATASETS.TRAIN", "('cityscapes_uda_images_train',)"), "TRAIN: .*which is images alone"),

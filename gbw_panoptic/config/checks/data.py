@@ -1,5 +1,6 @@
 """Data sets, their labels and images, and what is averaged over them."""
 
+import difflib
 from typing import Iterator
 
 from detectron2.data import MetadataCatalog
@@ -35,7 +36,11 @@ def data_set_problems(cfg) -> Iterator[str]:
         for name in value_of(cfg, key):
             if name not in known or not hasattr(MetadataCatalog.get(name), "taxonomy"):
                 ours = sorted(n for n in known if hasattr(MetadataCatalog.get(n), "taxonomy"))
-                yield f"{key}: expected one of {', '.join(ours)}, found '{name}'; correct the name."
+                close = difflib.get_close_matches(name, ours, n=3, cutoff=0) or ours[:3]
+                yield (
+                    f"{key}: expected a data set such as {', '.join(close)}, found '{name}'; correct the name (all stand in "
+                    "datasets/README.md), or describe your own in DATASETS.CUSTOM."
+                )
     for name in cfg.TEST.UNSUPERVISED:
         if MetadataCatalog.get(name).get("labelled_classes"):
             yield (
