@@ -25,11 +25,7 @@ from gbw_panoptic.searching import Skipped, wanted_files
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0],
-        epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.described_parser(__doc__)
     parser.add_argument("source", type=Path, help="folder, which is searched with all below it")
     parser.add_argument("target", type=Path, help="folder of the copies")
     parser.add_argument("--size", required=True, metavar="HxW", help="rows and columns of every copy")

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -152,6 +152,15 @@ def above_progress() -> Iterator[None]:
 def progress(total: int | None, title: str, unit: str = "image") -> Progress:
     """A progress line on stderr, for a ``with`` block."""
     return Progress(total, title, unit)
+
+
+def described_parser(document: str) -> ArgumentParser:
+    """A parser whose help is a tool's docstring: its first line above the options, what follows as it stands below."""
+    return ArgumentParser(
+        description=document.split("\n")[0],
+        epilog=document.partition("\n\n")[2],
+        formatter_class=RawDescriptionHelpFormatter,
+    )
 
 
 def add_parts(parser: ArgumentParser) -> None:

@@ -30,10 +30,7 @@ TOOLS = ("browser", "cvat", "label-studio", "labelme", "coco")
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument("--config-file", required=True, metavar="FILE")
     parser.add_argument("--method", choices=METHODS, help="default: what ACTIVE.* of the configuration says")
     parser.add_argument(

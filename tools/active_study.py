@@ -154,10 +154,7 @@ def write(results: dict, output: Path) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument("--root", help="prepared data sets")
     parser.add_argument("--output", default="output/active_study/runs")
     parser.add_argument("--config-file", default=str(study.ROOT / "configs" / "study" / "Base-ActiveStudy.yaml"))

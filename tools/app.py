@@ -31,10 +31,7 @@ THRESHOLDS = {"threshold": "Heat of a centre that is kept", "object_threshold": 
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument(
         "model", metavar="MODEL", help="OUTPUT_DIR of a run, a folder of tools/export.py, or a .pth file"
     )

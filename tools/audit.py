@@ -16,10 +16,7 @@ from gbw_panoptic import cli
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument("dataset", metavar="DATASET", help="name of a labelled data set")
     parser.add_argument("--output", default="output/audit", metavar="DIR", help="default: %(default)s")
     parser.add_argument(

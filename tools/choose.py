@@ -11,14 +11,13 @@ import _environment  # noqa: F401  (first: says what is missing)
 
 import argparse
 
+from gbw_panoptic import cli
+
 DEFAULT = "view_mIoU"
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="OUTPUT_DIR of a run with TEST.UNSUPERVISED")
     parser.add_argument("--by", metavar="NAME", default=DEFAULT, help="estimator; default: %(default)s")
     parser.add_argument("--model", choices=("student", "teacher"), help="default: TEST.MODEL of each run")
@@ -31,7 +30,6 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-from gbw_panoptic import cli
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting.page import table
 from gbw_panoptic.reporting.run_folder import RunFolder

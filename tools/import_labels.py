@@ -22,10 +22,7 @@ from gbw_panoptic import cli
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument("labels", type=Path, metavar="LABELS", help="ACTIVE.LABELS: the folder of bought labels")
     parser.add_argument("answers", type=Path, nargs="*", metavar="ANSWERS", help="files, or labelme's folder")
     parser.add_argument("--from", dest="tool", help="the tool that they are from (default: as they look)")

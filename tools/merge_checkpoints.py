@@ -25,10 +25,7 @@ SCHEDULES = ("linear", "cosine", "uniform")
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument("--anchor", required=True, help="checkpoint whose heads are kept")
     parser.add_argument(
         "--others", nargs="+", default=[], help="checkpoints that are merged into it; none: it is written alone"

@@ -155,10 +155,7 @@ def read_result(path: Path) -> dict:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument("rows", nargs="*", metavar="BENCHMARK", help="see --list")
     parser.add_argument(
         "--list", action="store_true", help="the benchmarks, what was published for them, what they need"

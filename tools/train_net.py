@@ -26,10 +26,7 @@ from gbw_panoptic.config_files import check_config_file, listing
 def parse(words: list[str] | None = None) -> argparse.Namespace:
     """Detectron2's flags (a test compares them with its ``default_argument_parser``, which takes seconds to import) and
     ours."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument(
         "--config-file", default="", metavar="FILE", help="of the training; --list names those of this project"
     )

@@ -11,12 +11,11 @@ import _environment  # noqa: F401  (first: says what is missing)
 
 import argparse
 
+from gbw_panoptic import cli
+
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="OUTPUT_DIR of a run")
     parser.add_argument("--protocol", help="of the scores; default: the first of each run")
     parser.add_argument("--output", metavar="FILE", help="where the table is written, too")
@@ -30,7 +29,7 @@ from pathlib import Path
 
 from studies.trust.evidence import evidence_table, points_of, rows
 
-from gbw_panoptic import cli, files
+from gbw_panoptic import files
 from gbw_panoptic.reporting.run_groups import cells_of
 
 

@@ -261,10 +261,7 @@ def call(*command: str, data: Path | None = None, jobs: int = 1) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], epilog=__doc__.partition("\n\n")[2],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    parser = cli.described_parser(__doc__)
     parser.add_argument(
         "--tiers", nargs="+", type=int, choices=tuple(design.TIERS), default=list(design.EDITIONS["second"][0])
     )

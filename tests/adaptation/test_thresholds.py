@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from test_segment_labels import NUM_CLASSES, Teacher, random_map, scaling
-from torch._subclasses import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensor, FakeTensorMode
 from two_ranks import on_two_ranks
 
 from gbw_panoptic.adaptation.mean_teacher.pseudo_labels import Selection
@@ -116,10 +116,15 @@ def test_quantiles_of_groups_are_numpys(seed, size, share):
 
 
 def test_nothing_is_read_on_the_host():
+    """A fake tensor has no values: any .item(), bool() or nonzero() would raise."""
     with FakeTensorMode():
         rule = adaptive()
         rule.see([random_map(0)])
         rule.adaptive.commit()
+        found = rule.adaptive.values
+        assert isinstance(found, FakeTensor) and found.shape == (NUM_CLASSES,)
+        with pytest.raises(DataDependentOutputException):  # so reading one would have been noticed
+            found[0].item()
 
 
 @pytest.mark.parametrize("quality", ["class", "image"])
