@@ -75,8 +75,12 @@ class Selection:
                 published, but not for percentiles, thresholds and the quality of classes.
         """
         confidence, labels = logits.float().softmax(dim=1).max(dim=1)
-        regions = ImageRegions.of(torch.where(valid, labels, -1), logits.shape[1])
-        threshold = self._thresholds(confidence, labels, regions)
+        threshold = self.threshold
+        if self.adaptive or self.quality == "class":
+            regions = ImageRegions.of(torch.where(valid, labels, -1), logits.shape[1])
+        if self.adaptive:
+            self.adaptive.see(regions.largest_quantiles(confidence, STATISTIC))
+            threshold = self.adaptive.current()[labels]
         if self.quality == "class":
             weights = regions.shares(confidence >= threshold)
             quality = weights.flatten(1).mean(dim=1)
@@ -99,13 +103,6 @@ class Selection:
         elif self.rule != "quality":
             raise ValueError(f"Expected the rule to be one of {SELECTIONS}, but got {self.rule!r}.")
         return PseudoLabels(labels, confidence, kept, quality, weights)
-
-    def _thresholds(self, confidence: Tensor, labels: Tensor, regions: "ImageRegions") -> Tensor | float:
-        """Of every pixel; those that adapt do it here."""
-        if not self.adaptive:
-            return self.threshold
-        self.adaptive.see(regions.largest_quantiles(confidence, STATISTIC))
-        return self.adaptive.current()[labels]
 
 
 @dataclass(frozen=True)
