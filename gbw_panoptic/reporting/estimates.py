@@ -11,9 +11,10 @@ from .run_folder import RunFolder
 from .sections import METRICS
 from .tables import Cell, number
 
-NOTE = (
-    "Estimates look at no label of the target. The last column does: it is an oracle, which says how far the estimates "
-    "can be trusted here, and takes no part in a choice."
+_NOTE = "Estimates look at no label of the target."
+_ORACLE_NOTE = (
+    " The last column does: it is an oracle, which says how far the estimates can be trusted here, and takes no part in a "
+    "choice."
 )
 
 
@@ -22,13 +23,23 @@ class EstimateTable:
     """
     Attributes:
         names: of estimators.
-        oracle: metric that labels give.
+        oracle: metric that labels give; None where there are none.
         rows: model, iteration, an estimate for each name or None, and the oracle or None; percent.
     """
 
     names: list[str]
-    oracle: str
+    oracle: str | None
     rows: list[tuple[str, int, list[float | None], float | None]]
+
+    @property
+    def note(self) -> str:
+        """What stands above the table."""
+        return _NOTE + (_ORACLE_NOTE if self.oracle else "")
+
+    @property
+    def columns(self) -> list[str]:
+        """Model and iteration, then the estimators."""
+        return ["model", "iteration", *map(title, self.names)]
 
 
 def estimate_table(run: RunFolder, evaluation: Mapping | None, protocol: str | None) -> EstimateTable | None:
@@ -46,17 +57,18 @@ def estimate_table(run: RunFolder, evaluation: Mapping | None, protocol: str | N
     if not found:
         return None
     names = sorted({name for *_, values in found for name in values if "/" not in name})
-    task = "panoptic" if evaluation is None else headline_task(evaluation, protocol)
+    oracle = None if evaluation is None else METRICS[headline_task(evaluation, protocol)]
     rows = []
     for model, iteration, values in found:
-        series = (
-            ([], [])
-            if evaluation is None
-            else run.score_series({**evaluation, "model": model}, task, protocol, METRICS[task])
-        )
-        oracle = dict(zip(*series)).get(iteration)
-        rows.append((model, iteration, [values.get(name) for name in names], oracle))
-    return EstimateTable(names, METRICS[task], rows)
+        scores = {} if evaluation is None else _oracle_scores(run, {**evaluation, "model": model}, protocol)
+        rows.append((model, iteration, [values.get(name) for name in names], scores.get(iteration)))
+    return EstimateTable(names, oracle, rows)
+
+
+def _oracle_scores(run: RunFolder, evaluation: Mapping, protocol: str | None) -> dict[int, float]:
+    """Iteration -> headline score by the labels."""
+    task = headline_task(evaluation, protocol)
+    return dict(zip(*run.score_series(evaluation, task, protocol, METRICS[task])))
 
 
 def markdown(found: EstimateTable | None) -> Iterator[str]:
@@ -64,19 +76,23 @@ def markdown(found: EstimateTable | None) -> Iterator[str]:
     if found is None:
         return
     yield "## Estimates without target labels"
-    yield NOTE
-    cells = [[model, str(iteration), *values, "", oracle] for model, iteration, values, oracle in found.rows]
-    yield table(cells, ["model", "iteration", *map(title, found.names), "", f"oracle: {found.oracle}"])
+    yield found.note
+    labelled = ["", f"oracle: {found.oracle}"] if found.oracle else []
+    cells = [
+        [model, str(iteration), *values, *(["", oracle] if labelled else [])]
+        for model, iteration, values, oracle in found.rows
+    ]
+    yield table(cells, [*found.columns, *labelled])
 
 
 def html(found: EstimateTable | None) -> Iterator[Text | Table]:
     """The same for the page."""
     if found is None:
         return
-    yield Text(NOTE)
+    yield Text(found.note)
+    labelled = [f"oracle: {found.oracle}"] if found.oracle else []
     rows = [
-        [Cell(model, model), number(iteration), *map(number, values), number(oracle)]
+        [Cell(model, model), number(iteration), *map(number, values), *([number(oracle)] if labelled else [])]
         for model, iteration, values, oracle in found.rows
     ]
-    columns = ["model", "iteration", *map(title, found.names), f"oracle: {found.oracle}"]
-    yield Table("Estimates by model and iteration (%)", columns, rows)
+    yield Table("Estimates by model and iteration (%)", [*found.columns, *labelled], rows)

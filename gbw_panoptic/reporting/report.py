@@ -10,7 +10,7 @@ from ..evaluation.scores import averaged_classes, headline_task
 from ..visualization import plots
 from ..visualization.curves import curves
 from . import estimates
-from .sections import METRICS, best_evaluation, best_evaluation_section, bought_labels_section
+from .sections import METRICS, best_evaluation, best_evaluation_section, bought_labels_section, no_evaluation
 from .page import Page, class_colors, plain, table, title
 from .run_folder import RunFolder
 from .score_tables import CURVES, class_table
@@ -108,7 +108,7 @@ class _Report:
     def headline(self) -> Iterator[str]:
         yield f"# {self.run.path.resolve().name}"
         if self.evaluation is None:
-            yield "No evaluation yet." if self.run.metrics else "No evaluation and no metrics.json yet."
+            yield no_evaluation(self.run)
         else:
             segments = ("PQ", "PQ_things", "PQ_stuff", "SQ", "RQ")
             metrics = segments if self.task == "panoptic" else ("mIoU", "mean_recall")

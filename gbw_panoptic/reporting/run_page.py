@@ -15,6 +15,7 @@ from .pictures import panels, viewer
 from .report import choose_protocol, facts
 from .run_folder import RunFolder
 from .score_tables import CURVES
+from .sections import no_evaluation
 from .tables import class_table, confusion, number, weight_table
 
 #: The headline's numbers: label, task, metric, and where the count of its classes stands.
@@ -101,7 +102,7 @@ class _RunPage:
 
     def _lead(self) -> str:
         if self.evaluation is None:
-            return "No evaluation yet." if self.run.metrics else "No evaluation and no metrics.json yet."
+            return no_evaluation(self.run)
         evaluation = self.evaluation
         unfinished = "" if self.run.is_finished else " (unfinished)"
         iteration = evaluation.get("iteration")

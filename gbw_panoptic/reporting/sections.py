@@ -9,12 +9,20 @@ from pathlib import Path
 from .. import files
 from ..errors import UserError
 from ..evaluation.scores import headline_task
+from ..structures import metric_names
 from .gains import spread
 from .page import Page, table
 from .run_folder import RunFolder
 
 #: Task -> the metric by which ``oracle_best`` is chosen, which is the headline's, too.
 METRICS = {"panoptic": "PQ", "semantic": "mIoU"}
+
+
+def no_evaluation(run: RunFolder) -> str:
+    """What stands in the place of scores where no labelled image has been evaluated."""
+    if any(metric_names.is_estimate(name) for line in run.metrics for name in line):
+        return "No evaluation with labels yet; estimates without them stand below."
+    return "No evaluation yet." if run.metrics else "No evaluation and no metrics.json yet."
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The evidence for estimates without labels: correlations and regrets of points whose answers are known, and the tool."""
 
 import json
+import shutil
 import math
 
 import numpy as np
@@ -81,6 +82,11 @@ def test_the_tool_and_the_report_read_what_runs_have_logged(tmp_path, run_tool, 
         and "42.0" in section
     )
     assert "Estimates without target labels" in page and "oracle: PQ" in page
+    shutil.rmtree(tmp_path / "gbw_seed1" / "inference")
+    run_tool("tools/report.py", tmp_path / "gbw_seed1")
+    for name in ("report.md", "report.html"):  # without labels nothing is said of an oracle
+        text = (tmp_path / "gbw_seed1" / name).read_text()
+        assert "estimates without them stand below" in text and "oracle" not in text and "62.5" in text
     bare = fabricate_run(tmp_path / "bare", scores={"teacher": 1})
     assert (
         "expected evaluations with labels and with TEST.UNSUPERVISED" in run_tool("tools/trust_study.py", bare).stderr
