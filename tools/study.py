@@ -2,11 +2,11 @@
 
     python tools/study.py --root output/study/datasets --output output/study --seeds 0 1 2 --jobs 2 [--opts KEY VALUE]
 
-With --first CONFIG, that configuration is trained before, and all others start from its weights of the same seed: two
-stages, the source and then adaptation. The first of --configs is the reference of the gains. Every run is
-`tools/train_net.py` with a seed and a folder of its own; the result is the last iteration: of the teacher where there
-is one (--model student: of the student), else of the only model. `tools/report.py output/study/*/seed*` makes a report
-of the same runs.
+With --first CONFIG, that configuration is trained before, and all of --configs start from its weights of the same seed:
+two stages, the source and then adaptation. Those of --alone do not; their rows come first. The first row is the
+reference of the gains. Every run is `tools/train_net.py` with a seed and a folder of its own; the result is the last
+iteration: of the teacher where there is one (--model student: of the student), else of the only model. Each data set
+of DATASETS.TEST has a table. `tools/report.py output/study/*/seed*` makes a report of the same runs.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gbw_panoptic import cli, files
 from gbw_panoptic.errors import UserError
-from gbw_panoptic.reporting.gains import run_scores, score_table
+from gbw_panoptic.reporting.gains import Scores, run_scores, score_table
 from gbw_panoptic.reporting.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,24 +34,48 @@ def main() -> None:
     output = Path(arguments.output).resolve()
     if arguments.first:
         train_all([(arguments.first, seed, ()) for seed in arguments.seeds], output / FIRST, arguments)
+    alone = [(config, seed, ()) for seed in arguments.seeds for config in arguments.alone if config != arguments.first]
     starts = {seed: first_weights(output, arguments.first, seed) for seed in arguments.seeds}
-    runs = [(config, seed, starts[seed]) for seed in arguments.seeds for config in arguments.configs]
-    train_all(runs, output, arguments)
-    results = {
-        config: {
-            seed: run_scores(headline(output / config / f"seed{seed}", arguments.model), arguments.protocol)
-            for seed in arguments.seeds
+    adapting = [(config, seed, starts[seed]) for seed in arguments.seeds for config in arguments.configs]
+    train_all(alone + adapting, output, arguments)
+    places = {config: output / (FIRST if config == arguments.first else "") / config for config in arguments.alone}
+    places |= {config: output / config for config in arguments.configs}
+    write_tables(output, places, arguments)
+
+
+def write_tables(output: Path, places: Mapping[str, Path], arguments: argparse.Namespace) -> None:
+    """study.json and study.md, which is printed, too.
+
+    Args:
+        places: configuration -> folder of its seeds.
+    """
+    found = {(config, seed): results(places[config] / f"seed{seed}", arguments.model)
+             for config in places for seed in arguments.seeds}  # fmt: skip
+    tables = {
+        data_set: {
+            config: {seed: run_scores(found[config, seed][data_set], arguments.protocol) for seed in arguments.seeds}
+            for config in places
         }
-        for config in arguments.configs
+        for data_set in next(iter(found.values()))
+        if all(data_set in evaluations for evaluations in found.values())
     }
-    runs = {config: list(scores.values()) for config, scores in results.items()}
-    files.write_json(output / "study.json", {"seeds": arguments.seeds, "protocol": arguments.protocol, "runs": runs})
-    rows = {(config,): scores for config, scores in results.items()}
-    first = arguments.configs[0]
-    text = score_table(rows, ["configuration"], baseline=(first,), gains=["PQ"])
-    text += f"\n\nProtocol {arguments.protocol}; mean ± standard error over seeds; gains over {first} paired by seed.\n"
+    runs = {name: {config: list(scores.values()) for config, scores in rows.items()} for name, rows in tables.items()}
+    about = {"seeds": arguments.seeds, "protocol": arguments.protocol}
+    files.write_json(output / "study.json", {**about, "runs": next(iter(runs.values())), "data_sets": runs})
+    text = "\n\n".join(f"{name}:\n\n{_table(rows)}" if len(tables) > 1 else _table(rows) for name, rows in tables.items())
+    reference = next(iter(places))
+    text += f"\n\nProtocol {arguments.protocol}; mean ± standard error over seeds; gains over {reference} paired by seed.\n"
     files.atomic_write(output / "study.md", text.encode())
     print(text)
+
+
+def _table(rows: Mapping[str, Scores]) -> str:
+    return score_table(
+        {(config,): scores for config, scores in rows.items()},
+        ["configuration"],
+        baseline=(next(iter(rows)),),
+        gains=["PQ", "mIoU", "rare recall"],
+    )
 
 
 Run = tuple[str, int, Sequence[str]]  # configuration, seed, KEY VALUE overrides
@@ -117,11 +141,17 @@ def run_training(
 
 def headline(folder: Path, model: str) -> Mapping | None:
     """Result file of a finished run; supervised runs have no teacher: their student is their result."""
+    return next(iter(results(folder, model).values()), None)
+
+
+def results(folder: Path, model: str) -> dict[str, Mapping]:
+    """Data set -> result file of a finished run, the first one of DATASETS.TEST first; nothing of another run."""
     run = RunFolder.read(folder)
     if not run.is_finished:
-        return None
-    dataset = run.headline()["dataset"]
-    return run.evaluation(model, dataset) or run.evaluation("student", dataset)
+        return {}
+    names = dict.fromkeys((run.headline()["dataset"], *(evaluation["dataset"] for evaluation in run.evaluations)))
+    found = {name: run.evaluation(model, name) or run.evaluation("student", name) for name in names}
+    return {name: evaluation for name, evaluation in found.items() if evaluation}
 
 
 def parse() -> argparse.Namespace:
@@ -133,12 +163,18 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--first", default="", metavar="CONFIG", help="the others start from this configuration's weights"
     )
+    parser.add_argument(
+        "--alone", nargs="+", default=[], metavar="CONFIG", help="these start from their own MODEL.WEIGHTS; first rows"
+    )
     parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2])
     parser.add_argument("--jobs", type=cli.count, default=1, help="runs at a time, each with its share of the cores")
     parser.add_argument("--protocol", default="16")
     parser.add_argument("--model", default="teacher", help="student or teacher of the adapting runs")
     parser.add_argument("--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE overrides, last")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if both := set(arguments.alone) & set(arguments.configs):
+        parser.error(f"expected other configurations for --alone than for --configs, found {min(both)} in both")
+    return arguments
 
 
 if __name__ == "__main__":

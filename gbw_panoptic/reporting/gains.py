@@ -106,9 +106,10 @@ def score_table(
     Args:
         rows: first cells of a row -> scores of its runs.
         header: of the first cells.
-        gains: columns whose gain is added on the right.
+        gains: columns whose gain is added on the right, where there is such a column.
     """
     names = [name for name in COLUMNS if any(column(scores, name) for scores in rows.values())]
+    gains = [name for name in gains if name in names]
     reference = rows[baseline]
 
     def cells(key: tuple[str, ...], scores: Scores) -> list:
