@@ -198,9 +198,12 @@ def test_a_renamed_cityscapes_gives_the_same_bits(root, streets_root):
 
 
 @pytest.mark.slow
-def test_every_tool_on_five_classes(root, run_tool, monkeypatch):
-    """Prepared, browsed, trained, adapted, reported, predicted and scored as a user would, in this process."""
-    path = own_data.write(root, FIVE, more={"protocols": {"all": {}, "things": {"classes": ["class 0", "class 2", "class 4"], "others": "void"}}})
+@pytest.mark.parametrize("space", ["five", "300"])
+def test_every_tool_on_classes_of_ones_own(root, run_tool, space):
+    """Prepared, browsed, trained, adapted, reported, exported, predicted and scored as a user would, in this process."""
+    things, last = SPACES[space], len(SPACES[space]) - 1
+    names = [f"class {i}" for i, thing in enumerate(things) if thing]
+    path = own_data.write(root, things, more={"protocols": {"all": {}, "things": {"classes": names, "others": "void"}}})
     data = (
         "DATASETS.TAXONOMY", path, "DATASETS.TRAIN", "('own_panoptic_train',)", "DATASETS.TEST", "('own_panoptic_train',)",
         "TEST.PROTOCOLS", "('things', 'all')",
@@ -218,24 +221,27 @@ def test_every_tool_on_five_classes(root, run_tool, monkeypatch):
     ok("tools/browse_data.py", "--config-file", config, "--output", root / "browse", "--num", 1, "--opts", *opts, *target)
     ok("tools/train_net.py", "--config-file", config, "OUTPUT_DIR", run, *opts, *target)
     page = (run / "report.html").read_text()
-    assert "class 4" in page and "sidewalk" not in page
+    assert f"class {last % 5}" in page and "sidewalk" not in page
+    ok("tools/export.py", run, "--to", "safetensors", "onnx", "--output", root / "exported")
+    described = json.loads((root / "exported/config.json").read_text())
+    assert json.dumps(described).count("class ") >= len(things)
     ok("tools/plot_weights.py", run)
     ok("tools/report.py", run)
     ok("tools/predict.py", "--run", run, "--dataset", "own_panoptic_train", "--output", root / "predictions")
     listed = json.loads((root / "predictions/panoptic.json").read_text())
-    assert [c["name"] for c in listed["categories"]] == [f"class {i}" for i in range(5)]
+    assert [c["name"] for c in listed["categories"]] == [f"class {i}" for i in range(len(things))]
     labels = np.array(Image.open(next((root / "predictions/labelIds").glob("*.png"))))
-    assert set(np.unique(labels)) <= {1, 2, 3, 4, 5}
+    assert set(np.unique(labels)) <= set(range(1, len(things) + 1))
     scored = ok(
         "tools/evaluate_predictions.py", root / "predictions/panoptic.json", "--dataset", "own_panoptic_train", "--taxonomy", path,
         "--workers", 1,
     )  # fmt: skip
-    assert "PQ" in scored and "class 3" in scored
+    assert "PQ" in scored and f"class {last}" in scored
     active = own_data.ROOT / "configs/quick/active_cbda.yaml"
     annotator = ("ACTIVE.ANNOTATOR", "own_panoptic_train", "ACTIVE.ITERATIONS", "(1,)")
     ok("tools/train_net.py", "--config-file", active, "OUTPUT_DIR", root / "active", *opts, *target, *annotator)
     bought = json.loads(next((root / "active").rglob("manifest.json")).read_text())
-    assert bought["class_names"] == [f"class {i}" for i in range(5)]
+    assert bought["class_names"] == [f"class {i}" for i in range(len(things))]
 
 
 COCO = own_data.ROOT.parent / "shared/data/coco_panoptic_sample"
