@@ -60,9 +60,15 @@ def checkpoint(folder: str, iteration: int) -> str:
     return str(final) if final.is_file() and (iteration < 0 or iteration == end) else "-"
 
 
+def last_step(folder: str, iteration: int) -> str:
+    """Of the weights, counted from 0 as log.txt and the checkpoints' names count; metrics.json counts the end by one more."""
+    end = RunFolder.read(folder).value("SOLVER.MAX_ITER")
+    return "not recorded" if iteration < 0 else str(iteration - (iteration == end))
+
+
 def row(place: int, choice: Choice, name: str, estimation: Estimation) -> list[str]:
     worse = "-" if place == 1 else "{:.1f} to {:.1f}".format(*choice.behind)
-    iteration = "not recorded" if estimation.iteration < 0 else str(estimation.iteration)
+    iteration = last_step(name, estimation.iteration)
     interval = f"{choice.value:.1f} ({choice.low:.1f} to {choice.high:.1f})"
     where = checkpoint(name, estimation.iteration)
     return [str(place), name, iteration, interval, worse, f"{100 * choice.first:.0f} %", where]

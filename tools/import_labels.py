@@ -105,8 +105,28 @@ def undo(arguments: argparse.Namespace) -> None:
             f"--undo: expected a round of 1 to {max(len(store.rounds), batch.number)}, found {arguments.undo}; "
             f"correct it"
         )
+    opened = batch.number if batch.number > len(store.rounds) else 0
+    answered = len({path.name for path in store.folder.glob(f"answers/{opened}/by/*/*.npz")})
+    last = max(len(store.rounds), opened)
     store.take_back(arguments.undo - 1, keep_plan=True)
-    print(f"The labels of round {arguments.undo} and all after it are taken back. Its batch may be answered again.")
+    print(taken_back(arguments.undo, last, opened, answered))
+
+
+def taken_back(first: int, last: int, opened: int, answered: int) -> str:
+    """
+    Args:
+        first, last: rounds that were taken back.
+        opened: of them, the one that was open; 0 = none.
+        answered: images with answers that it had.
+    """
+    rounds = f"Round {first} is" if first == last else f"Rounds {first} to {last} are"
+    lines = [f"{rounds} taken back, labels and answers.", f"Round {first} is open: its batch can be answered again."]
+    if opened:
+        lines.insert(1, f"Round {opened} was open; its answers about {answered} images are gone.")
+    if last > first:
+        later = f"Round {last}" if last == first + 1 else f"Rounds {first + 1} to {last}"
+        lines.append(f"{later} must be asked for anew with tools/acquire.py --for, once round {first} is closed.")
+    return "\n".join(lines)
 
 
 def summary(report: Report, batch: Batch, store: LabelStore) -> str:

@@ -70,8 +70,8 @@ class LabelStore(Plans):
             found = manifest.get(key)
             if found != expected:
                 raise UserError(
-                    f"expected the {key} {expected} in {path}, found {found}; continue with the settings of that run, "
-                    "or take another folder for the labels"
+                    f"expected {_said(key, expected)}, as is set, in {path}, found {_said(key, found)}; continue with "
+                    "the settings of that run, or take another folder for the labels"
                 )
         for number, entry in enumerate(manifest["rounds"], start=1):
             counts = [entry["classes"].get(name, -1) for name in self.class_names]
@@ -279,6 +279,18 @@ class LabelStore(Plans):
 
     def _instances_path(self, image_id: str) -> Path:
         return self.folder / "instances" / f"{safe(image_id)}.npz"
+
+
+def _said(key: str, value: Any) -> str:
+    """A value of the manifest's header in the words of the settings that it comes from."""
+    if key == "region" and isinstance(value, dict):
+        radius, side = value.get("radius"), value.get("side")
+        squares = f"region, ACTIVE.RADIUS {radius}" if radius else f"pixel, ACTIVE.RADIUS {value.get('bar_radius')}"
+        parts = f"{value.get('unit')}{f', ACTIVE.SUPERPIXEL {side}' if side else ''}"
+        return f"ACTIVE.UNIT {parts if 'unit' in value else squares}"
+    if key == "class_names" and isinstance(value, list):
+        return f"the {len(value)} classes {', '.join(map(str, value))}"
+    return f"{'ACTIVE.PANOPTIC' if key == 'with_instances' else f'the {key}'} {value}"
 
 
 class BoughtLabels:

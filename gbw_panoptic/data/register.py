@@ -1,6 +1,7 @@
 """The project's data sets in Detectron2's catalogs: records are :class:`~gbw_panoptic.structures.samples.Record`
 values."""
 
+import difflib
 import logging
 from dataclasses import replace
 from functools import partial
@@ -151,6 +152,16 @@ def load_image_records(root: Path, split: Split) -> list[Record]:
     return [_record(root, split, name) for name in _list_or_raise(root, split, labelled=False)]
 
 
+def unknown_data_set(name: str) -> str:
+    """Of a name that is not registered: what was expected, with the nearest ones, and what to do."""
+    ours = sorted(n for n in MetadataCatalog.list() if hasattr(MetadataCatalog.get(n), "taxonomy"))
+    close = difflib.get_close_matches(name, ours, n=3, cutoff=0) or ours[:3]
+    return (
+        f"expected a data set such as {', '.join(close)}, found '{name}'; correct the name (all stand in "
+        "datasets/README.md), or describe your own in DATASETS.CUSTOM."
+    )
+
+
 def check_datasets(names: Sequence[str]) -> None:
     """Check, before a model is built, that what the loaders will open is there.
 
@@ -162,8 +173,7 @@ def check_datasets(names: Sequence[str]) -> None:
     """
     for name in names:
         if name not in DatasetCatalog:
-            known = ", ".join(sorted(n for n in DatasetCatalog if MetadataCatalog.get(n).get("taxonomy") is not None))
-            raise UserError(f"expected a registered data set, found {name!r}; set DATASETS.* to one of: {known}")
+            raise UserError(f"DATASETS.*: {unknown_data_set(name)}")
         records, metadata = DatasetCatalog.get(name), MetadataCatalog.get(name)
         command = metadata.get("prepare_command", "python datasets/prepare.py")
         label_command = metadata.get("label_command", command)

@@ -3,6 +3,7 @@
 Shape legend: H x W pixels, C classes.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -147,6 +148,17 @@ def polygon_mask(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def center_text(center: tuple[float, float]) -> str:
     """``y, x`` without loss."""
     return f"{float(center[0])!r}, {float(center[1])!r}"
+
+
+def read_number(text: str | None, what: str = "the number of an instance") -> int | None:
+    """A whole number, as tools give it; None of no text.
+
+    Raises:
+        ValueError: it is none; the message is a noun phrase.
+    """
+    if text and not re.fullmatch("-?[0-9]{1,9}", text):
+        raise ValueError(f"{text[:40]!r} as {what}")
+    return int(text) if text else None
 
 
 def read_center(text: str) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@ back."""
 
 import base64
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,15 @@ def _answer(entry: Mapping[str, Any], image: AskedImage, labels: Mapping[int, in
     try:
         entry = {**entry, "labels": [v if i % 2 else table[v] for i, v in enumerate(entry["labels"])]}
         maps = [decode_map(entry[key], image.size) for key in ("labels", "numbers")]
-        centers = {(labels[int(c)], int(n)): (float(y), float(x)) for c, n, y, x in entry["centers"]}
+        centers = dict(_center(told, labels) for told in entry["centers"])
     except (ValueError, KeyError) as error:
         found = f"the class {error}" if isinstance(error, KeyError) else error
         raise UserError(f"expected runs of labels of {image.file} in {path}, found {found}; {_REMEDY}") from None
     return Answer(maps[0], maps[1] * (maps[1] > 0), centers)
+
+
+def _center(told: list[float], labels: Mapping[int, int]) -> tuple[tuple[int, int], tuple[float, float]]:
+    """(Class, number) and (y, x) of an instance's centre."""
+    if len(told) != 4 or not all(map(math.isfinite, told)) or told[0] not in labels or told[1] != int(told[1]):
+        raise ValueError(f"{told} in centers, where [class, number, y, x] belongs")
+    return (labels[int(told[0])], int(told[1])), (float(told[2]), float(told[3]))

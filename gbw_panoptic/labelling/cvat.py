@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import files
 from ..errors import UserError
-from .answer import Answer, Painter, center_text, polygon_mask, read_center
+from .answer import Answer, Painter, center_text, polygon_mask, read_center, read_number
 from .batch import AskedImage, Batch
 from .runs import decode_cvat, encode_cvat
 
@@ -105,7 +105,7 @@ def _answer(entry: tree.Element, image: AskedImage, batch: Batch, path: Path) ->
             group = told.get("instance") or shape.get("group_id")
             top, left, mask = _mask(shape, image.size)
             painter.paint(
-                batch.label(shape.get("label"), where), mask, top=top, left=left, number=int(group) if group else None,
+                batch.label(shape.get("label"), where), mask, top=top, left=left, number=read_number(group),
                 center=read_center(told.get("center", "")),
             )  # fmt: skip
     except (ValueError, TypeError, KeyError) as error:
@@ -115,7 +115,9 @@ def _answer(entry: tree.Element, image: AskedImage, batch: Batch, path: Path) ->
 
 def _mask(shape: tree.Element, size: tuple[int, int]) -> tuple[int, int, np.ndarray]:
     if shape.tag == "mask":
-        top, left, height, width = (int(shape.attrib[key]) for key in ("top", "left", "height", "width"))
+        top, left, height, width = (
+            read_number(shape.attrib[key], f"{key} of a mask") for key in ("top", "left", "height", "width")
+        )
         if not (0 < height <= size[0] and 0 < width <= size[1]):
             raise ValueError(f"a mask of {height}x{width} pixels")
         return top, left, decode_cvat(shape.attrib["rle"], (height, width))

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import files
 from ..errors import UserError
-from .answer import Answer, Painter, center_text, polygon_mask, read_center
+from .answer import Answer, Painter, center_text, polygon_mask, read_center, read_number
 from .batch import AskedImage, Batch
 from .runs import decode_brush, encode_brush
 
@@ -110,10 +110,9 @@ def _answer(result: list[Mapping[str, Any]], image: AskedImage, batch: Batch, pa
             if size != image.size:
                 raise ValueError(f"an image of {size[0]}x{size[1]} pixels")
             told = texts.get(item["id"], {})
-            number = told.get("instance")
             label = batch.label(item["value"][item["type"]][0], where)
             center = read_center(told.get("center", ""))
-            painter.paint(label, _mask(item, image.size), number=int(number) if number else None, center=center)
+            painter.paint(label, _mask(item, image.size), number=read_number(told.get("instance")), center=center)
     except (ValueError, TypeError, KeyError, IndexError) as error:
         raise UserError(f"expected regions of Label Studio in {where}, found {error}; {_REMEDY}") from None
     return painter.finished()

@@ -10,6 +10,7 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .. import cli, files
+from ..data.register import unknown_data_set
 from ..data.targets import instance_targets
 from ..data.views import resize_ids, resize_image, shortest_edge_size
 from ..errors import UserError
@@ -96,7 +97,7 @@ def audit(
         UserError: there is no such data set, it has no labels, or too few images; more folds than images.
     """
     if dataset not in DatasetCatalog:
-        raise UserError(f"DATASET: expected the name of a data set, found {dataset!r}; correct it (datasets/README.md)")
+        raise UserError(f"DATASET: {unknown_data_set(dataset)}")
     records, taxonomy = DatasetCatalog.get(dataset), MetadataCatalog.get(dataset).taxonomy
     label = (
         _bought_labels(Path(bought), taxonomy) if bought else lambda record, size: read_ground_truth(record, taxonomy)

@@ -6,6 +6,7 @@ import torch
 
 from gbw_panoptic.active.budget import RegionShape
 from gbw_panoptic.active.label_store import BOUGHT_VOID, NOT_BOUGHT, BoughtLabels, LabelStore, imbalance
+from gbw_panoptic.active.units import PartUnit
 from gbw_panoptic.data.known_instances import KnownInstances
 from gbw_panoptic.errors import UserError
 
@@ -97,7 +98,7 @@ def test_a_bought_pixel_tells_its_instance_and_can_be_taken_back(tmp_path):
     (tmp_path / "instances" / "a.npz").write_bytes(before[:20])
     with pytest.raises(UserError, match="expected the instances that were bought, found damaged"):
         store.read_instances("a", (10, 12))
-    with pytest.raises(UserError, match="expected the with_instances False"):
+    with pytest.raises(UserError, match="expected ACTIVE.PANOPTIC False"):
         LabelStore(tmp_path, NAMES, SHAPE)
 
 
@@ -115,9 +116,13 @@ def test_bad_input_is_one_sentence(tmp_path):
         store.check_round(1)
     with pytest.raises(UserError, match="image's size 9x9, found 10x12"):
         store.read("a", (9, 9))
-    with pytest.raises(UserError, match="expected the region"):
+    with pytest.raises(UserError, match="expected ACTIVE.UNIT pixel, ACTIVE.RADIUS 32, as is set, .*found ACTIVE.UNIT region, ACTIVE.RADIUS 1;"):
         LabelStore(tmp_path, NAMES, RegionShape(0, 32))
-    with pytest.raises(UserError, match="expected the class_names"):
+    with pytest.raises(UserError, match="expected ACTIVE.UNIT superpixel, ACTIVE.SUPERPIXEL 16, as is set"):
+        LabelStore(tmp_path, NAMES, PartUnit("superpixel", 16))
+    with pytest.raises(UserError, match="expected ACTIVE.PANOPTIC True, .*found ACTIVE.PANOPTIC False"):
+        LabelStore(tmp_path, NAMES, SHAPE, with_instances=True)
+    with pytest.raises(UserError, match="expected the 2 classes road, sky, as is set, .*found the 3 classes"):
         LabelStore(tmp_path, NAMES[:2], SHAPE)
     for name in ("../a", "b/a", ""):
         with pytest.raises(UserError, match="can be a file name"):

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import xml.etree.ElementTree as tree
 import zipfile
 
@@ -171,6 +172,12 @@ def test_what_people_draw_counts(batch, tmp_path):
                    ' "numbers": [0, 1230], "centers": []}]}'),
         ("a.json", '{"format": "x", "classes": ["road"], "round": 1, "images": [{"file": "a.png", "height": 30, "width": 41, "labels": [7, 1230],'
                    ' "numbers": [0, 1230], "centers": []}]}'),
+        ("a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"id": "1", "type": "textarea", "from_name": "instance",'
+                   ' "value": {"text": "two"}}, {"id": "1", "type": "rectanglelabels", "original_width": 41, "original_height": 30,'
+                   ' "value": {"x": 0, "y": 0, "width": 9, "height": 9, "rectanglelabels": ["car"]}}]}]}]'),
+        *(("a.json", '{"format": "x", "classes": ["road"], "round": 1, "images": [{"file": "a.png", "height": 30, "width": 41,'
+                     ' "labels": [0, 1230], "numbers": [0, 1230], "centers": [%s]}]}' % told)
+          for told in ("[0, 1, 2.5]", "[]", "[7, 1, 2, 3]", "[0.5, 1, 2, 3]", "[0, 1, 2, 1e999]")),
         ("a.json", '{"images": [], "annotations": [{"image_id": 1, "file_name": "../a.png", "segments_info": []}], "categories": []}'),
         ("a.json", '{"images": [], "annotations": [{"image_id": [1], "file_name": "a.png", "segments_info": []}], "categories": []}'),
         ("a.json", '{"images": [{"id": {"a": 1}, "file_name": "a.png"}], "annotations": [], "categories": []}'),
@@ -183,7 +190,9 @@ def test_damaged_answers_are_one_sentence(batch, tmp_path, name, content):
     with pytest.raises(UserError) as caught:
         FORMATS[format_of(path)].read(path, batch, all_done=True)
         raise AssertionError("taken")
-    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+    message = str(caught.value)
+    assert "\n" not in message and str(tmp_path) in message
+    assert not re.search("unpack|invalid literal|cannot convert|NoneType", message), message  # Python's words, not a user's
 
 
 def test_labelme_finds_its_images_beside_the_answers(batch, tmp_path):

@@ -128,6 +128,24 @@ def test_later_answers_replace_earlier_ones_and_rounds_can_be_undone(asked, tmp_
     assert read_batch(store.folder)[0].number == 1
 
 
+def test_undo_says_what_it_takes(asked, tmp_path, run_tool):
+    batch, store = asked
+    keep_answers(store, batch, {"": truthful(batch)})
+    merge_answers(store, batch)
+    humans = acquisition(store.folder, records(tmp_path / "images"), settings=SETTINGS, budget="60 regions", panoptic=True, oracle=False)
+    second = ask(humans, 2)
+    keep_answers(humans.store, second, {"ann": half(second), "bob": half(second)})
+    done = run_tool("tools/import_labels.py", store.folder, "--undo", 1)
+    assert done.stdout.splitlines() == [
+        "Rounds 1 to 2 are taken back, labels and answers.",
+        f"Round 2 was open; its answers about {len(half(second))} images are gone.",
+        "Round 1 is open: its batch can be answered again.",
+        "Round 2 must be asked for anew with tools/acquire.py --for, once round 1 is closed.",
+    ]
+    again = run_tool("tools/import_labels.py", store.folder, "--undo", 1).stdout
+    assert again.startswith("Round 1 is taken back, labels and answers.\nRound 1 was open; its answers about 0 images")
+
+
 class Killed(Exception):
     pass
 

@@ -91,7 +91,7 @@ def test_the_tool_writes_page_scores_and_a_list(streets, tmp_path, run_tool, mon
     assert page.count("data:image/png") >= 4 and scores["images"][0]["image_id"] in page
     assert read_excluded(str(tmp_path / "exclude.txt")) == {i["image_id"] for i in scores["images"] if i["score"] > 0.5}
     for words, *arguments in (
-        ("expected the name of a data set, found 'nowhere'", "nowhere"),
+        ("correct the name (all stand in datasets/README.md)", "nowhere"),
         ("which is images alone", "cityscapes_uda_images_train"),
         ("--bought: expected a folder of bought labels", "cityscapes_uda_images_train", "--bought", tmp_path),
         ("expected 8 labelled images or more, found 3", "cityscapes_uda_panoptic_val"),
@@ -113,6 +113,8 @@ def test_bought_labels_are_audited_as_far_as_they_go(streets, tmp_path):
         files.write_png(folder / "labels" / f"{record['image_id']}.png", bought)
     with pytest.raises(UserError, match="--folds: expected at most the 8 images of .*, found 9"):
         auditing.audit("cityscapes_uda_images_train", bought=str(folder), folds=9, epochs=1)
+    with pytest.raises(UserError, match="DATASET: expected a data set such as synthia_panoptic_train, .*found 'synthia'"):
+        auditing.audit("synthia")
     found = auditing.audit("cityscapes_uda_images_train", bought=str(folder), folds=2, epochs=1)
     assert len(found.records) == 8 and np.isfinite(found.scores).all()
     assert 0.1 < np.mean([(example.labels.classes < 19).mean() for example in found.examples]) < 0.3

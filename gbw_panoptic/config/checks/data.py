@@ -1,10 +1,10 @@
 """Data sets, their labels and images, and what is averaged over them."""
 
-import difflib
 from typing import Iterator
 
 from detectron2.data import MetadataCatalog
 
+from ...data.register import unknown_data_set
 from ...taxonomy import read_taxonomy
 from ...weighting import STATIC_WEIGHTS, WEIGHTED_KEYS
 from .words import refusal, value_of
@@ -35,12 +35,7 @@ def data_set_problems(cfg) -> Iterator[str]:
     for key in ("DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST", "TEST.UNSUPERVISED"):
         for name in value_of(cfg, key):
             if name not in known or not hasattr(MetadataCatalog.get(name), "taxonomy"):
-                ours = sorted(n for n in known if hasattr(MetadataCatalog.get(n), "taxonomy"))
-                close = difflib.get_close_matches(name, ours, n=3, cutoff=0) or ours[:3]
-                yield (
-                    f"{key}: expected a data set such as {', '.join(close)}, found '{name}'; correct the name (all stand in "
-                    "datasets/README.md), or describe your own in DATASETS.CUSTOM."
-                )
+                yield f"{key}: {unknown_data_set(name)}"
     for name in cfg.TEST.UNSUPERVISED:
         if MetadataCatalog.get(name).get("labelled_classes"):
             yield (
