@@ -1,8 +1,8 @@
 """Panoptic domain adaptation with gradient-based class weighting, on Detectron2.
 
-    from gbw_panoptic import load
-    model = load("output/demo/adapted")  # a run, a folder of tools/export.py, or a checkpoint
-    result = model.predict("image.jpg")  # result.panoptic, .segments, .semantic, .plot(), .save("out")
+from gbw_panoptic import load
+model = load("output/demo/adapted")  # a run, a folder of tools/export.py, or a checkpoint
+result = model.predict("image.jpg")  # result.panoptic, .segments, .semantic, .plot(), .save("out")
 """
 
 import warnings
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .config import add_gbw_panoptic_config
-    from .inference.hub import from_pretrained
     from .inference.model import PanopticModel, load
+    from .inference.publishing import from_pretrained
     from .inference.result import Result, Segment
 
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ __all__ = ["PanopticModel", "Result", "Segment", "add_gbw_panoptic_config", "fro
 #: Name -> module that has it. Imported on first use: `import gbw_panoptic` loads neither torch nor Detectron2.
 _HOMES = {
     "add_gbw_panoptic_config": "config",
-    "from_pretrained": "inference.hub",
+    "from_pretrained": "inference.publishing",
     "load": "inference.model",
     "PanopticModel": "inference.model",
     "Result": "inference.result",

@@ -59,9 +59,8 @@ def explained(error: BaseException) -> UserError | None:
     if isinstance(error, OSError) and error.errno in _MACHINE:
         return UserError(
             f"expected to read and write {error.filename or 'the files of this command'}, found: {error.strerror}; "
-            "free disk "
-            "space, mend the path and its permissions or choose another folder, then run the command again (a "
-            "training: with --resume)"
+            "free disk space, mend the path and its permissions or choose another folder, then run the command again "
+            "(a training: with --resume)"
         )
     if isinstance(error, ValueError) and _ONE_VALUE.match(str(error)):
         return UserError(

@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -24,8 +22,6 @@ from .errors import UserError
 TEMPORARY_SUFFIX = ".tmp"
 #: Files with these suffixes, in any case, are taken for images where a folder is searched.
 IMAGE_SUFFIXES = tuple(".bmp .jfif .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split())
-_PNG, _HEADER = b"\x89PNG\r\n\x1a\n", 33  # signature; bytes of it and of the first chunk
-_NOTE, _LONGEST_NOTE = b"Origin\0", 128
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(\.\w+)?")
 
 
@@ -160,8 +156,9 @@ def read_two_byte_channels(path: str | os.PathLike) -> np.ndarray:
     """Decode a 16-bit colour PNG to uint16 [H, W, 3] in RGB order. Pillow would cut it to 8 bits; OpenCV does not."""
     rasters.require_file(path)
     data = read_bytes(path)
+    is_png = data.startswith(plain_png.SIGNATURE)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data.startswith(_PNG) else None
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if is_png else None
     except cv2.error:  # more pixels than OpenCV takes
         pixels = None
     if pixels is None:
@@ -295,26 +292,13 @@ def write_png(path: str | os.PathLike, pixels: np.ndarray, *, note: str = "") ->
     encoded, data = cv2.imencode(".png", pixels)
     if not encoded:
         raise ValueError(f"cannot encode {pixels.dtype} {pixels.shape} as PNG for {path}")
-    atomic_write(path, _with_note(data.tobytes(), note) if note else data.tobytes())
+    atomic_write(path, plain_png.with_note(data.tobytes(), note) if note else data.tobytes())
 
 
 def read_note(path: str | os.PathLike) -> str:
     """The note that :func:`write_png` was given; "" without one, or without a file."""
     try:
         with open(path, "rb") as file:
-            head = file.read(_HEADER + 12 + len(_NOTE) + _LONGEST_NOTE)
+            return plain_png.note_of(file.read(plain_png.NOTE_ENDS))
     except OSError:
         return ""
-    if len(head) < _HEADER + 12 or not head.startswith(_PNG) or head[_HEADER + 4 : _HEADER + 8] != b"tEXt":
-        return ""
-    length = struct.unpack_from(">I", head, _HEADER)[0]
-    text = head[_HEADER + 8 : _HEADER + 8 + length]
-    whole = head[_HEADER + 8 + length :][:4] == struct.pack(">I", zlib.crc32(b"tEXt" + text))
-    return text[len(_NOTE) :].decode("ascii", "replace") if whole and text.startswith(_NOTE) else ""
-
-
-def _with_note(png: bytes, note: str) -> bytes:
-    chunk = b"tEXt" + _NOTE + note.encode("ascii")
-    return (
-        png[:_HEADER] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + png[_HEADER:]
-    )

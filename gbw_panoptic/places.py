@@ -52,3 +52,15 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """What to do about ``word``, which is none of ``known``."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {close[0]}?" if close else "see datasets/README.md"
+
+
+def unknown_data_set(name: str) -> str:
+    """Of a name that is not registered: what was expected, with the nearest ones, and what to do."""
+    from detectron2.data import MetadataCatalog  # here, since descriptions are read without it, too
+
+    ours = sorted(n for n in MetadataCatalog.list() if hasattr(MetadataCatalog.get(n), "taxonomy"))
+    close = difflib.get_close_matches(name, ours, n=3, cutoff=0) or ours[:3]
+    return (
+        f"expected a data set such as {', '.join(close)}, found '{name}'; correct the name (all stand in "
+        "datasets/README.md), or describe your own in DATASETS.CUSTOM."
+    )

@@ -57,7 +57,7 @@ ALLOWED = {
 BUILDERS = {
     *(
         f"engine/{name}.py"
-        for name in ("build", "evaluation", "execution", "self_training", "setup", "solver", "strategies", "unsupervised")
+        for name in ("build", "evaluation", "execution", "setup", "solver", "strategies", "unsupervised")
     ),
     "modeling/build.py", "weighting/build.py",
 }  # fmt: skip

@@ -74,7 +74,7 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.inference.predictor import Predictor
 from gbw_panoptic.labelling.asking import ask
 from gbw_panoptic.labelling.batch import write_batch
-from gbw_panoptic.labelling.sheet import duration
+from gbw_panoptic.labelling.asking import duration
 from gbw_panoptic.locks import exclusive
 
 
@@ -167,8 +167,7 @@ def summary(entry: dict, acquisition: Acquisition) -> str:
         f"{'void':16s} {entry['void']:12d} {sum(e['void'] for e in store.rounds):12d}",
         f"Spent {store.spent} of {acquisition.measured.text(entry['allowed'])} allowed up to round {entry['round']} "
         f"({acquisition.budget} in all), which would take a human {entry.get('clicks', 'unknown')} clicks; class "
-        f"imbalance {entry['imbalance']:.3f} (0 = all classes alike, 1 = one "
-        "alone).",
+        f"imbalance {entry['imbalance']:.3f} (0 = all classes alike, 1 = one alone).",
         f"Labels: {store.folder}",
     ]
     return "\n".join(lines)

@@ -20,7 +20,7 @@ from gbw_panoptic.data.preparation.parallel import default_workers, ordered_map
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation import saved
 from gbw_panoptic.evaluation.accumulator import ScoreAccumulator
-from gbw_panoptic.reporting.score_tables import protocol_texts
+from gbw_panoptic.reporting.page import protocol_texts
 from gbw_panoptic.taxonomy import Taxonomy
 
 

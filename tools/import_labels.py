@@ -66,8 +66,7 @@ def main() -> None:
         if batch.number <= len(store.rounds):
             raise UserError(
                 f"expected an open round in {store.folder}, found that round {batch.number} is closed; ask for the "
-                f"next one "
-                f"with tools/acquire.py --for, or open it again with --undo {batch.number}"
+                f"next one with tools/acquire.py --for, or open it again with --undo {batch.number}"
             )
         answers = [found for path in arguments.answers for found in read(path, batch, arguments)]
         outside = sum(keep_answers(store, batch, found) for found in answers)  # all were read without a fault
@@ -91,9 +90,8 @@ def read(path: Path, batch: Batch, arguments: argparse.Namespace) -> list[dict[s
     found = FORMATS[tool].read(path, batch, all_done=arguments.all_done)
     if not any(found.values()):
         raise UserError(
-            f"expected answers about images of round {batch.number} in {path}, found none that is done; mark "
-            f"finished images "
-            "as instructions.md says, or give --all-done"
+            f"expected answers about images of round {batch.number} in {path}, found none that is done; mark finished "
+            "images as instructions.md says, or give --all-done"
         )
     return [found] if arguments.annotator is None else [{arguments.annotator: by_image} for by_image in found.values()]
 

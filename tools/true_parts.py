@@ -44,8 +44,7 @@ def main() -> None:
         if dense.sem_seg.shape[-2:] != truth.labels.shape:
             raise UserError(
                 f"Expected predictions at the size of the labels, found {tuple(dense.sem_seg.shape[-2:])} and "
-                f"{truth.labels.shape}; pass "
-                "--opts INPUT.MIN_SIZE_TEST 0."
+                f"{truth.labels.shape}; pass --opts INPUT.MIN_SIZE_TEST 0."
             )
         for row in ("", *arguments.parts):
             parts = with_truth(

@@ -79,9 +79,8 @@ def train_all(results: Path, arguments: argparse.Namespace) -> list[str]:
     if len(runs) < len(missing):
         print(
             f"{len(missing) - len(runs)} run(s) left for another machine: this one computes in "
-            f"{plan.precision(arguments)}, and what "
-            "they are compared with, the runs of the same seeds, has another precision, which --precision chooses "
-            "where time does not count."
+            f"{plan.precision(arguments)}, and what they are compared with, the runs of the same seeds, has another "
+            "precision, which --precision chooses where time does not count."
         )
     scales = dict.fromkeys(design.scale(cell) for cell, _ in plan.planned(arguments))
     data = {scale: make_data(Path(arguments.output).resolve(), scale, arguments) for scale in scales}

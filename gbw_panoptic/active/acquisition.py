@@ -181,9 +181,8 @@ class Acquisition:
         if self.store.spent > self.allowed(number):
             raise UserError(
                 f"expected at most {self.measured.text(self.allowed(number))} bought before round {number} of this "
-                f"budget, "
-                f"found {self.store.spent} in {self.store.folder}; raise the budget, or take another folder for the "
-                f"labels"
+                f"budget, found {self.store.spent} in {self.store.folder}; raise the budget, or take another folder "
+                "for the labels"
             )
         if not any(comm.all_gather(bool(self._undecided(number)))):
             return
@@ -202,14 +201,12 @@ class Acquisition:
         if self.measured.measure == "images" and self.settings.asked != "image":
             raise UserError(
                 f"ACTIVE.BUDGET: expected images with ACTIVE.UNIT image alone, found {self.settings.asked}; give "
-                f"pixels, "
-                "regions, clicks or seconds, or set ACTIVE.UNIT to image"
+                "pixels, regions, clicks or seconds, or set ACTIVE.UNIT to image"
             )
         if self.truth is None and not self.settings.void_costs:
             raise UserError(
-                "ACTIVE.VOID_COSTS: expected True without ACTIVE.ANNOTATOR, found False: nobody knows beforehand "
-                "what is "
-                "void; set it to True"
+                "ACTIVE.VOID_COSTS: expected True without ACTIVE.ANNOTATOR, found False: nobody knows beforehand what "
+                "is void; set it to True"
             )
 
     def _undecided(self, number: int) -> list[int]:

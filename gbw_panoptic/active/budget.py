@@ -139,3 +139,13 @@ class DynamicBudget:
         if affordable < len(rows):
             self.threshold = float(rows["score"][affordable])
         self._kept, self._pending, self._pending_cost = rows[: affordable + 1].copy(), [], 0
+
+
+def imbalance(counts: np.ndarray) -> float:
+    """1 - entropy / ln C of the classes' shares of ``counts`` [C]: 0 = all equally often, 1 = one class alone
+    (ours)."""
+    total = counts.sum()
+    if not total or len(counts) == 1:
+        return 0.0
+    shares = counts[counts > 0] / total
+    return float(1 + (shares * np.log(shares)).sum() / np.log(len(counts)))

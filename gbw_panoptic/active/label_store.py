@@ -22,7 +22,7 @@ from torch import Tensor
 from .. import files
 from ..data.known_instances import KnownInstances
 from ..errors import UserError
-from .budget import RegionShape
+from .budget import RegionShape, imbalance
 from .effort import effort
 from .plans import REMEDY, Plans, safe
 from .units import PartUnit, asked_parts, dominant
@@ -115,8 +115,7 @@ class LabelStore(Plans):
         if found:
             raise UserError(
                 f"ACTIVE.BUDGET: expected {' and '.join(sorted(found))}, as for the rounds before in {self.folder}, "
-                f"found "
-                f"{measure}; give the budget in these, or take another folder for the labels"
+                f"found {measure}; give the budget in these, or take another folder for the labels"
             )
 
     def read(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
@@ -310,13 +309,3 @@ class BoughtLabels:
     def instances(self, image_id: str, size: tuple[int, int]) -> KnownInstances | None:
         """Those of the bought pixels; None where the store keeps none."""
         return self.store.read_instances(image_id, size) if self.store.with_instances else None
-
-
-def imbalance(counts: np.ndarray) -> float:
-    """1 - entropy / ln C of the classes' shares of ``counts`` [C]: 0 = all equally often, 1 = one class alone
-    (ours)."""
-    total = counts.sum()
-    if not total or len(counts) == 1:
-        return 0.0
-    shares = counts[counts > 0] / total
-    return float(1 + (shares * np.log(shares)).sum() / np.log(len(counts)))

@@ -71,8 +71,7 @@ def superpixels(image: np.ndarray, side: int) -> np.ndarray:
     if -(-height // side) * -(-width // side) * 2 >= _MAX_PARTS:
         raise UserError(
             f"ACTIVE.SUPERPIXEL: expected a side that leaves fewer than {_MAX_PARTS // 2} superpixels in an image, "
-            f"found {side} "
-            f"for {height}x{width} pixels; raise it"
+            f"found {side} for {height}x{width} pixels; raise it"
         )
     factor = 2 if side >= _HALVED else 1
     small = cv2.resize(image, (-(-width // factor), -(-height // factor)), interpolation=cv2.INTER_AREA)

@@ -1,5 +1,5 @@
 """Adversarial alignment of predictions: output space (AdaptSegNet, arXiv 1802.10349) and self-information maps (ADVENT,
-arXiv 1811.12833), on one or two levels; of the instance heads, too (ours).
+arXiv 1811.12833), on one or two levels; of the instance heads, too (ours). Both have the same discriminator.
 
 Shape legend: B images per rank, C classes, A = C (+ 2) channels that the discriminator sees, H x W pixels of the crop.
 """
@@ -15,6 +15,24 @@ from ..structures.predictions import DensePrediction
 from ..structures.samples import DomainBatch
 from ..weighting import ClassWeighting, reweighted
 from .strategy import Stateful, Strategy, prefixed
+
+_CHANNELS = (64, 128, 256, 512)  # both papers
+_SLOPE = 0.2  # both papers
+#: Pixels a side: five strides of 2 leave nothing of smaller maps.
+MIN_SIZE = 32
+
+
+def discriminator(in_channels: int) -> nn.Sequential:
+    """Five 4x4 convolutions of stride 2, leaky ReLU between them, no normalisation, no final sigmoid.
+
+    Maps [B, A, H, W] to [B, 1, H // 32, W // 32] raw outputs.
+    """
+    layers: list[nn.Module] = []
+    for channels in _CHANNELS:
+        layers += [nn.Conv2d(in_channels, channels, 4, stride=2, padding=1), nn.LeakyReLU(_SLOPE, inplace=True)]
+        in_channels = channels
+    return nn.Sequential(*layers, nn.Conv2d(in_channels, 1, 4, stride=2, padding=1))
+
 
 #: What is aligned: the semantic head's output and, with two levels, the auxiliary head's.
 LEVELS = ("sem_seg", "auxiliary")

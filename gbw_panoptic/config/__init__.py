@@ -3,9 +3,8 @@
 The rest of the package never sees a ``cfg``: only ``from_config`` and ``build_*`` functions read these keys.
 """
 
-from .defaults import add_gbw_panoptic_config
 from .merging import key_problems, merge_file, merge_list, merge_settings, unread_keys
-from .table import KEYS
+from .table import KEYS, add_gbw_panoptic_config
 
 __all__ = [
     "KEYS",

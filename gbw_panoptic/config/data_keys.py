@@ -1,7 +1,6 @@
 """Keys of data sets, images and the loader, and of evaluation."""
 
-from .key import Key
-from .kinds import Kind, choice, integer, listing, number, share, switch, text
+from .kinds import Key, Kind, choice, integer, listing, number, share, switch, text
 
 _data_sets = listing(text("the name of a data set", empty=False))
 _edge = integer(low=1, high=65536, unit=" pixels")

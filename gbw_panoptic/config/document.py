@@ -5,10 +5,9 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 
-from .defaults import add_gbw_panoptic_config
-from .key import HOSTS, Key
+from .kinds import HOSTS, Key
 from .resuming import rule
-from .table import PARTS
+from .table import PARTS, add_gbw_panoptic_config
 
 _PATH = Path("docs/configuration.md")
 _HEAD = """# Configuration

@@ -1,4 +1,5 @@
-"""What a configuration value may be: one :class:`Kind` checks it, words the refusal and documents it."""
+"""What a configuration value may be: one :class:`Kind` checks it, words the refusal and documents it; a :class:`Key` is
+a row of the table of keys."""
 
 import math
 import re
@@ -182,3 +183,45 @@ def _phrase(what: str, low: float | None, above: float | None, high: float | Non
     if first:
         return f"{what} of at least {low}" if low is not None else f"{what} above {above}"
     return f"{what} of at most {high}" if high is not None else f"{what} below {below}" if below is not None else what
+
+
+#: The default of a key that the host declares, where this project keeps the host's.
+HOSTS = object()
+
+
+@dataclass(frozen=True)
+class Key:
+    """One configuration key, declared once.
+
+    Attributes:
+        name: with its sections, e.g. "GBW.LAMBDA".
+        kind: what its values may be.
+        text: what it does, in a sentence or two, with the source of its default; in docs/configuration.md.
+        default: :data:`HOSTS` for that of Detectron2 or its Panoptic-DeepLab.
+    """
+
+    name: str
+    kind: Kind
+    text: str
+    default: Any = HOSTS
+
+    def problem(self, value: Any, where: str = "") -> str | None:
+        """One sentence about ``value``, found in ``where``; None where it fits."""
+        found = self.kind.fault(value)
+        if found is None:
+            return None
+        place = f" in {where}" if where else ""
+        return f"{self.name}: expected {self.kind.expected}, found {found}{place}; {self.kind.advice(value)}."
+
+
+def value_of(cfg, key: str) -> Any:
+    """Of ``key`` with its sections, e.g. "GBW.LAMBDA"."""
+    value = cfg
+    for name in key.split("."):
+        value = value[name]
+    return value
+
+
+def refusal(cfg, key: str, expected: str, remedy: str) -> str:
+    """The sentence about the value of ``key``: what was expected, what was found, what to do."""
+    return f"{key}: expected {expected}, found {shown(value_of(cfg, key))}; {remedy}."

@@ -11,9 +11,8 @@ from fvcore.common.config import BASE_KEY
 
 from .. import files
 from ..errors import UserError
-from .defaults import add_gbw_panoptic_config
 from .kinds import shown
-from .table import KEYS
+from .table import KEYS, add_gbw_panoptic_config
 
 _VERSION = 2  # of Detectron2's configurations
 _LINE = "the command line"

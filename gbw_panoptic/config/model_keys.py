@@ -8,8 +8,7 @@ from ..modeling.backbones.vit import POSITIONS
 from ..modeling.backbones.vit import VARIANTS as VIT_VARIANTS
 from ..modeling.registries import architectures, backbones, instance_heads, semantic_heads
 from ..weighting import WEIGHTINGS
-from .key import Key
-from .kinds import choice, integer, listing, number, registered, share, switch, switch_or_auto, text
+from .kinds import Key, choice, integer, listing, number, registered, share, switch, switch_or_auto, text
 
 _FEATURES = ("res2", "res3", "res4", "res5")
 #: Of Detectron2, in every version of it; "" is none.

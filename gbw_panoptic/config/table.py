@@ -1,9 +1,14 @@
-"""The table: every configuration key that is read, in the order of docs/configuration.md."""
+"""The table: every configuration key that is read, in the order of docs/configuration.md, and the defaults."""
 
+import copy
 from types import MappingProxyType
+from typing import Any
 
-from . import active_keys, adaptation_keys, data_keys, model_keys, solver_keys, weighting_keys
-from .key import Key
+from detectron2.config import CfgNode as CN
+from detectron2.projects.panoptic_deeplab import add_panoptic_deeplab_config
+
+from . import adaptation_keys, data_keys, model_keys, solver_keys
+from .kinds import HOSTS, Key
 
 #: Title of a part -> its rows.
 PARTS: dict[str, tuple[Key, ...]] = {
@@ -19,15 +24,31 @@ PARTS: dict[str, tuple[Key, ...]] = {
     "Images": data_keys.INPUT,
     "Loader": data_keys.DATALOADER,
     "Optimisation": solver_keys.SOLVER,
-    "Class weights": weighting_keys.WEIGHTING,
-    "Gradient-based class weighting": weighting_keys.GBW,
+    "Class weights": solver_keys.WEIGHTING,
+    "Gradient-based class weighting": solver_keys.GBW,
     "Trainer": adaptation_keys.TRAINER,
     "Self-training": adaptation_keys.SELF_TRAINING,
     "Self-training of segments": adaptation_keys.SEGMENTS,
     "Alignment": adaptation_keys.ADVERSARIAL,
     "Entropy minimisation": adaptation_keys.ENTROPY,
-    "Active learning": active_keys.ACTIVE,
+    "Active learning": adaptation_keys.ACTIVE,
     "Evaluation": data_keys.TEST,
 }
 #: Name -> row.
 KEYS = MappingProxyType({key.name: key for rows in PARTS.values() for key in rows})
+
+
+def add_gbw_panoptic_config(cfg: CN) -> None:
+    """Add this project's keys (and those of Detectron2's Panoptic-DeepLab, on which it builds) to ``cfg``, in place."""
+    add_panoptic_deeplab_config(cfg)
+    for key in KEYS.values():
+        if key.default is not HOSTS:
+            _declare(cfg, key.name.split("."), copy.deepcopy(key.default))
+
+
+def _declare(node: CN, names: list[str], default: Any) -> None:
+    for name in names[:-1]:
+        if name not in node:
+            node[name] = CN()
+        node = node[name]
+    node[names[-1]] = default

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..weighting import BRANCHES
 from .checks import strategies as problems
-from .checks.words import value_of
+from .kinds import value_of
 
 
 @dataclass(frozen=True)

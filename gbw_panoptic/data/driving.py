@@ -5,7 +5,7 @@ As in ``published``, this is the one place with their folder and file names; dat
 """
 
 from ..taxonomy import CITYSCAPES
-from ..taxonomy.driving import (
+from ..taxonomy.published import (
     CAMVID_GROUPS,
     CITYSCAPES_CATEGORIES,
     CITYSCAPES_LABELS,

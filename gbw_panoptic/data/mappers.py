@@ -21,11 +21,10 @@ from ..structures.samples import FileFacts, Record, SourceSample, TargetSample
 from ..taxonomy import Taxonomy
 from .known_instances import KnownInstances
 from .label_maps import LabelMap, read_label_map
-from .photometric import PhotometricDistortion
 from .raw_cache import RawCache
 from .samplers import Domain, Draw, Stream, random_generator
 from .targets import TargetMaker
-from .views import ViewSampler, Window, build_view_sampler, cut, resize_ids, resize_image
+from .views import PhotometricDistortion, ViewSampler, Window, build_view_sampler, cut, resize_ids, resize_image
 
 
 class SourceMapper:

@@ -1,7 +1,6 @@
 """The project's data sets in Detectron2's catalogs: records are :class:`~gbw_panoptic.structures.samples.Record`
 values."""
 
-import difflib
 import logging
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any, Callable, Iterator, Sequence
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..errors import UserError
+from ..places import unknown_data_set
 from ..searching import Skipped
 from ..structures.samples import Record
 from ..taxonomy import CITYSCAPES, SYNTHIA_ABSENT, Taxonomy, read_taxonomy
@@ -150,16 +150,6 @@ def load_semantic_records(root: Path, split: Split) -> list[Record]:
 def load_image_records(root: Path, split: Split) -> list[Record]:
     """Records of the image files alone, sorted by name: nothing of the labels is looked at."""
     return [_record(root, split, name) for name in _list_or_raise(root, split, labelled=False)]
-
-
-def unknown_data_set(name: str) -> str:
-    """Of a name that is not registered: what was expected, with the nearest ones, and what to do."""
-    ours = sorted(n for n in MetadataCatalog.list() if hasattr(MetadataCatalog.get(n), "taxonomy"))
-    close = difflib.get_close_matches(name, ours, n=3, cutoff=0) or ours[:3]
-    return (
-        f"expected a data set such as {', '.join(close)}, found '{name}'; correct the name (all stand in "
-        "datasets/README.md), or describe your own in DATASETS.CUSTOM."
-    )
 
 
 def check_datasets(names: Sequence[str]) -> None:

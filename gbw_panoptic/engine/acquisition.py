@@ -20,7 +20,7 @@ from ..data.label_maps import LabelMap, read_label_map
 from ..data.loader import build_image_loader
 from ..errors import UserError
 from ..files import read_image_size
-from ..modeling.masks.semantic import semantic_logits
+from ..modeling.masks.merging import semantic_logits
 from ..structures.predictions import DensePrediction, SegmentPrediction
 from ..taxonomy import Taxonomy
 from ..visualization.bought import bought_bars, draw_bought, with_legend

@@ -2,17 +2,16 @@
 
 import os
 from collections import Counter
-from typing import Callable, IO, Iterator, Mapping, Sequence
+from typing import IO, Callable, Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
-
 from detectron2.checkpoint import DetectionCheckpointer
+from torch import Tensor, nn
 
 from ..errors import UserError, about
 from ..files import require_replaceable
 from ..modeling.published.fitting import Fit, exact, finite, load_whole, not_finite, starting
-from ..modeling.published.packaged import local_file
+from ..modeling.published.layouts import local_file
 from .reading import last_checkpoint, read_checkpoint
 from .settings import check_meaning
 
@@ -180,9 +179,8 @@ def _check_finite(data: Mapping[str, object], path: str) -> None:
         if part != "trainer" and _is_state(state) and (bad := not_finite(state)):
             raise UserError(
                 f"Expected finite weights for {path}, found NaN or infinite values in {len(bad)} tensors of the "
-                f"{_name(part)}, "
-                f"{bad[0]} among them; nothing was written: lower SOLVER.BASE_LR, then --resume from the checkpoint "
-                "before."
+                f"{_name(part)}, {bad[0]} among them; nothing was written: lower SOLVER.BASE_LR, then --resume from "
+                "the checkpoint before."
             )
 
 

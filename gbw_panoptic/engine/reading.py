@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..modeling.published.packaged import local_file
+from ..modeling.published.layouts import local_file
 from ..optional import import_optional
 
 LAST = "last_checkpoint"

@@ -1,15 +1,179 @@
-"""Adaptation strategies from a configuration; self-training has a file of its own, self_training.py."""
+"""Adaptation strategies from a configuration."""
+
+import logging
 
 import torch
 from detectron2.data import MetadataCatalog
 from torch import nn
 
-from ..adaptation import AdversarialAlignment, EntropyMinimization, SourceOnly
+from ..adaptation import (
+    AdversarialAlignment,
+    EntropyMinimization,
+    MeanTeacher,
+    SegmentSelfTraining,
+    SelfTraining,
+    SourceOnly,
+)
 from ..adaptation.active_training import ActiveLossWeights, ActiveTraining
-from ..adaptation.discriminator import discriminator
+from ..adaptation.adversarial import discriminator
+from ..adaptation.mean_teacher.augmentation import BlockMasking, StrongAugmentation
+from ..adaptation.mean_teacher.feature_distance import FeatureDistance
+from ..adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection
+from ..adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
+from ..adaptation.mean_teacher.thresholds import ClassThresholds
+from ..adaptation.mean_teacher.training import LossWeights, MeanTeacherTraining
+from ..errors import UserError
 from ..weighting import ClassWeighting
 from ..weighting.build import build_target_weighting
-from .self_training import build_self_training
+from .checkpoint import load_weights
+from .reading import read_checkpoint
+from .settings import build_settings
+
+#: The study's numbers: docs/mask2former.md.
+_CONSTANT = (
+    "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS 0 with constant thresholds: the first pseudo labels of a Mask2Former come from "
+    "MODEL.WEIGHTS. Unless these are a model that was trained on the source, expect less than from the source alone (in "
+    "the study PQ 8.7 against 23.0); set SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED True, or train source_only first and "
+    "name its model in MODEL.WEIGHTS, or in SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS with BURN_IN_ITERS."
+)
+#: Losses of ground truth that SELF_TRAINING.SEGMENTS.SOURCE_MASK_FACTOR multiplies: all of L_mask of MC-PanDA++.
+_LOCALISATION = ("loss_mask", "loss_dice")
+
+
+def build_self_training(cfg, model: nn.Module) -> MeanTeacherTraining:
+    """Self-training of what the model predicts: segments or dense maps."""
+    thresholds = _build_thresholds(cfg, model)
+    parts = {"thresholds": thresholds, **_parts(cfg, model)}
+    if model.learns_segments:
+        if thresholds is None and not cfg.SELF_TRAINING.SEGMENTS.BURN_IN_ITERS:
+            logging.getLogger("gbw_panoptic").warning(_CONSTANT)
+        scaling = _build_mask_scaling(cfg, thresholds)
+        return SegmentSelfTraining(scaling=scaling, labeller=SegmentLabeller(scaling), **parts)
+    options = {"center_sigma": cfg.INPUT.GAUSSIAN_SIGMA, "instance_mix": cfg.SELF_TRAINING.INSTANCE_MIX.ENABLED}
+    return SelfTraining(**options, labeller=_build_labeller(cfg, thresholds), **parts)
+
+
+def _build_thresholds(cfg, model: nn.Module) -> ClassThresholds | None:
+    """Those that follow the teacher, if any do; of a class or, of pasted segments, of a union."""
+    options, taxonomy = cfg.SELF_TRAINING.ADAPTIVE_THRESHOLDS, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
+    if not options.ENABLED:
+        return None
+    number = taxonomy.num_labels if model.learns_segments else taxonomy.num_classes
+    thresholds = ClassThresholds(number, start=options.START, decay=options.DECAY, names=taxonomy.names)
+    return thresholds.to(next(model.parameters()).device)
+
+
+def _parts(cfg, model: nn.Module) -> dict:
+    """Arguments of :class:`MeanTeacherTraining` but for the labeller."""
+    options = cfg.SELF_TRAINING
+    return {
+        "teacher": _build_teacher(cfg, model),
+        "augmentation": StrongAugmentation(
+            jitter_strength=options.COLOR_JITTER_STRENGTH,
+            jitter_probability=options.COLOR_JITTER_PROBABILITY,
+            blur_probability=options.BLUR_PROBABILITY,
+            channel_order=cfg.INPUT.FORMAT,
+            jitter_hue=options.COLOR_JITTER_HUE,
+            grey_probability=options.GRAYSCALE_PROBABILITY,
+            blur_sigma=tuple(options.BLUR_SIGMA),
+        ),
+        "class_mix": options.CLASS_MIX,
+        "masking": _build_masking(cfg),
+        "feature_distance": _build_feature_distance(cfg, model),
+        "loss_weights": _build_loss_weights(cfg),
+        "ignore_label": MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
+        "seed": cfg.SEED,
+        "shared_pass": _build_shared_pass(cfg, model),
+    }
+
+
+def _build_loss_weights(cfg) -> LossWeights:
+    options = cfg.SELF_TRAINING
+    factor = options.SEGMENTS.SOURCE_MASK_FACTOR
+    source = dict.fromkeys(_LOCALISATION, factor) if factor != 1 else {}
+    return LossWeights(
+        mixed=options.TARGET_LOSS_WEIGHT,
+        masked=options.MASKED.WEIGHT,
+        source=source,
+        instance_mix=options.INSTANCE_MIX.WEIGHT,
+    )
+
+
+def _build_shared_pass(cfg, model: nn.Module) -> bool:
+    """SELF_TRAINING.SHARED_PASS, if no layer of ``model`` would see that the images come together."""
+    looking = [name for name, module in model.named_modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if cfg.SELF_TRAINING.SHARED_PASS and looking:
+        raise UserError(
+            "SELF_TRAINING.SHARED_PASS: expected a network whose results do not depend on the batch, found batch norm "
+            f"in {looking[0]}; set NORM FrozenBN or GN for the backbone and the heads, or SHARED_PASS False."
+        )
+    return cfg.SELF_TRAINING.SHARED_PASS
+
+
+def _build_teacher(cfg, model: nn.Module) -> MeanTeacher:
+    options = cfg.SELF_TRAINING.SEGMENTS
+    teacher = MeanTeacher(model, decay=cfg.SELF_TRAINING.EMA_DECAY, burn_in_iters=options.BURN_IN_ITERS)
+    if options.BURN_IN_ITERS:
+        key = "SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS"
+        path = options.TEACHER_WEIGHTS
+        load_weights(teacher.model, read_checkpoint(path), path, key=key, settings=build_settings(cfg).values)
+    return teacher
+
+
+def _build_labeller(cfg, thresholds: ClassThresholds | None) -> PseudoLabeller:
+    options = cfg.SELF_TRAINING
+    return PseudoLabeller(
+        selection=Selection(
+            rule=options.SELECTION,
+            threshold=options.CONFIDENCE_THRESHOLD,
+            quality=options.QUALITY,
+            percentile=options.CLASS_PERCENTILE.PERCENTILE,
+            max_threshold=options.CLASS_PERCENTILE.MAX_THRESHOLD,
+            adaptive=thresholds,
+        ),
+        instance_losses=options.INSTANCE_LOSSES,
+        instance_quality=options.INSTANCE_QUALITY,
+        tau=options.TAU,
+        paste_score=options.INSTANCE_MIX.MIN_SCORE if options.INSTANCE_MIX.ENABLED else None,
+        ignore_label=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
+    )
+
+
+def _build_mask_scaling(cfg, thresholds: ClassThresholds | None) -> MaskScaling:
+    options, taxonomy = cfg.SELF_TRAINING.SEGMENTS, MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
+    return MaskScaling(
+        thing_ids=taxonomy.thing_labels if cfg.MODEL.TASK == "panoptic" else (),  # else a class is one segment
+        num_classes=taxonomy.num_labels,
+        things=options.MASK_CONFIDENCE_THINGS,
+        stuff=options.MASK_CONFIDENCE_STUFF,
+        min_area=options.MIN_AREA,
+        adaptive=thresholds,
+    )
+
+
+def _build_masking(cfg) -> BlockMasking | None:
+    options = cfg.SELF_TRAINING.MASKED
+    if not options.ENABLED:
+        return None
+    return BlockMasking(options.RATIO, options.BLOCK_SIZE, fill=tuple(cfg.MODEL.PIXEL_MEAN))
+
+
+def _build_feature_distance(cfg, model: nn.Module) -> FeatureDistance | None:
+    options = cfg.SELF_TRAINING.FEATURE_DISTANCE
+    if not options.ENABLED:
+        return None
+    if not cfg.MODEL.WEIGHTS:
+        logging.getLogger("gbw_panoptic").warning(
+            "SELF_TRAINING.FEATURE_DISTANCE keeps features near those of random weights: MODEL.WEIGHTS is empty."
+        )
+    taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
+    return FeatureDistance(
+        model.backbone,
+        weight=options.WEIGHT,
+        class_ids=taxonomy.ids(*options.CLASSES),
+        min_share=options.MIN_SHARE,
+        ignore_label=taxonomy.ignore_label,
+    )
 
 
 def build_source_only(cfg, model: nn.Module) -> SourceOnly:

@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from .. import cli
 from ..adaptation.mean_teacher.augmentation import StrongAugmentation
 from ..data.left_out import build_source_validation
-from ..data.likeliest import likeliest_classes
 from ..data.loader import build_test_loader
 from ..evaluation.evaluators import DomainAdaptationEvaluator, source_pixels
 from ..evaluation.maps import read_ground_truth
-from ..structures.predictions import DensePrediction
+from ..structures.predictions import DensePrediction, likeliest_classes
 from ..structures.samples import Record
 from ..trust.calibration import calibrate
 from ..trust.estimation import Counts, Estimation

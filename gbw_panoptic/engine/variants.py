@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from .. import cli
 from ..data.targets import instance_targets
-from ..evaluation.maps import GroundTruth
-from ..structures.predictions import DensePrediction
+from ..structures.predictions import DensePrediction, GroundTruth
 from ..structures.samples import ModelOutput, Sample
 from ..weighting import BRANCHES, DynamicWeighting
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..structures.predictions import GroundTruth
 from ..taxonomy import Protocol, Taxonomy
 from .instances import InstanceAveragePrecision
 from .levels import Level
-from .maps import GroundTruth
 from .matching import SegmentOverlaps, count_overlaps
 from .panoptic_quality import PanopticQuality
 from .scores import instance_scores, panoptic_scores, semantic_scores

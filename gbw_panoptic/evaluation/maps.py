@@ -6,31 +6,15 @@ Shapes: H x W pixels, C classes. A panoptic map (integer H x W) holds contiguous
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from .. import files
 from ..coco_format import SegmentInfo
 from ..errors import UserError
+from ..structures.predictions import GroundTruth, likeliest_classes
 from ..taxonomy import Taxonomy
-from ..data.likeliest import likeliest_classes
 from .counting import distinct_values, positions
-
-
-@dataclass(frozen=True)
-class GroundTruth:
-    """Labels of one image.
-
-    Attributes:
-        labels: ``label_dtype`` H x W contiguous ids, unions among them, ``ignore_label`` where unlabelled.
-        ids: integer H x W segment ids (0 = void); None for a semantic label.
-        segments: COCO-panoptic segments with contiguous ``category_id``; empty for a semantic label.
-    """
-
-    labels: np.ndarray
-    ids: np.ndarray | None
-    segments: Sequence[Mapping]
 
 
 def read_ground_truth(record: Mapping, taxonomy: Taxonomy) -> GroundTruth:

@@ -18,11 +18,10 @@ from ..inference.model import PanopticModel
 from ..modeling.mask2former import DomainAdaptiveMask2Former
 from ..modeling.masks.head import STRIDES
 from ..modeling.masks.merging import SegmentPostProcessing
-from ..modeling.outputs import PostProcessing
 from ..modeling.panoptic_deeplab import DomainAdaptivePanopticDeepLab
+from ..modeling.post_processing import PostProcessing
 from .merging import cropped, panoptic_of_centers, panoptic_of_masks, semantic_of_masks
 from .preparing import prepare, traceable
-
 
 #: Sizes (H, W) at which what was written is compared with the graph: whole cells, and others; landscape and portrait.
 _SIZES = ((96, 130), (131, 75), (128, 160))

@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..modeling.outputs import PostProcessing
-from ..modeling.masks.merging import SegmentPostProcessing
-from ..modeling.masks.semantic import QUERIES_AT_A_TIME, normalized
+from ..modeling.masks.merging import QUERIES_AT_A_TIME, SegmentPostProcessing, normalized
+from ..modeling.post_processing import PostProcessing
 
 #: Coordinate of the centre that stands for "none", in pixels: farther than any that an offset points to.
 _FAR = 1e8

@@ -11,12 +11,13 @@ from .. import files
 from ..evaluation.maps import label_map, read_ground_truth
 from ..evaluation.panel import draw_panel
 from ..names import printable
+from ..structures.predictions import Prediction
 from ..visualization import make_overlay
 from ..visualization.overlay import draw_panoptic
 from ..visualization.samples import make_confidence
 from .inputs import Input
 from .journal import Journal
-from .predictor import Prediction, Predictor
+from .predictor import Predictor
 from .result_folder import ResultFolder
 from .video import VideoReader, video_writer
 

@@ -112,7 +112,7 @@ class PanopticModel:
         Raises:
             UserError: huggingface_hub is not installed.
         """
-        from .hub import push_to_hub
+        from .publishing import push_to_hub
 
         return push_to_hub(self, repo_id, private=private, **options)
 

@@ -4,7 +4,6 @@ Shapes: H x W pixels of the image.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -19,29 +18,13 @@ from ..engine.settings import build_settings
 from ..errors import UserError
 from ..evaluation.maps import predicted_labels, predicted_panoptic_map, predicted_scores
 from ..modeling.panoptic_deeplab import log_of_weights
+from ..structures.predictions import Prediction
 from ..taxonomy import Taxonomy
 from ..weighting import WEIGHTED_KEYS
 from .weights import ModelFile, load_for_prediction
 
 #: Logits exist for so many pixels at most (4096 x 2048: 0.6 GiB for 19 classes); maps of larger images are enlarged.
 MAX_PIXELS = 1 << 23
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says about one image.
-
-    Attributes:
-        labels: uint8 [H, W] (int16 of more than 256 classes), contiguous ids.
-        panoptic: int32 [H, W], contiguous id * label_divisor + instance number, -1 = void; None for the semantic task.
-        scores: value in ``panoptic`` of an instance -> how sure the model is of it, about 0..1; empty unless asked for.
-        confidence: float32 [H, W], the probability of each pixel's class in 0..1; None unless asked for.
-    """
-
-    labels: np.ndarray
-    panoptic: np.ndarray | None
-    scores: Mapping[int, float] = field(default_factory=dict)
-    confidence: np.ndarray | None = None
 
 
 class Predictor:

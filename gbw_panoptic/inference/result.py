@@ -16,10 +16,10 @@ from scipy.ndimage import find_objects
 from .. import files
 from ..errors import UserError
 from ..evaluation.maps import label_map
+from ..structures.predictions import Prediction
 from ..taxonomy import Taxonomy
 from ..visualization import make_overlay
 from . import converters
-from .predictor import Prediction
 from .result_folder import write_labels, write_panoptic
 
 if TYPE_CHECKING:

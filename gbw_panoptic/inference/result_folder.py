@@ -19,8 +19,8 @@ import numpy as np
 
 from .. import files
 from ..data.coco_panoptic import describe_segments
+from ..structures.predictions import Prediction
 from ..taxonomy import Taxonomy
-from .predictor import Prediction
 
 
 def panoptic_ids(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:

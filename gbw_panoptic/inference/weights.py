@@ -26,7 +26,13 @@ from ..weighting import BRANCHES
 
 #: Files of a folder that tools/export.py writes.
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-_FORM = {"settings": files.Each(object), "description": files.Each(object), "model": str, "about?": files.Each(object), "class_weights?": [float]}
+_FORM = {
+    "settings": files.Each(object),
+    "description": files.Each(object),
+    "model": str,
+    "about?": files.Each(object),
+    "class_weights?": [float],
+}
 #: Beginnings of the settings on which a prediction depends.
 _OF_MODELS = ("MODEL.", "INPUT.", "TEST.MODEL", "TEST.TAU", "DATASETS.TRAIN", "DATASETS.CUSTOM", "DATASETS.TAXONOMY")
 _KEYS = {"student": "model", "teacher": "teacher"}

@@ -153,8 +153,7 @@ def read_batch(folder: str | Path, number: int | None = None) -> tuple[Batch, La
     if not rounds or number not in (None, *rounds):
         raise UserError(
             f"expected a folder of bought labels with batches/{number or 1}/{NAME}, found none in {folder}; ask for "
-            f"labels "
-            "with tools/acquire.py --for"
+            "labels with tools/acquire.py --for"
         )
     plain = _read(folder, rounds[-1] if number is None else number)
     taxonomy, region = _taxonomy(plain["taxonomy"]), plain["region"]

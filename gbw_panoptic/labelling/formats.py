@@ -55,6 +55,5 @@ def format_of(path: Path) -> str:
             return name
     raise UserError(
         f"expected answers of {', '.join(FORMATS)}, found something else in {path}; name the tool with --from, or "
-        f"export "
-        "the answers again"
+        "export the answers again"
     )

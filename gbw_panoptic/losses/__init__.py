@@ -2,12 +2,11 @@
 
 from ..structures.per_class_loss import PerClassLoss, group_counts, group_sums
 from .class_gradients import GRADIENTS, SQUARES, sum_gradients
-from .cross_entropy import cross_entropy_per_class, hardest_pixels
+from .cross_entropy import Unions, cross_entropy_per_class, hardest_pixels, most_probable
 from .entropy import IMAGE_WISE_RATIO, entropy_per_class, image_wise_factors, maximum_squares_per_class
 from .logit_alignment import LogitAlignment
 from .regression import center_loss_per_class, offset_loss_per_class
 from .shaping import LOSS_REGISTRY, LOSS_TYPES, Focal, LogitAdjustment, LossShaping, Seesaw, log_frequencies, loss_types
-from .unions import Unions, most_probable
 
 __all__ = [
     "GRADIENTS",

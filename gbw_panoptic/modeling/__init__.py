@@ -5,8 +5,8 @@ from . import backbones  # noqa: F401  (registers them)
 from .heads.daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
 from .heads.per_class import PerClassInsEmbedHead, PerClassSemSegHead
 from .mask2former import DomainAdaptiveMask2Former
-from .outputs import PostProcessing
 from .panoptic_deeplab import DomainAdaptivePanopticDeepLab
+from .post_processing import PostProcessing
 
 __all__ = [
     "DAFormerInsEmbedHead",

@@ -12,7 +12,7 @@ from .masks.criterion import WEIGHTED, SegmentCriterion
 from .masks.head import STRIDES, MaskHead
 from .masks.matching import CostWeights
 from .masks.merging import SegmentPostProcessing
-from .outputs import PostProcessing
+from .post_processing import PostProcessing
 
 
 def panoptic_deeplab_parts(cfg) -> dict:

@@ -4,11 +4,10 @@ Shape legend: B images, C classes, Q queries, H x W pixels of the input, h x w c
 """
 
 import torch.nn.functional as F
-from torch import Tensor
-
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
+from torch import Tensor
 
 from ..data.targets import SegmentLabels, build_segment_labels
 from ..structures.predictions import DensePrediction, SegmentPrediction
@@ -18,7 +17,7 @@ from .base import DomainAdaptiveModel, output_size
 from .build import mask2former_parts
 from .masks.criterion import SegmentCriterion
 from .masks.head import STRIDES, MaskHead, MaskHeadOutput
-from .masks.semantic import semantic_logits, semantic_probabilities
+from .masks.merging import semantic_logits, semantic_probabilities
 
 #: Pixels of the input per cell of the masks.
 _STRIDE = STRIDES[0]

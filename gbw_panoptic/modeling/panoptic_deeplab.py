@@ -9,15 +9,13 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList
+from torch import Tensor
 
-from ..data.likeliest import likeliest_classes
 from ..losses import Unions, cross_entropy_per_class, most_probable
-from ..structures.predictions import DensePrediction
+from ..structures.predictions import DensePrediction, likeliest_classes
 from ..structures.samples import ModelOutput, Sample
 from .base import DomainAdaptiveModel, output_size
 from .build import panoptic_deeplab_parts

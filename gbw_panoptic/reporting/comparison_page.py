@@ -5,18 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
-from .sections import METRICS
 from .blocks import Bar, Bars, Card, Cards, Cell, Charts, HtmlPage, Section, Table, Tabs, Text
 from .charts import Series, chart
 from .comparison_report import ComparisonReport, write_gathered
 from .gains import COLUMNS, Gain, column, gain, spread
 from .html import write_page
-from .page import Page, class_colors, plain, title
+from .page import CURVES, Page, class_colors, plain, title
 from .pictures import viewer
 from .run_folder import RunFolder
 from .run_groups import RunGroup, differing_keys, gather, progress
 from .run_page import weight_blocks
-from .score_tables import CURVES
+from .sections import METRICS
 from .tables import confusion, number
 
 #: Column of the scores -> its label in the headline.

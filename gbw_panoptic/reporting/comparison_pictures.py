@@ -13,10 +13,9 @@ from ..visualization import plots
 from ..visualization.curves import Series, curves
 from ..visualization.panels import draw_grid
 from .gains import gain, spread
-from .page import class_colors, title
+from .page import CURVES, class_colors, title
 from .run_folder import RunFolder
 from .run_groups import RunGroup
-from .score_tables import CURVES
 
 _CELL_WIDTH, _OPACITY = 768, 0.7
 #: Class -> seed -> percent.

@@ -1,7 +1,7 @@
-"""A Markdown page with its pictures in a folder beside it: what every report is written with."""
+"""A Markdown page with its pictures in a folder beside it: what every report is written with; scores as Markdown tables."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -9,6 +9,7 @@ from urllib.parse import quote
 from tabulate import tabulate
 
 from .. import files
+from ..evaluation.scores import averaged_classes
 from ..taxonomy import CITYSCAPES
 from ..taxonomy.colors import completed
 
@@ -82,3 +83,53 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+_PANOPTIC_COLUMNS = ("PQ", "SQ", "RQ", "tp", "fp", "fn", "recall")
+_SEMANTIC_COLUMNS = ("IoU", "precision", "recall")
+#: Task, metric of the curves over a training's evaluations.
+CURVES = (
+    ("panoptic", "PQ"), ("panoptic", "PQ_things"), ("panoptic", "PQ_stuff"), ("panoptic", "RQ"), ("semantic", "mIoU"),
+    ("semantic", "mean_recall"), ("semantic", "rare_recall"), ("semantic", "mean_precision"),
+)  # fmt: skip
+
+
+def class_table(panoptic: Mapping | None, semantic: Mapping) -> str:
+    """One row per class of a protocol: segments' PQ, SQ, RQ, TP, FP, FN, recall; pixels' IoU, precision, recall."""
+    rows = []
+    for name, pixels in semantic["per_class"].items():
+        segments = [panoptic["per_class"][name][key] for key in _PANOPTIC_COLUMNS] if panoptic else []
+        rows.append([name, *segments, *(pixels[key] for key in _SEMANTIC_COLUMNS)])
+    segment_header = ["PQ", "SQ", "RQ", "TP", "FP", "FN", "segment recall"] if panoptic else []
+    return table(rows, ["class", *segment_header, "IoU", "precision", "recall"])
+
+
+def protocol_texts(scores: Mapping[str, Mapping[str, Mapping]]) -> Iterator[str]:
+    """For each protocol of task -> protocol -> scores: what is averaged, the classes and the averages."""
+    for name, semantic in scores["semantic"].items():
+        panoptic, instance = (scores.get(task, {}).get(name) for task in ("panoptic", "instance"))
+        averaged, absent = averaged_classes(panoptic or semantic)
+        without = f" (do not occur: {', '.join(absent)})" if absent else ""
+        yield (
+            f"Protocol {name}, N = {len(averaged)}: {', '.join(averaged)}{without}\n"
+            f"{class_table(panoptic, semantic)}\n\n{summary_table(panoptic, semantic, instance)}"
+        )
+
+
+def summary_table(panoptic: Mapping | None, semantic: Mapping, instance: Mapping | None = None) -> str:
+    """The averages of one protocol."""
+    lines = []
+    if panoptic:
+        rows = [
+            [group, *(panoptic[f"{metric}{suffix}"] for metric in ("PQ", "SQ", "RQ", "N"))]
+            for group, suffix in (("All", ""), ("Things", "_things"), ("Stuff", "_stuff"))
+        ]
+        lines += [table(rows, ["", "PQ", "SQ", "RQ", "N"]), ""]
+    if instance:
+        lines += [table([[instance[key] for key in ("AP", "AP50", "N")]], ["AP", "AP50", "N"]), ""]
+    metrics = [key for key, value in semantic.items() if isinstance(value, float)]
+    lines.append(table([[*(semantic[key] for key in metrics), semantic["N"]]], [*metrics, "N"]))
+    if "rare_classes" in semantic:
+        rare = semantic["rare_classes"]
+        lines.append(f"rare: the source's {len(rare)} rarest classes of the protocol, {', '.join(rare)}")
+    return "\n".join(lines)

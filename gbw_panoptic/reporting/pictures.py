@@ -8,7 +8,7 @@ import numpy as np
 
 from ..evaluation.panel import layers_of, picture_bytes
 from ..taxonomy import CITYSCAPES
-from ..visualization.marks import MARKS
+from ..visualization.colors import MARKS
 from ..visualization.panels import ERRORS
 from .blocks import Gallery, Heat, Viewer
 from .run_folder import RunFolder

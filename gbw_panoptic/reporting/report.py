@@ -10,10 +10,9 @@ from ..evaluation.scores import averaged_classes, headline_task
 from ..visualization import plots
 from ..visualization.curves import curves
 from . import estimates
-from .sections import METRICS, best_evaluation, best_evaluation_section, bought_labels_section, no_evaluation
-from .page import Page, class_colors, plain, table, title
+from .page import CURVES, Page, class_colors, class_table, plain, table, title
 from .run_folder import RunFolder
-from .score_tables import CURVES, class_table
+from .sections import METRICS, best_evaluation, best_evaluation_section, bought_labels_section, no_evaluation
 
 #: Task -> columns of its table.
 _METRICS = {

@@ -8,13 +8,11 @@ from ..evaluation.scores import averaged_classes, headline_task
 from . import estimates, report
 from .blocks import Bar, Bars, Card, Cards, Cell, Charts, HtmlPage, Section, Table, Tabs, Text
 from .charts import chart
-from .pictures import weight_map
 from .html import write_page
-from .page import class_colors, plain, title
-from .pictures import panels, viewer
+from .page import CURVES, class_colors, plain, title
+from .pictures import panels, viewer, weight_map
 from .report import choose_protocol, facts
 from .run_folder import RunFolder
-from .score_tables import CURVES
 from .sections import no_evaluation
 from .tables import class_table, confusion, number, weight_table
 

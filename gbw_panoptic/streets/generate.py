@@ -16,11 +16,11 @@ import numpy as np
 from .. import cli, files
 from ..errors import UserError
 from ..taxonomy import CITYSCAPES
-from .domains import DOMAINS, SYNTHIA
 from .look import between
 from .placement import REACH
 from .render import render
 from .scene import compose
+from .street import DOMAINS, SYNTHIA
 from .write import FORMATS, read_contiguous, write_bytes, write_image
 
 #: Rises whenever the same seed would give other files.

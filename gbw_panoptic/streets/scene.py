@@ -15,11 +15,10 @@ from .furniture import (
     draw_traffic_light,
     draw_tree,
 )
-from .road_users import draw_bicycle, draw_motorcycle, draw_person, draw_rider
 from .placement import REACH, Item, Placer
+from .road_users import draw_bicycle, draw_motorcycle, draw_person, draw_rider, draw_vehicle
 from .street import Layout, Street, sample_street
 from .surroundings import draw_bridge, draw_ground, draw_lots, draw_own_car, draw_skyline
-from .road_users import draw_vehicle
 
 _BRIDGE_PROBABILITY = 0.05
 

@@ -18,7 +18,6 @@ def circle(corners: int = 12) -> np.ndarray:
 
 
 CIRCLE = circle()
-SMALL_CIRCLE = circle(8)
 _BASE = np.array([(-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0)])
 
 

@@ -1,9 +1,12 @@
-"""What stands where: the statistics of each domain and one street drawn from them."""
+"""What stands where: the statistics of each domain and one street drawn from them; the three domains, two game engines as sources
+and a camera as target."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Mapping
 
 import numpy as np
+
+from .look import CAMERA_LOOK, GTA5_LOOK, SYNTHIA_LOOK, Look
 
 Range = tuple[float, float]
 
@@ -101,3 +104,56 @@ class Occupancy:
                 return False
         self._taken.append((x, z, half_width, half_length))
         return True
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A layout, a look and the number that seeds them."""
+
+    name: str
+    number: int
+    layout: Layout
+    look: Look
+
+
+_SYNTHIA_LAYOUT = Layout(
+    camera_height=(1.4, 4.0), horizon=(0.38, 0.56), focal=(0.7, 1.0), camera_shift=1.5, vanishing_shift=0.16,
+    lanes=(1, 2, 2, 3), lane_width=(3.3, 4.0), sidewalk=(3.0, 8.0),
+    lots={"building": 5.0, "trees": 1.6, "wall": 0.8, "fence": 1.0, "hedge": 0.7},
+    building_height=(7.0, 24.0), skyline_height=(6.0, 26.0), verge=0.0, crossing=0.4, open_end=0.5, parked=0.5,
+    rates={"car": 2.5, "bus": 0.06, "person": 12.0, "group": 2.0, "walker_on_road": 0.6, "bicycle": 0.8,
+           "cyclist": 0.6, "motorcycle": 0.3, "motorcyclist": 0.25, "traffic_light": 0.8, "sign": 1.2,
+           "sign_board": 0.1, "lamp_post": 2.5, "post": 1.0, "tree": 2.0, "clutter": 0.6},
+    featured=("cyclist", "bus", "motorcyclist", "person", "traffic_light", "motorcycle", "bicycle", "group"),
+    group_regions=False, own_car=False,
+)  # fmt: skip
+
+_GTA5_LAYOUT = replace(
+    _SYNTHIA_LAYOUT,
+    camera_height=(1.2, 2.2), horizon=(0.42, 0.54), focal=(0.75, 1.0), camera_shift=0.8, vanishing_shift=0.1,
+    sidewalk=(3.0, 8.0),
+    lots={"building": 4.0, "trees": 1.6, "wall": 1.0, "fence": 1.0, "hedge": 0.6, "lawn": 1.2, "guard_rail": 0.2},
+    verge=0.25, open_end=0.45, parked=0.4,
+    rates=dict(_SYNTHIA_LAYOUT.rates) | {"truck": 0.08, "train": 0.02, "person": 5.0, "group": 0.7},
+    featured=("truck", "cyclist", "bus", "motorcyclist", "train", "traffic_light", "motorcycle", "person", "bicycle"),
+)  # fmt: skip
+
+_CAMERA_LAYOUT = Layout(
+    camera_height=(1.2, 1.4), horizon=(0.40, 0.46), focal=(1.0, 1.15), camera_shift=0.4, vanishing_shift=0.05,
+    lanes=(1, 1, 1, 2), lane_width=(3.0, 3.6), sidewalk=(2.5, 6.0),
+    lots={"building": 4.4, "trees": 3.6, "wall": 0.9, "fence": 1.1, "hedge": 1.0, "lawn": 1.3, "guard_rail": 0.15},
+    building_height=(9.0, 24.0), skyline_height=(14.0, 30.0), verge=0.25, crossing=0.3, open_end=0.15, parked=0.36,
+    rates={"car": 1.4, "truck": 0.04, "bus": 0.03, "person": 3.5, "group": 0.6, "walker_on_road": 0.3,
+           "bicycle": 0.7, "cyclist": 0.12, "motorcycle": 0.08, "motorcyclist": 0.02, "traffic_light": 0.5,
+           "sign": 1.5, "sign_board": 0.12, "lamp_post": 2.5, "post": 1.5, "tree": 4.5, "clutter": 0.6, "trolley": 0.2},
+    featured=("cyclist", "train", "traffic_light", "motorcycle", "bus", "person", "bicycle", "car", "truck",
+              "motorcyclist", "group", "sign", "cyclist", "tree", "bicycle", "car",
+              "traffic_light", "post", "person", "sign_board"),
+    group_regions=True, own_car=True,
+)  # fmt: skip
+
+SYNTHIA = Domain("synthia", 0, _SYNTHIA_LAYOUT, SYNTHIA_LOOK)
+GTA5 = Domain("gta5", 1, _GTA5_LAYOUT, GTA5_LOOK)
+CAMERA = Domain("cityscapes", 2, _CAMERA_LAYOUT, CAMERA_LOOK)
+#: Data set name -> domain.
+DOMAINS = {domain.name: domain for domain in (SYNTHIA, GTA5, CAMERA)}

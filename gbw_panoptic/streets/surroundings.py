@@ -166,9 +166,7 @@ def _hedge(canvas: Canvas, rng: np.random.Generator, layout: Layout, lot: Lot) -
     z = np.linspace(near, far, 14)
     top = height + rng.uniform(-0.2, 0.2, size=len(z))
     edge = np.full(len(z), side * x)
-    outline = np.concatenate(
-        [np.stack([edge, top, z], axis=-1), np.stack([edge, np.zeros_like(z), z], axis=-1)[::-1]]
-    )
+    outline = np.concatenate([np.stack([edge, top, z], axis=-1), np.stack([edge, np.zeros_like(z), z], axis=-1)[::-1]])
     brush = Brush(canvas, "vegetation", near + 3.0, variant=rng.random())
     left, right = sorted((0.0, side * 1.2))
     flat(brush, Place(side * x, near), rectangle(left, 0.0, right, height), "foliage", tone=0.85)

@@ -57,15 +57,6 @@ class FileFacts(TypedDict):
     width: Annotated[int, "pixels of the file"]
 
 
-class SemanticLabels(TypedDict):
-    """What semantic losses are made of."""
-
-    sem_seg: Annotated[Tensor, "[H, W] int64: contiguous id of a class or a union, or the taxonomy's `ignore_label`"]
-    sem_seg_weights: Annotated[
-        Tensor, "[H, W] float32 >= 0: factor of the pixel's loss (small instances, pseudo labels)"
-    ]
-
-
 class InstanceLabels(TypedDict, total=False):
     """What the losses of instance heads are made of; present with panoptic labels and the panoptic task."""
 

@@ -1,4 +1,5 @@
-"""Colours of label maps: the official palette for classes, shades of the same hue for further instances of a class.
+"""Colours of label maps: the official palette for classes, shades of the same hue for further instances of a class, patterns on
+top of colours that colour-blind people would confuse; and text on pictures.
 
 Shapes: H x W pixels, C classes, K colours. A panoptic map holds contiguous id * label_divisor + instance number (stuff
 0, things from 1); negative values are void.
@@ -6,9 +7,12 @@ Shapes: H x W pixels, C classes, K colours. A panoptic map holds contiguous id *
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
+from PIL import ImageFont
 
 from ..structures.runs import compact_ids
 from ..taxonomy import Taxonomy
@@ -70,12 +74,6 @@ def _look_up(values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     return cv2.applyColorMap(numbers, table) if values.ndim == 2 else cv2.LUT(numbers, table).view(values.dtype)
 
 
-def colorize_panoptic(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
-    """uint8 [H, W, 3] picture of a panoptic map: stuff and each class's first instance in the official colour."""
-    segments = Segments.of(panoptic, taxonomy)
-    return segments.paint(segments.colors(taxonomy))
-
-
 def segment_color(panoptic_id: int, taxonomy: Taxonomy) -> Color:
     """RGB of one segment of a panoptic map; all of a class have one hue, and none comes near another class's colour."""
     if not 0 <= panoptic_id < taxonomy.num_classes * taxonomy.label_divisor:
@@ -121,3 +119,112 @@ def _lab(colors) -> np.ndarray:
 def class_map(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     """int64 H x W contiguous ids of a panoptic map; ``ignore_label`` where it is void."""
     return np.where(panoptic >= 0, panoptic // taxonomy.label_divisor, taxonomy.ignore_label)
+
+
+#: Class -> pattern. Under one of the common colour blindnesses, each looks much like a class without its pattern:
+#: fence like pole, person like vegetation, wall like sky and road, bus and train like road, a sign like a light.
+MARKS = {
+    "wall": "bricks",
+    "fence": "lattice",
+    "traffic sign": "rings",
+    "person": "dots",
+    "bus": "columns",
+    "train": "rows",
+}
+_STRENGTH = 0.42
+
+
+def mark(colors: np.ndarray, labels: np.ndarray, taxonomy: Taxonomy, *, period: int | None = None) -> np.ndarray:
+    """Draws the patterns of the classes that have one.
+
+    Args:
+        colors: uint8 [H, W, 3] picture of the classes.
+        labels: integer [H, W] contiguous ids.
+        period: of the patterns in pixels; by default one that fits the picture.
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    picture = colors.copy()
+    inside = where_marked(labels, taxonomy, period=period)
+    picture[inside] = contrasting(picture[inside])
+    return picture
+
+
+def where_marked(labels: np.ndarray, taxonomy: Taxonomy, *, period: int | None = None) -> np.ndarray:
+    """bool [H, W]: the pixels on a pattern; arguments are those of :func:`mark`."""
+    height, width = labels.shape
+    period = period or max(8, min(height, width) // 36)
+    marked = np.zeros(labels.shape, bool)
+    for name, pattern in MARKS.items():
+        inside = labels == taxonomy.names.index(name) if name in taxonomy.names else np.zeros(labels.shape, bool)
+        if inside.any():  # every pattern repeats itself after two periods
+            tile = _PATTERNS[pattern](2 * period, 2 * period, period)
+            repeats = (-(-height // len(tile)), -(-width // len(tile)))
+            marked |= inside & np.tile(tile, repeats)[:height, :width]
+    return marked
+
+
+def contrasting(colors: np.ndarray) -> np.ndarray:
+    """uint8 [N, 3]: dark colours lighter, light ones darker, with the same hue."""
+    bright = (colors @ np.array([0.299, 0.587, 0.114]) > 110)[:, None]
+    return np.rint(colors + _STRENGTH * (np.where(bright, 0, 255) - colors.astype(float))).astype(np.uint8)
+
+
+def _lines(height: int, width: int, period: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """Rows [H, 1] and columns [1, W] of the pixels, and a line's thickness."""
+    rows, columns = np.ogrid[:height, :width]
+    return rows, columns, max(1, period // 6)
+
+
+def _bricks(height: int, width: int, period: int) -> np.ndarray:
+    rows, columns, thickness = _lines(height, width, period)
+    shifted = columns + period * (rows // period % 2)
+    return (rows % period < thickness) | (shifted % (2 * period) < thickness)
+
+
+def _lattice(height: int, width: int, period: int) -> np.ndarray:
+    rows, columns, thickness = _lines(height, width, period)
+    return ((rows + columns) % period < thickness) | ((rows - columns) % period < thickness)
+
+
+def _columns(height: int, width: int, period: int) -> np.ndarray:
+    rows, columns, thickness = _lines(height, width, period)
+    return (columns % period < thickness) & (rows >= 0)
+
+
+def _rows(height: int, width: int, period: int) -> np.ndarray:
+    rows, columns, thickness = _lines(height, width, period)
+    return (rows % period < thickness) & (columns >= 0)
+
+
+def _radii(height: int, width: int, period: int) -> np.ndarray:
+    """Distance of every pixel to the middle of its cell of ``period`` pixels, in cells."""
+    rows, columns, _ = _lines(height, width, period)
+    return np.hypot(rows % period + 0.5 - period / 2, columns % period + 0.5 - period / 2) / period
+
+
+def _dots(height: int, width: int, period: int) -> np.ndarray:
+    return _radii(height, width, period) < 0.24
+
+
+def _rings(height: int, width: int, period: int) -> np.ndarray:
+    radii = _radii(height, width, period)
+    return (radii > 0.26) & (radii < 0.42)
+
+
+_PATTERNS = {
+    "bricks": _bricks, "lattice": _lattice, "columns": _columns, "rows": _rows, "dots": _dots, "rings": _rings,
+}  # fmt: skip
+
+
+@lru_cache(maxsize=16)
+def font(size: int) -> ImageFont.FreeTypeFont:
+    """The font at ``size`` pixels."""
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+
+
+def text_size(text: str, size: int) -> tuple[int, int]:
+    """Width and height in pixels of one line of ``text``."""
+    ascent, descent = font(size).getmetrics()
+    return round(font(size).getlength(text)), ascent + descent

@@ -12,9 +12,7 @@ from scipy.ndimage import find_objects
 
 from ..errors import UserError
 from ..taxonomy import Taxonomy
-from .colors import Segments
-from .marks import contrasting, where_marked
-from .text import font, text_size
+from .colors import Segments, contrasting, font, text_size, where_marked
 
 Box = tuple[int, int, int, int]
 _FINE = 256  # pixels of a picture's short edge, of which places for names are looked for
@@ -53,7 +51,7 @@ def draw_panoptic(
     void = panoptic < 0
     if void.any():
         picture[void] = _hatched(image[void], _stripes(void.shape)[void])
-    picture.reshape(-1, 3)[np.flatnonzero(_contours(segments, taxonomy))] = 255
+    picture.reshape(-1, 3)[np.flatnonzero(contours(segments, taxonomy))] = 255
     return _write_names(picture, segments, taxonomy, notes or {}) if names else picture
 
 
@@ -65,7 +63,7 @@ def draw_layer(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
     """
     segments = Segments.of(panoptic, taxonomy)
     colors = _colored(segments, taxonomy)
-    colors[_contours(segments, taxonomy)] = 255
+    colors[contours(segments, taxonomy)] = 255
     named = _write_names(colors.copy(), segments, taxonomy, {})
     opaque = (panoptic >= 0) | (named != colors).any(axis=2)
     return with_void(named, ~opaque, np.where(opaque, 255, 0))
@@ -116,12 +114,8 @@ def _labels(segments: Segments, taxonomy: Taxonomy) -> np.ndarray:
     return labels.astype(np.min_scalar_type(taxonomy.num_classes))
 
 
-def instance_contours(panoptic: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+def contours(segments: Segments, taxonomy: Taxonomy) -> np.ndarray:
     """bool [H, W]: pixels of thing instances next to another segment."""
-    return _contours(Segments.of(panoptic, taxonomy), taxonomy)
-
-
-def _contours(segments: Segments, taxonomy: Taxonomy) -> np.ndarray:
     numbers = segments.numbers
     edges = np.zeros(numbers.shape, bool)
     for before, after in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):

@@ -10,10 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..taxonomy import Taxonomy
-from .colors import Color, class_map
-from .marks import MARKS, mark
+from .colors import MARKS, Color, class_map, font, mark, text_size
 from .overlay import draw_layer, draw_panoptic, hatch, with_void
-from .text import font, text_size
 
 # Codes of an error map, their names and colours: far from every class's colour, from grey and from each other, also for
 # colour-blind people.

@@ -3,10 +3,8 @@
 from fvcore.common.registry import Registry
 
 from .backward import reweighted
-from .base import BRANCHES, ClassWeighting
-from .dynamic import DynamicWeighting
-from .gbw import GradientBasedWeighting
-from .magnitudes import ERRORS
+from .base import BRANCHES, ClassWeighting, DynamicWeighting
+from .gbw import ERRORS, GradientBasedWeighting
 from .reduction import DENOMINATORS, weighted_mean
 from .released import ReleasedGradientWeighting
 from .simplex import gbw_weights

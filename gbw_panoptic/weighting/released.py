@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from ..losses import SQUARES
-from .base import BRANCHES
-from .dynamic import DynamicWeighting
+from .base import BRANCHES, DynamicWeighting
 from .simplex import gbw_weights
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gbw_panoptic.adaptation.adversarial import AdversarialAlignment
-from gbw_panoptic.adaptation.discriminator import MIN_SIZE, discriminator
+from gbw_panoptic.adaptation.adversarial import MIN_SIZE, AdversarialAlignment, discriminator
 from gbw_panoptic.structures.predictions import DensePrediction
 from gbw_panoptic.structures.samples import DomainBatch
 from gbw_panoptic.weighting import ClassWeighting, GradientBasedWeighting

@@ -6,8 +6,13 @@ import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
-from gbw_panoptic.adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller, areas_and_weights, segment_map
-from gbw_panoptic.adaptation.mean_teacher.segment_mixing import paste_segments
+from gbw_panoptic.adaptation.mean_teacher.segment_labels import (
+    MaskScaling,
+    SegmentLabeller,
+    areas_and_weights,
+    segment_map,
+)
+from gbw_panoptic.adaptation.mean_teacher.segment_self_training import paste_segments
 from gbw_panoptic.structures.segments import SegmentMap
 
 THINGS, NUM_CLASSES = (2, 3), 4

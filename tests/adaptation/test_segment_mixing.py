@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gbw_panoptic.adaptation.mean_teacher.segment_labels import MaskScaling
-from gbw_panoptic.adaptation.mean_teacher.segment_mixing import choose_segments, paste_segments, select_segments
+from gbw_panoptic.adaptation.mean_teacher.segment_self_training import choose_segments, paste_segments, select_segments
 from gbw_panoptic.structures.segments import SegmentMap, SegmentTargets
 
 THINGS, NUM_CLASSES = (2, 3), 5

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gbw_panoptic.config import KEYS, add_gbw_panoptic_config, key_problems, merge_list
 from gbw_panoptic.config.document import page
-from gbw_panoptic.config.key import HOSTS
+from gbw_panoptic.config.kinds import HOSTS
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.setup import load_config
 from gbw_panoptic.errors import UserError

@@ -17,9 +17,9 @@ from gbw_panoptic.data.categories import SegmentClass
 from gbw_panoptic.data.custom import load_custom
 from gbw_panoptic.data.label_maps import read_label_map
 from gbw_panoptic.data.preparation import check, prepare, status
-from gbw_panoptic.data.preparation.faults import FaultError
-from gbw_panoptic.data.preparation.faults import FaultKind as K
 from gbw_panoptic.data.preparation.panoptic_ids import remap_segments
+from gbw_panoptic.data.preparation.report import FaultError
+from gbw_panoptic.data.preparation.report import FaultKind as K
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES

@@ -14,12 +14,12 @@ from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.data.driving import CATALOG, DRIVING
 from gbw_panoptic.data.preparation import check, prepare, status
 from gbw_panoptic.data.preparation.driving import urbansyn_panoptic_ids
-from gbw_panoptic.data.preparation.faults import FaultError, FaultKind
+from gbw_panoptic.data.preparation.report import FaultError, FaultKind
 from gbw_panoptic.data.published import PUBLISHED
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES, read_taxonomy
-from gbw_panoptic.taxonomy.driving import BDD100K_CLASSES, WILDDASH2_ALWAYS, WILDDASH2_CLASSES
+from gbw_panoptic.taxonomy.published import BDD100K_CLASSES, WILDDASH2_ALWAYS, WILDDASH2_CLASSES
 
 H, W = 12, 21
 THINGS = (11, 12, 13, 14, 15, 16, 17, 18)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.data.preparation import check, prepare, status
-from gbw_panoptic.data.preparation.faults import FaultKind
+from gbw_panoptic.data.preparation.report import FaultKind
 from gbw_panoptic.data.published import PUBLISHED
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES, VISTAS_CLASSES

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from gbw_panoptic.data import likeliest
-from gbw_panoptic.data.likeliest import likeliest_classes
+from gbw_panoptic.structures import predictions
+from gbw_panoptic.structures.predictions import likeliest_classes
 
 
 @pytest.mark.parametrize("classes", [1, 2, 19, 256, 300])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_it_is_the_arg_max(classes, dtype, monkeypatch):
-    monkeypatch.setattr(likeliest, "_PIXELS", 16)  # several parts
+    monkeypatch.setattr(predictions, "_PIXELS", 16)  # several parts
     generator = torch.Generator().manual_seed(classes)
     logits = torch.randint(-3, 3, (classes, 5, 11), generator=generator).to(dtype)  # many ties
     logits[:, 0, 1] = float("-inf")

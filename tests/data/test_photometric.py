@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gbw_panoptic.data import photometric
-from gbw_panoptic.data.photometric import PhotometricDistortion
+from gbw_panoptic.data import views
+from gbw_panoptic.data.views import PhotometricDistortion
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
@@ -14,7 +14,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 def _only(monkeypatch, *kept: str) -> None:
     """Switch every part off but the named ones."""
     for name in {"_BRIGHTNESS", "_CONTRAST", "_SATURATION", "_HUE", "_NOISE"} - set(kept):
-        monkeypatch.setattr(photometric, name, 0.0)
+        monkeypatch.setattr(views, name, 0.0)
 
 
 def _distorted(image: np.ndarray, seed: int, **options) -> np.ndarray:

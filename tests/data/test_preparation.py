@@ -25,9 +25,9 @@ from gbw_panoptic import files
 from gbw_panoptic.data import check_datasets, register_all
 from gbw_panoptic.data.coco_panoptic import describe_segments
 from gbw_panoptic.data.preparation import check, prepare, status
-from gbw_panoptic.data.preparation.faults import FaultKind
 from gbw_panoptic.data.preparation.panoptic_ids import synthia_panoptic_ids
 from gbw_panoptic.data.preparation.parallel import ordered_map
+from gbw_panoptic.data.preparation.report import FaultKind
 from gbw_panoptic.data.statistics import ClassStatistics
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.streets import generate

@@ -9,7 +9,7 @@ import yaml
 
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.build import resume_or_load
-from gbw_panoptic.engine.tracking import MlflowWriter, WandbWriter
+from gbw_panoptic.engine.writers import MlflowWriter, WandbWriter
 from gbw_panoptic.engine.writers import build_writers
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.validation import validate

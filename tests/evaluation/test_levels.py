@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gbw_panoptic.evaluation.accumulator import ScoreAccumulator
 from gbw_panoptic.evaluation.levels import Level, common_protocol
-from gbw_panoptic.evaluation.maps import GroundTruth
+from gbw_panoptic.structures.predictions import GroundTruth
 from gbw_panoptic.evaluation.panoptic_quality import PanopticQuality
 from gbw_panoptic.taxonomy import LabelUnion, Protocol, Taxonomy
 

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gbw_panoptic.export.merging import panoptic_of_centers, panoptic_of_masks, semantic_of_masks
-from gbw_panoptic.modeling.outputs import PostProcessing
 from gbw_panoptic.modeling.masks.merging import SegmentPostProcessing
-from gbw_panoptic.modeling.masks.semantic import semantic_logits
+from gbw_panoptic.modeling.masks.merging import semantic_logits
+from gbw_panoptic.modeling.post_processing import PostProcessing
 from gbw_panoptic.structures.predictions import SegmentPrediction
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 50))

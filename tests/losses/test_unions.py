@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gbw_panoptic.losses import Focal, cross_entropy_per_class
-from gbw_panoptic.losses.unions import most_probable
+from gbw_panoptic.losses.cross_entropy import most_probable
 from gbw_panoptic.modeling.masks.matching import _label_probabilities
 
 UNIONS = ((1, 2), (0, 3, 4))

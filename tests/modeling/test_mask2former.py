@@ -7,7 +7,7 @@ from detectron2.modeling import build_model
 import gbw_panoptic.modeling  # noqa: F401
 from gbw_panoptic.data.loader import build_train_loader
 from gbw_panoptic.structures.segments import SegmentTargets
-from gbw_panoptic.modeling.masks.semantic import semantic_logits
+from gbw_panoptic.modeling.masks.merging import semantic_logits
 
 CONFIG = "streets/mask2former_source_only.yaml"
 SMALL = ("INPUT.CROP.SIZE", "(64, 128)", "SOLVER.IMS_PER_BATCH", 2)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gbw_panoptic.modeling.masks.merging import SegmentPostProcessing, merge_segments
-from gbw_panoptic.modeling.masks.semantic import QUERIES_AT_A_TIME, semantic_logits
+from gbw_panoptic.modeling.masks.merging import QUERIES_AT_A_TIME, semantic_logits
 from gbw_panoptic.structures.predictions import SegmentPrediction
 from gbw_panoptic.structures.segments import Segments
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gbw_panoptic.modeling.masks.semantic import semantic_logits
+from gbw_panoptic.modeling.masks.merging import semantic_logits
 from gbw_panoptic.structures.predictions import SegmentPrediction
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.streets import class_table, generate
-from gbw_panoptic.streets.domains import DOMAINS
+from gbw_panoptic.streets.street import DOMAINS
 from gbw_panoptic.streets.generate import Job, make_image
 from gbw_panoptic.streets.placement import Placer
 from gbw_panoptic.streets.street import sample_street

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gbw_panoptic.evaluation.maps import GroundTruth
+from gbw_panoptic.structures.predictions import GroundTruth
 from gbw_panoptic.taxonomy import Taxonomy
 
 SHIFT = 8

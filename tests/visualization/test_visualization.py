@@ -15,8 +15,8 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.taxonomy import CITYSCAPES, LabelUnion
 from gbw_panoptic.visualization import colors, panels, plots
 from gbw_panoptic.visualization.curves import _draw_line, curves
-from gbw_panoptic.visualization.marks import MARKS, mark
-from gbw_panoptic.visualization.overlay import draw_layer, draw_panoptic, hatch, instance_contours
+from gbw_panoptic.visualization.colors import MARKS, Segments, mark
+from gbw_panoptic.visualization.overlay import contours, draw_layer, draw_panoptic, hatch
 from gbw_panoptic.visualization.samples import make_page, sample_cells
 
 # cityscapesScripts, helpers/labels.py, in the order of trainIds.
@@ -44,12 +44,17 @@ def random_scene(size, seed=0) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, 256, (*size, 3), np.uint8), panoptic
 
 
+def colorize_panoptic(panoptic, taxonomy):
+    segments = Segments.of(panoptic, taxonomy)
+    return segments.paint(segments.colors(taxonomy))
+
+
 def test_official_colors_of_all_classes():
     labels = np.arange(19)[None]
     expected = np.array(OFFICIAL)[None]
     np.testing.assert_array_equal(colors.colorize_labels(labels, CITYSCAPES), expected)
-    np.testing.assert_array_equal(colors.colorize_panoptic(1000 * labels, CITYSCAPES), expected)  # stuff
-    np.testing.assert_array_equal(colors.colorize_panoptic(1000 * labels + 1, CITYSCAPES), expected)  # first instances
+    np.testing.assert_array_equal(colorize_panoptic(1000 * labels, CITYSCAPES), expected)  # stuff
+    np.testing.assert_array_equal(colorize_panoptic(1000 * labels + 1, CITYSCAPES), expected)  # first instances
     opaque = draw_panoptic(np.zeros((1, 19, 3), np.uint8), 1000 * labels, CITYSCAPES, opacity=1, names=False)
     stuff = [c for c in CITYSCAPES.stuff_ids if CITYSCAPES.names[c] not in MARKS]
     np.testing.assert_array_equal(opaque[0, stuff], np.array(OFFICIAL)[stuff])
@@ -58,7 +63,7 @@ def test_official_colors_of_all_classes():
 def test_void_is_black():
     labels = np.array([[255, -1, 19]])
     assert not colors.colorize_labels(labels, CITYSCAPES).any()
-    assert not colors.colorize_panoptic(np.array([[-1, 255_000, 19_000]]), CITYSCAPES).any()
+    assert not colorize_panoptic(np.array([[-1, 255_000, 19_000]]), CITYSCAPES).any()
 
 
 @pytest.mark.parametrize("label", CITYSCAPES.thing_ids)
@@ -199,11 +204,11 @@ def test_contours_lie_on_instances_only():
     (car,) = CITYSCAPES.ids("car")
     panoptic = np.zeros((9, 12), np.int64)
     panoptic[2:7, 2:6], panoptic[2:7, 6:10] = 1000 * car + 1, 1000 * car + 2
-    contours = instance_contours(panoptic, CITYSCAPES)
+    found = contours(Segments.of(panoptic, CITYSCAPES), CITYSCAPES)
     expected = np.zeros((9, 12), bool)
     expected[2:7, 2:10] = True
     expected[3:6, 3:5] = expected[3:6, 7:9] = False  # the insides of the two cars
-    np.testing.assert_array_equal(contours, expected)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_image_and_map_of_different_size():

@@ -7,8 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gbw_panoptic.losses import cross_entropy_per_class
-from gbw_panoptic.weighting import ERRORS, ClassWeighting, GradientBasedWeighting, ReleasedGradientWeighting, StaticWeighting, gbw_weights
-from gbw_panoptic.weighting.magnitudes import excess_of_predictions, magnitudes
+from gbw_panoptic.weighting import (
+    ERRORS,
+    ClassWeighting,
+    GradientBasedWeighting,
+    ReleasedGradientWeighting,
+    StaticWeighting,
+    gbw_weights,
+)
+from gbw_panoptic.weighting.gbw import excess_of_predictions, magnitudes
 from gbw_panoptic.weighting.simplex import score_weights
 
 B, C, H, W = 4, 5, 6, 7

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ...data.likeliest import likeliest_classes
 from ...structures.instances import PseudoInstances
 from ...structures.model import MetaArchitecture
-from ...structures.predictions import DensePrediction
+from ...structures.predictions import DensePrediction, likeliest_classes
 from ...structures.samples import LabelledTarget, TargetSample
 from ...structures.segments import counts_of
 from .pseudo_instances import instance_scores, instances_from_panoptic

@@ -5,8 +5,8 @@ from typing import Iterator
 
 from detectron2.data import MetadataCatalog
 
+from ..kinds import refusal, value_of
 from ..trainers import has_teacher, trainer_of
-from .words import refusal, value_of
 
 _SWITCHES = (
     "MASKED.ENABLED", "FEATURE_DISTANCE.ENABLED", "INSTANCE_LOSSES", "SHARED_PASS", "ADAPTIVE_THRESHOLDS.ENABLED",

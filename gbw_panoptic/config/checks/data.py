@@ -4,10 +4,10 @@ from typing import Iterator
 
 from detectron2.data import MetadataCatalog
 
-from ...data.register import unknown_data_set
+from ...places import unknown_data_set
 from ...taxonomy import read_taxonomy
 from ...weighting import STATIC_WEIGHTS, WEIGHTED_KEYS
-from .words import refusal, value_of
+from ..kinds import refusal, value_of
 
 
 def image_problems(cfg) -> Iterator[str]:
@@ -71,7 +71,10 @@ def labelled_target_problems(cfg) -> Iterator[str]:
     options, known = cfg.DATASETS.TARGET_LABELLED, MetadataCatalog.list()
     if options.FILES and options.SHARE:
         yield refusal(
-            cfg, "DATASETS.TARGET_LABELLED.SHARE", "0 with FILES, which name the images already", "set one of them to nothing"
+            cfg,
+            "DATASETS.TARGET_LABELLED.SHARE",
+            "0 with FILES, which name the images already",
+            "set one of them to nothing",
         )
     if not options.FILES and not options.SHARE:
         if options.NAME:
@@ -149,9 +152,8 @@ def protocol_problems(cfg) -> Iterator[str]:
         elif missing[name]:
             yield (
                 f"TEST.PROTOCOLS: expected some of {usable}, over classes that the source labels, found '{name}', "
-                "which averages "
-                f"over {', '.join(missing[name])} that {', '.join(cfg.DATASETS.TRAIN)} does not label; choose among "
-                "them."
+                f"which averages over {', '.join(missing[name])} that {', '.join(cfg.DATASETS.TRAIN)} does not label; "
+                "choose among them."
             )
     if not any(cfg.MODEL.TASK in protocols[name].tasks for name in cfg.TEST.PROTOCOLS):
         usable = ", ".join(

@@ -5,9 +5,9 @@ from typing import Iterator
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
-from ...modeling.published.packaged import PACKAGED
+from ...modeling.published.layouts import PACKAGED
 from ...weighting import WEIGHTED_KEYS
-from .words import refusal, value_of
+from ..kinds import refusal, value_of
 
 _RESNETS = ("build_resnet_backbone", "build_resnet_deeplab_backbone")
 _GROUPS = 32  # of Detectron2's GN

@@ -6,8 +6,8 @@ import re
 from typing import Iterator
 
 from ...files import sha256
-from ...modeling.published.packaged import local_file
-from .words import refusal
+from ...modeling.published.layouts import local_file
+from ..kinds import refusal
 
 
 def execution_problems(cfg) -> Iterator[str]:

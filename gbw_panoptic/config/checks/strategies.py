@@ -4,9 +4,9 @@ from typing import Iterator
 
 from detectron2.data import MetadataCatalog
 
-from ...adaptation.discriminator import MIN_SIZE
+from ...adaptation.adversarial import MIN_SIZE
+from ..kinds import refusal
 from .network import learns_segments
-from .words import refusal
 
 
 def self_training_problems(cfg) -> Iterator[str]:
@@ -24,7 +24,10 @@ def self_training_problems(cfg) -> Iterator[str]:
         )  # fmt: skip
     if cfg.SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED and cfg.SELF_TRAINING.SELECTION == "class_percentile":
         yield refusal(
-            cfg, "SELF_TRAINING.SELECTION", "quality or threshold with SELF_TRAINING.ADAPTIVE_THRESHOLDS", "set it to one of them"
+            cfg,
+            "SELF_TRAINING.SELECTION",
+            "quality or threshold with SELF_TRAINING.ADAPTIVE_THRESHOLDS",
+            "set it to one of them",
         )
 
 

@@ -3,8 +3,8 @@
 from typing import Iterator
 
 from ...weighting import WEIGHTED_KEYS
+from ..kinds import refusal, value_of
 from ..trainers import branches_of
-from .words import refusal, value_of
 
 #: Keys of GBW that the released reading has no use for -> their defaults.
 _RELEASED = {

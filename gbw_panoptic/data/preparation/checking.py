@@ -6,18 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
+from ... import files as disk
 from ...coco_format import SegmentInfo
 from ...errors import UserError
-from ... import files as disk
 from ..coco_panoptic import load_panoptic_json
 from ..custom import find_data_set
 from ..layout import Split, expected_images, expected_splits, label_command
 from ..statistics import ClassStatistics
 from .converters import CONVERTERS, Converter, Description
-from .faults import Fault, FaultError, FaultKind, as_fault
 from .parallel import ordered_map
 from .preparing import missing_label, require_pair, require_same_size
-from .report import SplitReport
+from .report import Fault, FaultError, FaultKind, SplitReport, as_fault
 from .sources import RawImage, RawSplit, list_raw
 
 

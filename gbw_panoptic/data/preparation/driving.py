@@ -8,8 +8,8 @@ import numpy as np
 from ... import files as disk
 from ...structures.runs import compact_ids
 from ...taxonomy import CITYSCAPES, IGNORE_LABEL
-from ...taxonomy.driving import BDD100K_CLASSES
-from .faults import FaultError, FaultKind
+from ...taxonomy.published import BDD100K_CLASSES
+from .report import FaultError, FaultKind
 from .sources import RawImage
 
 _UNLABELLED = CITYSCAPES.num_classes  # of UrbanSyn's semantic files

@@ -12,7 +12,7 @@ from ...coco_format import checked_segment
 from ...structures.runs import compact_ids
 from ...taxonomy import CITYSCAPES, SYNTHIA_TO_CONTIGUOUS, SYNTHIA_VOID_IDS, Taxonomy
 from ..categories import SegmentClass
-from .faults import FaultError, FaultKind
+from .report import FaultError, FaultKind
 
 
 def synthia_panoptic_ids(classes: np.ndarray, instances: np.ndarray) -> np.ndarray:

@@ -10,16 +10,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ...errors import UserError
 from ... import files as disk
+from ...errors import UserError
 from ..coco_panoptic import save_panoptic_json
 from ..custom import find_data_set
 from ..layout import ImageName, Split, expected_images, expected_splits, file_path, label_command
 from ..statistics import ClassStatistics
 from .converters import CONVERTERS, Description
-from .faults import Fault, FaultError, FaultKind, as_fault
 from .parallel import ordered_map
-from .report import SplitReport
+from .report import Fault, FaultError, FaultKind, SplitReport, as_fault
 from .sources import Files, RawImage, RawSplit, list_raw
 
 _MAX_FAULTS = 20  # a data set that may not have any is given up then: it is of the wrong kind
@@ -201,9 +200,7 @@ def _write_indices(
             label_file = file_path(root, split.prepared_labels[-1], name).name
             height, width = found.size
             images.append({"id": name.stem, "file_name": image_file, "width": width, "height": height})
-            annotations.append(
-                {"image_id": name.stem, "file_name": label_file, "segments_info": found.segments_info}
-            )
+            annotations.append({"image_id": name.stem, "file_name": label_file, "segments_info": found.segments_info})
         save_panoptic_json(root / split.panoptic_json, images, annotations, split.taxonomy, info=split.panoptic_info)
     if split.statistics is not None:
         info = split.panoptic_info if split.panoptic_json is None else None

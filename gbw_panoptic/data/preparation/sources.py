@@ -26,8 +26,7 @@ from ..layout import (
     split_images,
     template_folder,
 )
-from .faults import FaultError, FaultKind
-
+from .report import FaultError, FaultKind
 
 _RULES = "1"  # of conversion; another number makes every label again
 
@@ -78,8 +77,7 @@ class RawImage:
             raise FaultError(
                 FaultKind.SIZE,
                 f"expected {size[1]} x {size[0]} pixels as in {self.files.image}, found {found[1]} x {found[0]} in "
-                f"{path}; "
-                + files.size_remedy(self.files.image, found, "unpack both again"),
+                f"{path}; " + files.size_remedy(self.files.image, found, "unpack both again"),
             )
 
     def origin(self) -> str:

@@ -87,9 +87,8 @@ def _pyramid(timm: ModuleType, name: str, strides: tuple[int, ...]) -> tuple[lis
         *finer, coarsest = map(str, strides)
         raise UserError(
             f"{_KEY}.NAME: expected a model with feature maps at strides {', '.join(finer)} and {coarsest}, found "
-            f"'{name}' with "
-            f"{', '.join(map(str, reductions))}; take a pyramid, e.g. convnext_tiny, pvt_v2_b2 or (from stride 2 on) "
-            "resnet18."
+            f"'{name}' with {', '.join(map(str, reductions))}; take a pyramid, e.g. convnext_tiny, pvt_v2_b2 or (from "
+            "stride 2 on) resnet18."
         )
     places = [reductions.index(stride) for stride in strides]
     indices, channels = [info.out_indices[place] for place in places], [info.channels()[place] for place in places]
