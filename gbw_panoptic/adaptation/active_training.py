@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..distributed import mean_over_ranks
 from ..losses.active import boundary_consistency, negative_learning
+from ..structures.model import TrainedModel
 from ..structures.samples import DomainBatch, Sample, SourceSample
 from .mean_teacher.training import MeanTeacherTraining
 from .strategy import Stateful, Strategy, prefixed
@@ -62,7 +63,7 @@ class ActiveTraining(Strategy):
         if self.self_training:
             self.self_training.after_step(iteration)
 
-    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+    def terms(self, model: TrainedModel, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         source: dict[str, Tensor] = {}
         if batch.source:
             source, consistency = self._source(model, batch.source)
@@ -72,7 +73,7 @@ class ActiveTraining(Strategy):
             yield from self.self_training.target_terms(model, batch, iteration, source)
             self.health.update(self.self_training.health)
 
-    def _target(self, model: nn.Module, batch: DomainBatch) -> dict[str, Tensor]:
+    def _target(self, model: TrainedModel, batch: DomainBatch) -> dict[str, Tensor]:
         with_instances = "center" in batch.target[0]
         losses, prediction = model(batch.target, branch="target", dense=True, instances=with_instances)
         valid = self._stack(batch.target, "valid_mask", prediction.sem_seg.device)
@@ -85,7 +86,7 @@ class ActiveTraining(Strategy):
             "target/loss_negative": self.loss_weights.negative * negative,
         }
 
-    def _source(self, model: nn.Module, source: list[SourceSample]) -> tuple[dict[str, Tensor], Tensor]:
+    def _source(self, model: TrainedModel, source: list[SourceSample]) -> tuple[dict[str, Tensor], Tensor]:
         """The source's own losses, and the weighted consistency across its boundaries."""
         losses, prediction = model(source, branch="source", dense=True)
         labels = self._stack(source, "sem_seg", prediction.sem_seg.device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..distributed import average_gradients
 from ..losses.adversarial import SOURCE, TARGET, aligned_map, domain_accuracy, domain_loss
+from ..structures.model import TrainedModel
 from ..structures.predictions import DensePrediction
 from ..structures.samples import DomainBatch
 from ..weighting import ClassWeighting, reweighted
@@ -85,7 +86,7 @@ class AdversarialAlignment(Strategy):
     def before_step(self, model: nn.Module, iteration: int) -> None:
         self.optimizer.zero_grad()
 
-    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+    def terms(self, model: TrainedModel, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         self.health = {}
         losses, prediction = model(batch.source, branch="source", dense=True)
         source = {level: x.detach() for level, x in self._maps(prediction).items()}

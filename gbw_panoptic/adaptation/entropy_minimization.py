@@ -7,9 +7,10 @@ Shape legend: B images per rank, C classes, H x W pixels of the crop.
 from typing import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..losses import PerClassLoss, entropy_per_class, maximum_squares_per_class
+from ..structures.model import TrainedModel
 from ..structures.predictions import DensePrediction
 from ..structures.samples import DomainBatch
 from ..weighting import ClassWeighting
@@ -45,7 +46,7 @@ class EntropyMinimization(Strategy):
         self.health: dict[str, Tensor] = {}
         self.modules: dict[str, Stateful] = {f"{k}_{loss}": w for k, w in class_weightings.items()}
 
-    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+    def terms(self, model: TrainedModel, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         yield prefixed("source", model(batch.source, branch="source"))
         _, prediction = model(batch.target, dense=True, instances=False)
         valid = torch.stack([x["valid_mask"] for x in batch.target]).to(prediction.sem_seg.device, non_blocking=True)

@@ -5,6 +5,7 @@ from typing import Iterator, Mapping, Protocol
 
 from torch import Tensor, nn
 
+from ..structures.model import TrainedModel
 from ..structures.samples import DomainBatch
 
 
@@ -35,7 +36,7 @@ class Strategy(Protocol):
     def before_step(self, model: nn.Module, iteration: int) -> None:
         """Called once before the terms of an update, however many micro-batches it has."""
 
-    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+    def terms(self, model: TrainedModel, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         """Yield dictionaries of scalar losses, named ``<branch>/<loss>``.
 
         The caller back-propagates the sum of each before it asks for the next: one graph is alive at a time, which
@@ -58,5 +59,5 @@ class SourceOnly(Strategy):
         self.health: dict[str, Tensor] = {}
         self.modules: dict[str, Stateful] = {}
 
-    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+    def terms(self, model: TrainedModel, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         yield prefixed("source", model(batch.source, branch="source"))

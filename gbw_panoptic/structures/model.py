@@ -8,18 +8,8 @@ from .predictions import DensePrediction, SegmentPrediction
 from .samples import ModelOutput, Sample
 
 
-class MetaArchitecture(Protocol):
-    """The public calls of a meta-architecture; nothing else of it is used outside of ``modeling``.
-
-    Attributes:
-        backbone: maps normalised images to feature maps.
-        post_processing: turns predictions of :meth:`predict` into instances or segments.
-        training: decides what a call gives.
-    """
-
-    backbone: nn.Module
-    post_processing: Any
-    training: bool
+class TrainedModel(Protocol):
+    """The one call of a model that a strategy trains, whatever wraps it."""
 
     def __call__(
         self, batched_inputs: Sequence[Sample], branch: str = "source", *, dense: bool = False, instances: bool = True
@@ -35,6 +25,20 @@ class MetaArchitecture(Protocol):
             Training: name -> scalar loss, empty for samples without labels; with ``dense`` a pair of these and the
             predictions. Evaluation: an output for each image.
         """
+
+
+class MetaArchitecture(TrainedModel, Protocol):
+    """The public calls of a meta-architecture; nothing else of it is used outside of ``modeling``.
+
+    Attributes:
+        backbone: maps normalised images to feature maps.
+        post_processing: turns predictions of :meth:`predict` into instances or segments.
+        training: decides what a call gives.
+    """
+
+    backbone: nn.Module
+    post_processing: Any
+    training: bool
 
     def decision_bias(self, tau: float) -> Tensor:
         """[C, 1, 1] what the prior of its class weights, times tau, adds to semantic logits; of models that predict

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...distributed import mean_over_ranks
+from ...structures.model import TrainedModel
 from ...structures.samples import SourceSample
 from .teacher import unwrapped
 
@@ -45,11 +46,11 @@ class FeatureDistance:
         self.min_share = min_share
         self.ignore_label = ignore_label
 
-    def start_from(self, model: nn.Module) -> None:
+    def start_from(self, model: TrainedModel) -> None:
         """Take the weights of a model that has not been trained yet."""
         self.initial.load_state_dict(unwrapped(model).backbone.state_dict())
 
-    def source_losses(self, model: nn.Module, samples: list[SourceSample]) -> dict[str, Tensor]:
+    def source_losses(self, model: TrainedModel, samples: list[SourceSample]) -> dict[str, Tensor]:
         """The model's losses on labelled samples, and ``loss_feature_distance``, a part of the same graph."""
         passes: list[tuple[Tensor, Tensor]] = []
 

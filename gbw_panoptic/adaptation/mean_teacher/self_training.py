@@ -7,8 +7,9 @@ Shape legend: H x W pixels of the crop.
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ...structures.model import TrainedModel
 from ...structures.samples import LabelledTarget, MixedSample, SourceSample
 from ..strategy import prefixed
 from .mixing import class_mix_mask, mix_instances, mix_semantic, paste_instances
@@ -32,7 +33,7 @@ class SelfTraining(MeanTeacherTraining):
         self.instance_mix = instance_mix
 
     def _further_terms(
-        self, model: nn.Module, sources: list[SourceSample], targets: list[LabelledTarget], iteration: int
+        self, model: TrainedModel, sources: list[SourceSample], targets: list[LabelledTarget], iteration: int
     ) -> Iterator[dict[str, Tensor]]:
         yield from super()._further_terms(model, sources, targets, iteration)
         if self.instance_mix:

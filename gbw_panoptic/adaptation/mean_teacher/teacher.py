@@ -5,8 +5,10 @@ import copy
 import torch
 from torch import nn
 
+from ...structures.model import TrainedModel
 
-def unwrapped(model: nn.Module) -> nn.Module:
+
+def unwrapped(model: TrainedModel) -> nn.Module:
     """The model inside a data-parallel wrapper."""
     return model.module if hasattr(model, "module") else model
 

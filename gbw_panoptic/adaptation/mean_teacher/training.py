@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ...structures.model import TrainedModel
 from ...structures.samples import DomainBatch, LabelledTarget, MixedSample, SourceSample
 from ..strategy import Stateful, Strategy, prefixed
 from .augmentation import BlockMasking, StrongAugmentation
@@ -101,7 +102,7 @@ class MeanTeacherTraining(Strategy, ABC):
         if self.thresholds is not None:
             self.thresholds.commit()
 
-    def terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+    def terms(self, model: TrainedModel, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         if self.shared_pass:
             yield from self._shared_terms(model, batch, iteration)
             return
@@ -110,7 +111,7 @@ class MeanTeacherTraining(Strategy, ABC):
         yield from self.target_terms(model, batch, iteration, source)
 
     def target_terms(
-        self, model: nn.Module, batch: DomainBatch, iteration: int, source: dict[str, Tensor]
+        self, model: TrainedModel, batch: DomainBatch, iteration: int, source: dict[str, Tensor]
     ) -> Iterator[dict[str, Tensor]]:
         """The losses on target images. The source losses of this batch, ``source``, are what they are compared with in
         the log."""
@@ -120,7 +121,7 @@ class MeanTeacherTraining(Strategy, ABC):
         yield prefixed("mixed", mixed, self.loss_weights.mixed)
         yield from self._further_terms(model, batch.source, targets, iteration)
 
-    def _shared_terms(self, model: nn.Module, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
+    def _shared_terms(self, model: TrainedModel, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         """The same terms, those of source and mixed images in one."""
         targets = self._labelled(batch)
         samples = [*batch.source, *self.mixed(batch.source, targets, iteration)]
@@ -143,14 +144,14 @@ class MeanTeacherTraining(Strategy, ABC):
         return targets
 
     def _further_terms(
-        self, model: nn.Module, sources: list[SourceSample], targets: list[LabelledTarget], iteration: int
+        self, model: TrainedModel, sources: list[SourceSample], targets: list[LabelledTarget], iteration: int
     ) -> Iterator[dict[str, Tensor]]:
         """Of views that are switched on."""
         if self.masking is not None:
             masked = model(self.masked(targets, iteration), branch="masked")
             yield prefixed("masked", masked, self.loss_weights.masked)
 
-    def _source_losses(self, model: nn.Module, samples: list[SourceSample], iteration: int) -> dict[str, Tensor]:
+    def _source_losses(self, model: TrainedModel, samples: list[SourceSample], iteration: int) -> dict[str, Tensor]:
         if self.feature_distance is None:
             return model(samples, branch="source")
         if iteration == 0:  # weights are loaded after everything is built
