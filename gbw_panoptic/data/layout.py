@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Iterable
 
+from .. import files
 from ..errors import UserError
 from ..names import is_text
 from ..searching import Skipped, wanted_files
 from ..taxonomy import CITYSCAPES, Taxonomy
-from .. import files
 from .categories import CategoryMap, IdTable
 
 MANIFEST = "streets.json"  # written by the generator of Streets; its counts replace those of the real data sets
@@ -273,18 +273,8 @@ def prepare_command(root: Path, split: Split) -> str:
     is_default = split.described_in in ("", os.path.abspath(root / CUSTOM_FILE))
     custom = [] if is_default else ["--custom", split.described_in]
     taxonomy = ["--taxonomy", split.taxonomy_file] if split.taxonomy_file else []
-    return shlex.join(
-        [
-            "python",
-            "datasets/prepare.py",
-            split.dataset,
-            "--root",
-            str(root),
-            *custom,
-            *taxonomy,
-            *_prepared_option(split),
-        ]
-    )
+    command = ["python", "datasets/prepare.py", split.dataset, "--root", str(root)]
+    return shlex.join([*command, *custom, *taxonomy, *_prepared_option(split)])
 
 
 def label_command(root: Path, split: Split) -> str:

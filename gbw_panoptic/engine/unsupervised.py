@@ -21,9 +21,8 @@ from ..evaluation.evaluators import DomainAdaptationEvaluator, source_pixels
 from ..evaluation.maps import read_ground_truth
 from ..structures.predictions import DensePrediction, likeliest_classes
 from ..structures.samples import Record
-from ..trust.calibration import calibrate
 from ..trust.estimation import Counts, Estimation
-from ..trust.seen import SAMPLES, Calibration, Output, Reference, Seen, grid_step, spaced
+from ..trust.seen import SAMPLES, Calibration, Output, Reference, Seen, calibrate, grid_step, spaced
 
 logger = logging.getLogger(__name__)
 #: Of the augmented view, which is mirrored, too (DACS, arXiv 2007.08702, jitters as much).

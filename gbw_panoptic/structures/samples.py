@@ -10,8 +10,7 @@ from torch import Tensor
 
 from ..coco_format import SegmentInfo
 from ..taxonomy import Taxonomy
-from .instances import PseudoInstances
-from .segments import SegmentMap, SegmentTargets
+from .segments import PseudoInstances, SegmentMap, SegmentTargets
 
 
 class Record(TypedDict):

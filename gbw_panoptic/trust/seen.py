@@ -1,6 +1,8 @@
-"""What estimators see: a model's output for one image, in the forms that they share, and what is known of the source.
+"""What estimators see: a model's output for one image, in the forms that they share, and what is known of the source:
+its confidence on labelled images that training has not seen gives a temperature and a threshold.
 
-Shape legend: C classes, H x W pixels, P pixels of a regular grid, K feature channels.
+Shape legend: C classes, H x W pixels, P pixels of a regular grid, K feature channels, N labelled
+pixels.
 """
 
 import math
@@ -8,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 #: Pixels of the grid on which probabilities are looked at, at most: what an image costs does not grow with its size.
@@ -120,3 +123,34 @@ def spaced(length: int, count: int) -> np.ndarray:
     """int64 [min(length, count)]: indices below ``length``, evenly spaced, in the middle of equal parts."""
     count = min(length, count)
     return (2 * np.arange(count) + 1) * length // (2 * max(count, 1))
+
+
+#: Logarithms between which the temperature is sought.
+_RANGE = (-3.0, 3.0)
+
+
+def calibrate(logits: np.ndarray, labels: np.ndarray) -> Calibration | None:
+    """
+    Args:
+        logits: float32 [C, N].
+        labels: integers [N], below C.
+
+    Returns:
+        None without pixels.
+    """
+    if not labels.size:
+        return None
+    temperature = fit_temperature(logits, labels)
+    surest = np.exp(log_softmax(logits / temperature, axis=0).max(axis=0))
+    right = float((logits.argmax(axis=0) == labels).mean())
+    return Calibration(temperature, float(np.quantile(surest, 1 - right)))
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature of the least mean negative log likelihood (Guo et al., 2017)."""
+
+    def loss(logarithm: float) -> float:
+        found = log_softmax(logits / np.float32(np.exp(logarithm)), axis=0)
+        return -float(np.take_along_axis(found, labels[None], 0).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=_RANGE, method="bounded").x))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 
-from gbw_panoptic.trust.calibration import calibrate, fit_temperature
+from gbw_panoptic.trust.seen import calibrate, fit_temperature
 from gbw_panoptic.trust.estimation import Counts, Estimation, read_estimations
 from gbw_panoptic.trust.agreement import segment_overlap
 from gbw_panoptic.trust.estimators import ESTIMATORS
