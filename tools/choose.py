@@ -61,7 +61,8 @@ def checkpoint(folder: str, iteration: int) -> str:
 
 
 def last_step(folder: str, iteration: int) -> str:
-    """Of the weights, counted from 0 as log.txt and the checkpoints' names count; metrics.json counts the end by one more."""
+    """Of the weights, counted from 0 as log.txt and the checkpoints' names count; metrics.json counts the end by one
+    more."""
     end = RunFolder.read(folder).value("SOLVER.MAX_ITER")
     return "not recorded" if iteration < 0 else str(iteration - (iteration == end))
 

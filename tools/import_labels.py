@@ -5,8 +5,8 @@
     python tools/import_labels.py output/run/active --close
     python tools/import_labels.py output/run/active --undo 2
 
-Answers come from the page of this project, CVAT (XML or its zip), Label Studio, labelme (files, or their folder) or COCO
-panoptic. They may be partial: the round that acquire.py --for has asked for stays open until all of its parts are
+Answers come from the page of this project, CVAT (XML or its zip), Label Studio, labelme (files, or their folder) or
+COCO panoptic. They may be partial: the round that acquire.py --for has asked for stays open until all of its parts are
 answered, or until --close. Later answers of an annotator replace that one's earlier ones. Of several annotators, more
 than half must agree on a pixel, else it becomes void; how far they agree is reported. The same command can be repeated
 after a kill. docs/labelling.md has more.

@@ -1,5 +1,5 @@
-"""Keys of the trainers: self-training, alignment, entropy minimisation, active learning (RIPU, CVPR 2022, and CBDA, arXiv
-2311.14146, which is RIPU with both switches on)."""
+"""Keys of the trainers: self-training, alignment, entropy minimisation, active learning (RIPU, CVPR 2022, and CBDA,
+arXiv 2311.14146, which is RIPU with both switches on)."""
 
 from ..active.acquisition import MODES, SCORES
 from ..active.effort import PATTERN

@@ -62,7 +62,8 @@ def parameter_groups(
 
 
 def _rate_in_backbone(model: nn.Module, multiplier: float, layer_decay: float) -> Callable[[str], float]:
-    """Name of a parameter of the backbone -> factor of its learning rate; what is as new as the heads learns as they do.
+    """Name of a parameter of the backbone -> factor of its learning rate; what is as new as the heads learns as they
+    do.
 
     Raises:
         UserError: a decay by layers, of a backbone that does not tell them apart.

@@ -1,5 +1,5 @@
-"""A folder for inference alone: weights as safetensors, what the network is built from as JSON, and a model card; on the
-Hugging Face Hub, too, through huggingface_hub's mix-in. A local folder needs neither it nor a network."""
+"""A folder for inference alone: weights as safetensors, what the network is built from as JSON, and a model card; on
+the Hugging Face Hub, too, through huggingface_hub's mix-in. A local folder needs neither it nor a network."""
 
 import os
 from functools import cache

@@ -1,4 +1,5 @@
-"""A batch for the tools that humans work with: suggestions of a model, instructions with what it is expected to cost, pictures.
+"""A batch for the tools that humans work with: suggestions of a model, instructions with what it is expected to cost,
+pictures.
 
 Shape legend: H x W pixels.
 """

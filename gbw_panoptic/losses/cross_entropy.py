@@ -1,9 +1,9 @@
 """Cross entropy per class, shaped or not, hard pixel mining, and its gradient at the logits in closed form.
 
-A label may say less than a class: a pixel of a union is of one of its classes, and nobody says of which. Its loss is that
-of the sum of its classes' probabilities, -log sum over U of p_c. Its gradient at the logits is p - q, q the probabilities
-within U: what a label of each class of U would give, weighted by how likely the network finds it. Where losses are summed
-by class, it counts for the class of U that the network finds most probable (ours).
+A label may say less than a class: a pixel of a union is of one of its classes, and nobody says of which. Its loss is
+that of the sum of its classes' probabilities, -log sum over U of p_c. Its gradient at the logits is p - q, q the
+probabilities within U: what a label of each class of U would give, weighted by how likely the network finds it. Where
+losses are summed by class, it counts for the class of U that the network finds most probable (ours).
 
 Shape legend: B images, C classes, H x W pixels of the loss, h x w pixels of the features, K feature channels. Labels
 0..C-1 are classes, C + u is union u.

@@ -85,8 +85,9 @@ class DomainAdaptiveModel(nn.Module, ABC):
 
         Returns:
             Training: name -> scalar loss, none for samples without labels; of several branches ``<branch>/<name>`` ->
-            loss; with ``dense`` (of one branch alone) a pair of these and the :class:`DensePrediction`. Evaluation: per image ``sem_seg`` [C, H, W] logits and, for the panoptic task,
-            ``panoptic_seg`` (map, None), at the record's ``height`` x ``width``.
+            loss; with ``dense`` (of one branch alone) a pair of these and the :class:`DensePrediction`. Evaluation: per
+            image ``sem_seg`` [C, H, W] logits and, for the panoptic task, ``panoptic_seg`` (map, None), at the record's
+            ``height`` x ``width``.
         """
         if not self.training:  # one image at a time: those of a batch may differ in size
             return [self.output(self.predict([record]), record) for record in batched_inputs]

@@ -14,7 +14,8 @@ _SIDE = 128
 
 @torch.no_grad()
 def describe_flat_features(backbone: nn.Module) -> str | None:
-    """One sentence on the first map of ``backbone`` that hardly varies over a picture, or is not finite; None if all do.
+    """One sentence on the first map of ``backbone`` that hardly varies over a picture, or is not finite; None if all
+    do.
 
     The picture is noise. No random number is drawn from the global generator, and no statistic of a norm moves.
     """

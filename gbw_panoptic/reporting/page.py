@@ -1,4 +1,5 @@
-"""A Markdown page with its pictures in a folder beside it: what every report is written with; scores as Markdown tables."""
+"""A Markdown page with its pictures in a folder beside it: what every report is written with; scores as Markdown
+tables."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,5 +1,5 @@
-"""What stands where: the statistics of each domain and one street drawn from them; the three domains, two game engines as sources
-and a camera as target."""
+"""What stands where: the statistics of each domain and one street drawn from them; the three domains, two game engines
+as sources and a camera as target."""
 
 from dataclasses import dataclass, replace
 from typing import Mapping

@@ -1,5 +1,5 @@
-"""What models predict, before post-processing, and the likeliest classes: the one place that takes them from logits, since
-on a CPU torch's own is slow.
+"""What models predict, before post-processing, and the likeliest classes: the one place that takes them from logits,
+since on a CPU torch's own is slow.
 
 Shape legend: B images, C classes, K feature channels, Q queries, H x W pixels of the input, h x w cells of features or
 masks.

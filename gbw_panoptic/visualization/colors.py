@@ -1,5 +1,5 @@
-"""Colours of label maps: the official palette for classes, shades of the same hue for further instances of a class, patterns on
-top of colours that colour-blind people would confuse; and text on pictures.
+"""Colours of label maps: the official palette for classes, shades of the same hue for further instances of a class,
+patterns on top of colours that colour-blind people would confuse; and text on pictures.
 
 Shapes: H x W pixels, C classes, K colours. A panoptic map holds contiguous id * label_divisor + instance number (stuff
 0, things from 1); negative values are void.

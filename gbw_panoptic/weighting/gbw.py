@@ -3,9 +3,9 @@
 This is a reading of the paper, with a form of it that is free of scale (ours). The authors' released code is another
 reading (:mod:`.released`); docs/methods.md compares them.
 
-Of a loss on logits, the sums of the class gradients [C, C] divided by the counts are J[y, c] = dL_y / db_c: how the mean
-loss of class y changes with the bias of logit channel c. For cross entropy J[c, c] is minus what class c misses of its own
-pixels, and J[y, c] what it takes of those of y, as mean probabilities.
+Of a loss on logits, the sums of the class gradients [C, C] divided by the counts are J[y, c] = dL_y / db_c: how the
+mean loss of class y changes with the bias of logit channel c. For cross entropy J[c, c] is minus what class c misses of
+its own pixels, and J[y, c] what it takes of those of y, as mean probabilities.
 
 Shape legend: C classes, D entries of a class gradient.
 """

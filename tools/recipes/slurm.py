@@ -3,9 +3,9 @@
     python tools/recipes/slurm.py --dry-run edaps_synthia_to_cityscapes --seeds 0 1 2
     python tools/recipes/slurm.py edaps_synthia_to_cityscapes --seeds 0 1 2 --partition gpu --hours 48 --num-gpus 4
 
-Call it where the paths are those of the nodes. Every job trains all methods of its seed, which share a first stage. A job
-that is stopped goes on from its last checkpoint when it is submitted again. Further flags are those of reproduce.py.
-Needs `pip install 'gbw-panoptic[slurm]'`.
+Call it where the paths are those of the nodes. Every job trains all methods of its seed, which share a first stage. A
+job that is stopped goes on from its last checkpoint when it is submitted again. Further flags are those of
+reproduce.py. Needs `pip install 'gbw-panoptic[slurm]'`.
 """
 
 import argparse

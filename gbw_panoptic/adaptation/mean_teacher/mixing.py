@@ -1,6 +1,6 @@
 """Class mix: half of a source image's classes, pasted on a target image with labels and instances (ClassMix, arXiv
-2007.07936; cross-domain: DACS, arXiv 2007.08702; with instances: ours). Instance mix: a teacher's instances, pasted on a source image
-(IMix of LIDAPS, WACV 2025, for centres and offsets).
+2007.07936; cross-domain: DACS, arXiv 2007.08702; with instances: ours). Instance mix: a teacher's instances, pasted on
+a source image (IMix of LIDAPS, WACV 2025, for centres and offsets).
 
 Shape legend: H x W pixels.
 """
@@ -67,7 +67,8 @@ def paste_instances(
     source: SourceSample, image: Tensor, pasted: PseudoInstances, *, sigma: int, ignore_label: int
 ) -> MixedSample:
     """A source image with instances of a target image on it, for the losses of instance heads alone: every pixel is
-    void to the semantic head. What is covered of the source's instances is cut off; their centres are those of the rest.
+    void to the semantic head. What is covered of the source's instances is cut off; their centres are those of the
+    rest.
 
     Without a pasted instance no pixel counts (LIDAPS leaves such batches out).
 

@@ -123,7 +123,8 @@ class ImageRegions:
         return cls(torch.where(labels < 0, -1, images * num_classes + labels), len(labels), num_classes)
 
     def shares(self, chosen: Tensor) -> Tensor:
-        """[B, H, W] float32: of each pixel's region the share of pixels that are ``chosen`` [B, H, W] bool; 0 outside."""
+        """[B, H, W] float32: of each pixel's region the share of pixels that are ``chosen`` [B, H, W] bool; 0
+        outside."""
         size, places = self.num_images * self.num_classes + 1, self.ids + 1
         counts = counts_of(torch.where(chosen, places, 0), size) / counts_of(places, size).clamp(min=1)
         return torch.where(self.ids < 0, 0, counts[places])
@@ -214,8 +215,8 @@ class PseudoLabeller:
             with_instances: whether the model has instance heads, which need targets.
 
         Returns:
-            One dictionary per sample with ``image`` (:func:`view_of_student`), ``sem_seg``, ``sem_seg_weights`` and perhaps
-            ``instances`` (:class:`PseudoInstances`), on the teacher's device; and scalars for the log.
+            One dictionary per sample with ``image`` (:func:`view_of_student`), ``sem_seg``, ``sem_seg_weights`` and
+            perhaps ``instances`` (:class:`PseudoInstances`), on the teacher's device; and scalars for the log.
         """
         found = self.instance_losses or self.paste_score is not None
         dense = teacher.predict(samples, instances=found)

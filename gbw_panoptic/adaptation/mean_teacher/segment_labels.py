@@ -130,8 +130,8 @@ class SegmentLabeller:
             with_instances: has no effect here: panoptic inference knows what a thing is.
 
         Returns:
-            One dictionary per sample with ``image`` (:func:`view_of_student`) and ``segment_map`` (:class:`SegmentMap`), on the
-            teacher's device; and scalars for the log.
+            One dictionary per sample with ``image`` (:func:`view_of_student`) and ``segment_map``
+            (:class:`SegmentMap`), on the teacher's device; and scalars for the log.
         """
         prediction = teacher.predict(samples)
         labelled = []

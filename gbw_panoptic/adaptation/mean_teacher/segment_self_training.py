@@ -1,8 +1,8 @@
 """Self-training of a mask model: a teacher's segments as pseudo labels, mask-wide loss scaling, confidence-based point
 filtering and segment mix (MC-PanDA, arXiv 2407.14110). docs/mask2former.md says where this departs from the published.
 
-Shape legend: H x W pixels of the crop, S bound on the number of the target's segments, N segments of the source, P of them
-pasted: half, drawn at random (a panoptic class mix).
+Shape legend: H x W pixels of the crop, S bound on the number of the target's segments, N segments of the source, P of
+them pasted: half, drawn at random (a panoptic class mix).
 """
 
 from typing import Collection

@@ -17,8 +17,8 @@ STATISTIC = 0.75
 
 
 class ClassThresholds(nn.Module):
-    """tau_k <- a tau_k + (1 - a) delta_k once in every update, with delta_k the largest statistic of the teacher's masks
-    of class k in the update's images, over all ranks and micro-batches; without such a mask tau_k stays.
+    """tau_k <- a tau_k + (1 - a) delta_k once in every update, with delta_k the largest statistic of the teacher's
+    masks of class k in the update's images, over all ranks and micro-batches; without such a mask tau_k stays.
 
     The state is in buffers, so that it is in the checkpoint. No host synchronisation.
 

@@ -1,5 +1,5 @@
-"""From the label files of each data set, as downloaded (of ids or of colours, with or without instance numbers), to those
-that training and evaluation read.
+"""From the label files of each data set, as downloaded (of ids or of colours, with or without instance numbers), to
+those that training and evaluation read.
 
 A converter knows one image at a time, so that any number of processes can share the work and a killed run goes on
 where it stopped. Shapes: H, W are the height and width of the label file.

@@ -88,7 +88,8 @@ class PyramidBackbone(Backbone):
         return self(images)
 
     def layers_above(self, name: str) -> int | None:
-        """How many layers, for SOLVER.LAYER_DECAY, lie between a parameter and the heads; None: it is new, as they are."""
+        """How many layers, for SOLVER.LAYER_DECAY, lie between a parameter and the heads; None: it is new, as they
+        are."""
         return 0
 
     @abstractmethod

@@ -135,8 +135,8 @@ class ViT(PyramidBackbone):
 
 
 def pyramid_level(width: int, channels: int, patch: int, stride: int, *, norm: str) -> nn.Sequential:
-    """From tokens [B, width, h, w] to a map of one stride: transposed convolutions or max pooling, then two convolutions
-    (ViTDet)."""
+    """From tokens [B, width, h, w] to a map of one stride: transposed convolutions or max pooling, then two
+    convolutions (ViTDet)."""
     layers: list[nn.Module] = []
     while patch > stride:
         layers += [NORMS[norm](width), nn.GELU()] if layers else []

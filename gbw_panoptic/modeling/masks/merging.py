@@ -1,8 +1,10 @@
 """From masks that overlap to segments that do not: panoptic inference of Mask2Former (arXiv 2112.01527, as released).
 
-The semantic output is class probabilities of the queries, spread by their masks. Memory is that of a few full-resolution maps, however many queries there are.
+The semantic output is class probabilities of the queries, spread by their masks. Memory is that of a few
+full-resolution maps, however many queries there are.
 
-Shape legend: B images, Q queries, K of them kept, C classes, h x w cells of the masks, H x W pixels of the image and of the result, S segments.
+Shape legend: B images, Q queries, K of them kept, C classes, h x w cells of the masks, H x W pixels of the image and of
+the result, S segments.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,5 @@
-"""Files of DINOv2 and DINOv3 under the names of ``backbones.vit.ViT``: facebookresearch's, timm's, transformers' old and
-new names.
+"""Files of DINOv2 and DINOv3 under the names of ``backbones.vit.ViT``: facebookresearch's, timm's, transformers' old
+and new names.
 
 Three conventions become one. The position of the class token is added to that token, as timm does where there are
 registers. Query, key and value are one matrix. DINOv3 has no bias of keys.
@@ -70,7 +70,8 @@ def _joined(state: State) -> State:
 
 
 def _without_key_bias(state: State) -> State:
-    """DINOv3's biases of queries and values; its released files have them with a mask, or, where all are 0, not at all."""
+    """DINOv3's biases of queries and values; its released files have them with a mask, or, where all are 0, not at
+    all."""
     found: State = {}
     for name, tensor in state.items():
         block = re.match(r"(.*\.attn\.)(?:qkv\.bias|qkv\.bias_mask)$", name)
