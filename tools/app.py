@@ -70,13 +70,17 @@ def build_page(model: "PanopticModel", examples: list[str]) -> "gradio.Blocks":
         gr.Markdown(f"## Panoptic segmentation\nThe {model.name} tells {model.taxonomy.num_classes} classes apart.")
         with gr.Row():
             with gr.Column():
-                image = gr.Image(label="Image", type="numpy", sources=["upload", "webcam", "clipboard"])
+                image = gr.Image(
+                    label="Image", type="numpy", sources=["upload", "webcam", "clipboard"], buttons=["fullscreen"],
+                    webcam_options=gr.WebcamOptions(mirror=False),
+                )  # fmt: skip
                 threshold = gr.Slider(0, 1, value, step=0.01, label=THRESHOLDS[name])
                 tau = gr.Slider(0, 1, getattr(network, "tau", 0), step=0.05, label="tau", visible=has_tau(network))
                 if examples:
                     gr.Examples(examples, image)
             with gr.Column():
-                overlay = gr.Image(label="Segments", format="png", interactive=False)
+                # without Gradio's button that sends the picture to a public forum
+                overlay = gr.Image(label="Overlay", format="png", interactive=False, buttons=["download", "fullscreen"])
                 segments = gr.Dataframe(headers=HEADERS, label="Segments", interactive=False)
         gr.on(
             [image.change, threshold.release, tau.release],

@@ -46,6 +46,8 @@ REMEDIES = (
     (r"NewConnectionError|establish a new connection|name resolution|ConnectTimeout|ProxyError|Connection refused",
      "the package index cannot be reached; check the network, the proxy or pip's index setting, and run again"),
     (r"Read timed out|IncompleteRead|Connection broken", "the network is slow; run again, what is installed is kept"),
+    (r"CERTIFICATE_VERIFY_FAILED", "the certificate of the package index is not trusted; name the certificates of your "
+     "proxy with PIP_CERT=<file>, and run again"),
     (r"No matching distribution found", "the package index has no such version for this Python and this platform"),
 )
 

@@ -31,6 +31,7 @@ from .video import VideoReader
 from .weights import ModelFile, build_model_config
 
 #: One image: a file, Pillow's, uint8 RGB [H, W, 3], or a tensor [3, H, W] of RGB, uint8 or floating in 0..1.
+LARGEST_EDGE = 65536  # pixels, of INPUT.MAX_SIZE_TEST
 ImageLike: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
 
 
@@ -159,8 +160,9 @@ def set_edges(options: Any, resize: int | None) -> None:
         return
     if type(resize) is not int or resize < 0:
         raise UserError(f"expected the short edge in pixels, or 0, found {resize!r}; change it.")
-    options.MAX_SIZE_TEST = round(options.MAX_SIZE_TEST * resize / max(options.MIN_SIZE_TEST, 1))
-    options.MIN_SIZE_TEST = resize
+    # an evaluation at the images' own size (0) bounds no edge
+    longest = options.MAX_SIZE_TEST * resize / options.MIN_SIZE_TEST if options.MIN_SIZE_TEST else LARGEST_EDGE
+    options.MIN_SIZE_TEST, options.MAX_SIZE_TEST = resize, round(longest)
 
 
 def _is_one(source: Any) -> bool:

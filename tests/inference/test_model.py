@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import predict
@@ -26,7 +27,7 @@ from gbw_panoptic.engine.build import build_trainer
 from gbw_panoptic.engine.description import Description
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.export.graphs import graph_of
-from gbw_panoptic.inference.model import _images
+from gbw_panoptic.inference.model import _images, set_edges
 from gbw_panoptic.inference.weights import ModelFile
 from gbw_panoptic.taxonomy import CITYSCAPES, LabelUnion, PROTOCOLS
 
@@ -322,3 +323,13 @@ def test_a_resume_with_other_ids_or_unions_is_refused():
             with pytest.raises(UserError, match="--resume: expected the classes of .* ids, things or unions"):
                 Description(own, ()).load_state_dict(Description(made, ()).state_dict())
     Description(replace(CITYSCAPES, rare=("car",)), ()).load_state_dict(Description(CITYSCAPES, ()).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("trained", "resize", "expected"),
+    [((0, 1333), 128, (128, 65536)), ((64, 128), 32, (32, 64)), ((64, 128), 0, (0, 0)), ((0, 1333), 0, (0, 65536))],
+)
+def test_another_short_edge_keeps_the_shape_of_the_bound_if_there_is_one(trained, resize, expected):
+    options = SimpleNamespace(MIN_SIZE_TEST=trained[0], MAX_SIZE_TEST=trained[1])
+    set_edges(options, resize)
+    assert (options.MIN_SIZE_TEST, options.MAX_SIZE_TEST) == expected

@@ -53,5 +53,7 @@ def test_the_page_has_an_image_two_sliders_and_the_segments(model):
     page = app.build_page(model, [])
     labels = {block.label: block for block in page.blocks.values() if getattr(block, "label", None)}
     assert labels["Image"].sources == ["upload", "webcam", "clipboard"] and labels["tau"].visible
+    assert "share" not in {*labels["Image"].buttons, *labels["Overlay"].buttons}
+    assert not labels["Image"].webcam_options.mirror
     assert labels[app.THRESHOLDS["threshold"]].value == 0.0 and {"Segments", "tau"} <= set(labels)
     assert [function.api_name for function in page.fns.values()] == ["predict"] and app.looks()["theme"]

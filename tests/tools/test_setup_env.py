@@ -127,6 +127,8 @@ class TestErrors:
 
     def test_python_without_pip_is_named(self):
         assert "python3-venv" in setup_env.remedy("not created successfully because ensurepip is not available")
+        refused = "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate\nERROR: No matching distribution found for torch"
+        assert "PIP_CERT" in setup_env.remedy(refused)
 
     def test_exit_code_is_2_without_a_traceback(self):
         script = "import setup_env, sys; setup_env.OLDEST = (9, 9); sys.exit(setup_env.main())"
