@@ -30,8 +30,9 @@ from .result import Result, result_of
 from .video import VideoReader
 from .weights import ModelFile, build_model_config
 
+#: Pixels: the largest INPUT.MAX_SIZE_TEST.
+LARGEST_EDGE = 65536
 #: One image: a file, Pillow's, uint8 RGB [H, W, 3], or a tensor [3, H, W] of RGB, uint8 or floating in 0..1.
-LARGEST_EDGE = 65536  # pixels, of INPUT.MAX_SIZE_TEST
 ImageLike: TypeAlias = str | Path | Image.Image | np.ndarray | Tensor
 
 
