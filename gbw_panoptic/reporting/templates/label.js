@@ -199,7 +199,7 @@
     return [...used].map((key) => [key, image.centers.get(key) || image.hints.centers.get(key)]).filter(([, center]) => center)
       .map(([key, [y, x]]) => [...key.split(",").map(Number), y, x]);
   };
-  let waiting = 0, warned = false;
+  let waiting = 0, warned = false, changedHere = false;
   const write = () => {
     clearTimeout(waiting);
     waiting = 0;
@@ -208,7 +208,8 @@
       warned = true;
     }
   };
-  const keep = () => { if (!waiting) waiting = setTimeout(write, 250); };
+  const keep = () => { changedHere = true; if (!waiting) waiting = setTimeout(write, 250); };
+  const leave = () => { if (changedHere) write(); };  // a page that was only looked at keeps what another has written
   const take = (value) => {
     if (value.format !== about.format || value.batch !== about.digest) throw new Error("answers to other questions");
     for (const saved of value.images) {
@@ -496,8 +497,9 @@
     try { take(JSON.parse(await file.text())); go(0); say(`Read ${file.name}.`); keep(); } catch (error) { say(`${file.name} cannot be read: ${error.message}.`, true); }
   });
   addEventListener("resize", draw);
-  addEventListener("pagehide", write);
-  document.addEventListener("visibilitychange", () => { if (document.hidden) write(); });
+  get("name").addEventListener("input", keep);
+  addEventListener("pagehide", leave);
+  document.addEventListener("visibilitychange", () => { if (document.hidden) leave(); });
   window.gbwLabels = { answers, view, questions };
 
   try { const before = localStorage.getItem(store); if (before) take(JSON.parse(before)); } catch { /* begun anew */ }
