@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def read_taxonomy(name: str | os.PathLike, _derived: tuple[Path, ...] = ()) -> T
     """
     shipped = SHIPPED / f"{name}.yaml"
     if os.path.basename(name) == str(name) and shipped.is_file():
-        return _read(shipped, ())
+        return _shipped(shipped)
     path = Path(os.path.abspath(os.path.expanduser(name)))
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
@@ -47,6 +47,12 @@ def read_taxonomy(name: str | os.PathLike, _derived: tuple[Path, ...] = ()) -> T
         )
     found = path.stat()
     return _read(path, _derived, found.st_mtime_ns, found.st_size)
+
+
+@cache
+def _shipped(path: Path) -> Taxonomy:
+    """One object as long as the process lives, however many files it reads beside."""
+    return _read(path, ())
 
 
 def _read(path: Path, derived: tuple[Path, ...], *stamp: int) -> Taxonomy:

@@ -115,8 +115,9 @@ def test_weights_do_not_know_size_batch_ranks_units_and_absent_classes(loss, see
     halves = [sums(loss, {key: value.chunk(2)[rank] for key, value in x.items()}) for rank in (0, 1)]
     same["two ranks"] = tuple(sum(parts) for parts in zip(*halves))
     same["more classes"] = tuple(torch.cat((part, torch.zeros_like(part[:3]))) for part in (count, gradient))
+    atol = 5e-3 if loss == "dice" else 1e-3  # of a mean weight of 1; dice adds 1 to numerator and denominator, whatever the size
     for change, changed in same.items():
-        torch.testing.assert_close(weights(*changed, lam), expected, rtol=0.01, atol=1e-3, msg=lambda text: f"{change}: {text}")
+        torch.testing.assert_close(weights(*changed, lam), expected, rtol=0.01, atol=atol, msg=lambda text: f"{change}: {text}")
 
 
 @settings(max_examples=12, deadline=None)
