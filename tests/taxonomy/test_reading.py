@@ -123,7 +123,7 @@ BAD = {
     "no classes": ("name: x", "expected a list of classes, each with name and thing under classes in .*, found None"),
     "a list": ("[1]", "expected the classes of a taxonomy in"),
     "misspelt key": ("clases: [1]", "found 'clases'; did you mean classes\\?"),
-    "no thing": ("classes: [{name: a, thing: false}]", "expected true or false under classes: 1: thing in .*, found None; say whether a has"),
+    "no thing": ("classes: [{name: a}]", "expected true or false under classes: 1: thing in .*, found None; say whether a has"),
     "a name that is a number": ("classes: [{name: 3, thing: true}]", "under classes: 1: name in .*, found 3"),
     "a class called void": ("classes: [{name: void, thing: true}]", "a name other than void"),
     "id 0": ("classes: [{name: a, thing: true, id: 0}]", "expected an id in 1..999 under classes: 1: id"),
