@@ -71,6 +71,7 @@ from gbw_panoptic.inference.predictor import build_predictor
 from gbw_panoptic.inference.result_folder import ResultFolder
 from gbw_panoptic.inference.weights import ModelFile, build_model_config
 from gbw_panoptic.locks import exclusive
+from gbw_panoptic.places import unknown_data_set
 from gbw_panoptic.searching import Skipped
 from gbw_panoptic.validation import validate_model
 
@@ -176,9 +177,12 @@ def records_of(dataset: str | None, data_sets: CfgNode) -> list[dict]:
     if dataset is None:
         return []
     register_all(custom=data_sets.CUSTOM, taxonomy=data_sets.TAXONOMY)
-    known = sorted(name for name in DatasetCatalog.list() if MetadataCatalog.get(name).get("labelled_classes"))
-    if dataset not in known:
-        raise UserError(f"--dataset: expected one of {', '.join(known)}, found '{dataset}'; correct the name.")
+    if dataset not in DatasetCatalog:
+        raise UserError(f"--dataset: {unknown_data_set(dataset)}")
+    if not MetadataCatalog.get(dataset).get("labelled_classes"):
+        raise UserError(
+            f"--dataset: expected a data set with labels, found {dataset}, which is images alone; give them as --input."
+        )
     check_datasets((dataset,))
     return DatasetCatalog.get(dataset)
 

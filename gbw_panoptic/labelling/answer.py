@@ -4,7 +4,7 @@ Shape legend: H x W pixels, C classes.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..data.known_instances import KnownInstances
 
 UNANSWERED = -1
 _MOST = 1 << 20  # instances of a class in an image
+_FARTHEST = 1 << 17  # a point of a shape from the image's corner, pixels
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,21 @@ class Painter:
             numbers[numbers == old] = number
         centers = {(label, new.get(number, number)): center for (label, number), center in self._centers.items()}
         return Answer(self.answer.labels, numbers, centers)
+
+
+def read_points(pairs: Iterable[Sequence[float | str]]) -> np.ndarray:
+    """float [K, 2], (x, y) of each pair in pixels.
+
+    Raises:
+        ValueError: these are no points of an image; the message is a noun phrase.
+    """
+    try:
+        points = np.array([(float(x), float(y)) for x, y in pairs], float).reshape(-1, 2)
+    except (TypeError, ValueError):
+        raise ValueError("points that are no pairs of numbers") from None
+    if not (np.abs(points) < _FARTHEST).all():  # NaN, too; COCO's C code walks along every edge
+        raise ValueError("points far outside of the image")
+    return points
 
 
 def polygon_mask(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import files
 from ..errors import UserError
-from .answer import Answer, Painter, center_text, polygon_mask, read_center, read_number
+from .answer import Answer, Painter, center_text, polygon_mask, read_center, read_number, read_points
 from .batch import AskedImage, Batch
 from .runs import decode_cvat, encode_cvat
 
@@ -100,30 +100,36 @@ def _answer(entry: tree.Element, image: AskedImage, batch: Batch, path: Path) ->
         raise UserError(f"expected {where} to have {image.size[0]}x{image.size[1]} pixels, found {found}; {_REMEDY}")
     shapes = [shape for shape in entry if shape.tag in ("mask", "polygon", "box")]
     try:
-        for shape in sorted(shapes, key=lambda shape: int(shape.get("z_order", 0))):
+        for shape in sorted(shapes, key=lambda shape: read_number(shape.get("z_order"), "z_order") or 0):
             told = {attribute.get("name"): (attribute.text or "").strip() for attribute in shape.iter("attribute")}
             group = told.get("instance") or shape.get("group_id")
             top, left, mask = _mask(shape, image.size)
             painter.paint(
-                batch.label(shape.get("label"), where), mask, top=top, left=left, number=read_number(group),
+                batch.label(_attribute(shape, "label"), where), mask, top=top, left=left, number=read_number(group),
                 center=read_center(told.get("center", "")),
             )  # fmt: skip
-    except (ValueError, TypeError, KeyError) as error:
+    except ValueError as error:
         raise UserError(f"expected shapes of CVAT in {where}, found {error}; {_REMEDY}") from None
     return painter.finished()
+
+
+def _attribute(shape: tree.Element, key: str) -> str:
+    if key not in shape.attrib:
+        raise ValueError(f"a {shape.tag} without {key}")
+    return shape.attrib[key]
 
 
 def _mask(shape: tree.Element, size: tuple[int, int]) -> tuple[int, int, np.ndarray]:
     if shape.tag == "mask":
         top, left, height, width = (
-            read_number(shape.attrib[key], f"{key} of a mask") for key in ("top", "left", "height", "width")
+            read_number(_attribute(shape, key) or "none", f"{key} of a mask") for key in ("top", "left", "height", "width")
         )
         if not (0 < height <= size[0] and 0 < width <= size[1]):
             raise ValueError(f"a mask of {height}x{width} pixels")
-        return top, left, decode_cvat(shape.attrib["rle"], (height, width))
+        return top, left, decode_cvat(_attribute(shape, "rle"), (height, width))
     if shape.tag == "box":
-        x0, y0, x1, y1 = (float(shape.attrib[key]) for key in ("xtl", "ytl", "xbr", "ybr"))
-        points = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+        x0, y0, x1, y1 = (_attribute(shape, key) for key in ("xtl", "ytl", "xbr", "ybr"))
+        points = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]]
     else:
-        points = np.array([[float(word) for word in pair.split(",")] for pair in shape.attrib["points"].split(";")])
-    return 0, 0, polygon_mask(points, size)
+        points = [pair.split(",") for pair in _attribute(shape, "points").split(";")]
+    return 0, 0, polygon_mask(read_points(points), size)

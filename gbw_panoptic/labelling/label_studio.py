@@ -14,11 +14,19 @@ import numpy as np
 
 from .. import files
 from ..errors import UserError
-from .answer import Answer, Painter, center_text, polygon_mask, read_center, read_number
+from .answer import Answer, Painter, center_text, polygon_mask, read_center, read_number, read_points
 from .batch import AskedImage, Batch
 from .runs import decode_brush, encode_brush
 
-_FORM = [{"data": {"image": str}, "annotations?": files.Maybe([{"result": [files.Each(object)]}])}]
+_FORM = [{"data": {"image": str}, "annotations?": files.Maybe([{"result": [{"type": str}]}])}]
+_SHAPES = {
+    "brushlabels": {"rle": [int]}, "polygonlabels": {"points": [[float]]},
+    "rectanglelabels": {key: float for key in ("x", "y", "width", "height")},
+}  # fmt: skip
+_FORMS: dict[str, Any] = {"textarea": {"id": str, "from_name": str, "value": {"text": object}}} | {
+    kind: {"id": str, "original_width": int, "original_height": int, "value": {kind: [str], **shape}}
+    for kind, shape in _SHAPES.items()
+}
 _REMEDY = "export the project again as JSON"
 
 
@@ -99,21 +107,24 @@ def _answer(result: list[Mapping[str, Any]], image: AskedImage, batch: Batch, pa
     painter = Painter(image.size, batch.taxonomy.thing_ids, with_instances=batch.with_instances)
     where = f"{image.file} of {path}"
     try:
+        for item in result:
+            wrong = files.misfit(item, _FORMS.get(item["type"], object))
+            if wrong:
+                raise UserError(f"expected {wrong[0]} of a region in {where}, found {wrong[1]}; {_REMEDY}")
         texts: dict[str, dict[str, str]] = {}
         for item in (item for item in result if item["type"] == "textarea"):
             text = item["value"]["text"]
-            texts.setdefault(item["id"], {})[item["from_name"]] = str(
-                text[0] if isinstance(text, list) else text
-            ).strip()
-        for item in (item for item in result if item["type"] in ("brushlabels", "polygonlabels", "rectanglelabels")):
+            text = (text or [""])[0] if isinstance(text, list) else text
+            texts.setdefault(item["id"], {})[item["from_name"]] = str(text).strip()
+        for item in (item for item in result if item["type"] in _SHAPES):
             size = (item["original_height"], item["original_width"])
             if size != image.size:
                 raise ValueError(f"an image of {size[0]}x{size[1]} pixels")
             told = texts.get(item["id"], {})
-            label = batch.label(item["value"][item["type"]][0], where)
+            label = batch.label(next(iter(item["value"][item["type"]]), None), where)
             center = read_center(told.get("center", ""))
             painter.paint(label, _mask(item, image.size), number=read_number(told.get("instance")), center=center)
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+    except ValueError as error:
         raise UserError(f"expected regions of Label Studio in {where}, found {error}; {_REMEDY}") from None
     return painter.finished()
 
@@ -123,8 +134,8 @@ def _mask(item: Mapping[str, Any], size: tuple[int, int]) -> np.ndarray:
     if item["type"] == "brushlabels":
         return decode_brush(value["rle"], size)
     if item["type"] == "rectanglelabels":
-        x, y, width, height = (float(value[key]) for key in ("x", "y", "width", "height"))
+        x, y, width, height = (value[key] for key in ("x", "y", "width", "height"))
         points = [[x, y], [x + width, y], [x + width, y + height], [x, y + height]]
     else:
         points = value["points"]
-    return polygon_mask(np.array(points, float) / 100 * [size[1], size[0]], size)
+    return polygon_mask(read_points(points) / 100 * [size[1], size[0]], size)

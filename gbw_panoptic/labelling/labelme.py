@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import files
 from ..errors import UserError
-from .answer import Answer, Painter, center_text, polygon_mask, read_center
+from .answer import Answer, Painter, center_text, polygon_mask, read_center, read_points
 from .batch import AskedImage, Batch
 
 DONE = "done"
@@ -92,9 +92,7 @@ def _answer(value: Mapping[str, Any], image: AskedImage, batch: Batch, path: Pat
 
 
 def _mask(shape: Mapping[str, Any], size: tuple[int, int]) -> tuple[int, int, np.ndarray]:
-    points = np.array(shape["points"], float)
-    if points.ndim != 2 or points.shape[1] != 2 or not np.isfinite(points).all():
-        raise ValueError("points that are none")
+    points = read_points(shape["points"])
     if shape["shape_type"] == "mask":
         data = np.frombuffer(base64.b64decode(shape.get("mask") or "", validate=True), np.uint8)
         pixels = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None

@@ -342,8 +342,10 @@ def test_the_model_is_asked_for_in_one_sentence(run_tool, run_folder, tmp_path):
 
 def test_truth_needs_a_labelled_data_set(run_tool):
     unlabelled = "cityscapes_uda_images_train"
-    with pytest.raises(UserError, match=f"--dataset: expected one of .*panoptic_val.*found '{unlabelled}'"):
+    with pytest.raises(UserError, match=f"--dataset: expected a data set with labels, found {unlabelled}"):
         run_tool("--dataset", unlabelled)
+    with pytest.raises(UserError, match="such as cityscapes_uda_panoptic_val, .*found 'cityscapes_uda_panoptic_vall'"):
+        run_tool("--dataset", "cityscapes_uda_panoptic_vall")
 
 
 
