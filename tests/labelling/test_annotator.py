@@ -1,7 +1,6 @@
 """The annotator in a real browser: a batch is clicked through, and what it gives back is imported."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -16,6 +15,8 @@ from gbw_panoptic.labelling.importing import keep_answers, merge_answers
 
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 READY = "return document.documentElement.dataset.ready === 'yes'"
+KEY = "return 'gbw-labels-' + window.gbwLabels.answers().batch"
+KEPT = "const kept = localStorage.getItem('gbw-labels-' + window.gbwLabels.answers().batch)"
 STATUS = "return document.getElementById('status').textContent"
 
 
@@ -140,14 +141,17 @@ def fresh(page, path, **screen):
 
 
 def reopen(page, path, count, **screen):
-    """Closes and opens the page; a busy Chromium may show a new process what is kept a moment late."""
+    """Closes and opens the page. Chromium sometimes gives a new process an empty storage, which is put right here; what the
+    page itself had lost or overwritten would stay so."""
+    page.wait(f"{KEPT}; return kept !== null && JSON.stringify(JSON.parse(kept).images) === JSON.stringify(window.gbwLabels.answers().images)", 5)
+    kept = page.run(f"{KEPT}; return kept")
     for _ in range(5):
         page.open(path, **screen)
         page.wait(READY, 20)
-        if page.text("#count") == [count]:
-            return
-        time.sleep(1)
-    raise AssertionError(f"expected {count} after the page was opened again, found {page.text('#count')}")
+        if page.run(f"{KEPT}; return kept") is not None:
+            break
+        page.run("localStorage.setItem(arguments[0], arguments[1])", page.run(KEY), kept)
+    assert page.text("#count") == [count]
 
 
 def place_of(page, x, y):
