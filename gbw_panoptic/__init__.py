@@ -1,8 +1,10 @@
 """Panoptic domain adaptation with gradient-based class weighting, on Detectron2.
 
-from gbw_panoptic import load
-model = load("output/demo/adapted")  # a run, a folder of tools/export.py, or a checkpoint
-result = model.predict("image.jpg")  # result.panoptic, .segments, .semantic, .plot(), .save("out")
+A trained model in three lines:
+
+    from gbw_panoptic import load
+    model = load("output/demo/adapted")  # a run, a folder of tools/export.py, or a checkpoint
+    result = model.predict("image.jpg")  # result.panoptic, .segments, .semantic, .plot(), .save("out")
 """
 
 import warnings

@@ -7,7 +7,7 @@ from typing import Any
 from detectron2.config import CfgNode as CN
 from detectron2.projects.panoptic_deeplab import add_panoptic_deeplab_config
 
-from . import adaptation_keys, data_keys, model_keys, solver_keys
+from . import adaptation_keys, data_keys, model_keys, solver_keys, weighting_keys
 from .kinds import HOSTS, Key
 
 #: Title of a part -> its rows.
@@ -24,8 +24,8 @@ PARTS: dict[str, tuple[Key, ...]] = {
     "Images": data_keys.INPUT,
     "Loader": data_keys.DATALOADER,
     "Optimisation": solver_keys.SOLVER,
-    "Class weights": solver_keys.WEIGHTING,
-    "Gradient-based class weighting": solver_keys.GBW,
+    "Class weights": weighting_keys.WEIGHTING,
+    "Gradient-based class weighting": weighting_keys.GBW,
     "Trainer": adaptation_keys.TRAINER,
     "Self-training": adaptation_keys.SELF_TRAINING,
     "Self-training of segments": adaptation_keys.SEGMENTS,

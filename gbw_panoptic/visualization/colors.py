@@ -1,5 +1,5 @@
 """Colours of label maps: the official palette for classes, shades of the same hue for further instances of a class,
-patterns on top of colours that colour-blind people would confuse; and text on pictures.
+patterns on top of colours that colour-blind people would confuse.
 
 Shapes: H x W pixels, C classes, K colours. A panoptic map holds contiguous id * label_divisor + instance number (stuff
 0, things from 1); negative values are void.
@@ -7,12 +7,9 @@ Shapes: H x W pixels, C classes, K colours. A panoptic map holds contiguous id *
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import cv2
-import matplotlib
 import numpy as np
-from PIL import ImageFont
 
 from ..structures.runs import compact_ids
 from ..taxonomy import Taxonomy
@@ -216,15 +213,3 @@ def _rings(height: int, width: int, period: int) -> np.ndarray:
 _PATTERNS = {
     "bricks": _bricks, "lattice": _lattice, "columns": _columns, "rows": _rows, "dots": _dots, "rings": _rings,
 }  # fmt: skip
-
-
-@lru_cache(maxsize=16)
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """The font at ``size`` pixels."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
-
-
-def text_size(text: str, size: int) -> tuple[int, int]:
-    """Width and height in pixels of one line of ``text``."""
-    ascent, descent = font(size).getmetrics()
-    return round(font(size).getlength(text)), ascent + descent

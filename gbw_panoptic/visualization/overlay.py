@@ -12,7 +12,8 @@ from scipy.ndimage import find_objects
 
 from ..errors import UserError
 from ..taxonomy import Taxonomy
-from .colors import Segments, contrasting, font, text_size, where_marked
+from .colors import Segments, contrasting, where_marked
+from .text import font, text_size
 
 Box = tuple[int, int, int, int]
 _FINE = 256  # pixels of a picture's short edge, of which places for names are looked for

@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..taxonomy import Taxonomy
-from .colors import MARKS, Color, class_map, font, mark, text_size
+from .colors import MARKS, Color, class_map, mark
+from .text import font, text_size
 from .overlay import draw_layer, draw_panoptic, hatch, with_void
 
 # Codes of an error map, their names and colours: far from every class's colour, from grey and from each other, also for
