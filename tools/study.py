@@ -1,4 +1,4 @@
-"""Run configurations over seeds on Streets and compare them; finished runs are kept, so it can be stopped at any time.
+"""Run configurations over seeds and compare them; finished runs are kept, so it can be stopped at any time.
 
     python tools/study.py --root output/study/datasets --output output/study --seeds 0 1 2 --jobs 2 [--opts KEY VALUE]
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from difflib import get_close_matches
 from pathlib import Path
 
 from gbw_panoptic import cli, files
@@ -164,7 +165,7 @@ def parse() -> argparse.Namespace:
         "--first", default="", metavar="CONFIG", help="the others start from this configuration's weights"
     )
     parser.add_argument(
-        "--alone", nargs="+", default=[], metavar="CONFIG", help="these start from their own MODEL.WEIGHTS; first rows"
+        "--alone", nargs="+", default=[], metavar="CONFIG", help="rows above, which start from their own MODEL.WEIGHTS"
     )
     parser.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2])
     parser.add_argument("--jobs", type=cli.count, default=1, help="runs at a time, each with its share of the cores")
@@ -174,6 +175,11 @@ def parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if both := set(arguments.alone) & set(arguments.configs):
         parser.error(f"expected other configurations for --alone than for --configs, found {min(both)} in both")
+    known = sorted(path.stem for path in (ROOT / arguments.folder).glob("*.yaml"))
+    for config in filter(None, (arguments.first, *arguments.alone, *arguments.configs)):
+        if config not in known:
+            close = get_close_matches(config, known, n=1) or known
+            parser.error(f"expected a configuration of {arguments.folder}, such as {', '.join(close)}, found {config}")
     return arguments
 
 

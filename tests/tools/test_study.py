@@ -50,21 +50,28 @@ def test_the_second_stage_starts_from_the_first_of_its_seed(tmp_path, monkeypatc
 
 
 def test_rows_that_start_alone_come_first_and_the_first_stage_is_trained_once(tmp_path, monkeypatch):
-    given = ("--first", "styled", "--alone", "source_only", "styled", "--configs", "self_training", "--seeds", "3")
+    given = ("--first", "source_only_continued", "--alone", "source_only", "source_only_continued", "--configs", "self_training", "--seeds", "3")
     folders, weights, out = fake_runs(tmp_path, monkeypatch, *given)
-    assert folders == ["first/styled/seed3", "source_only/seed3", "self_training/seed3"]
-    assert weights == [None, None, str(out / "first/styled/seed3/model_final.pth")]
+    assert folders == ["first/source_only_continued/seed3", "source_only/seed3", "self_training/seed3"]
+    assert weights == [None, None, str(out / "first/source_only_continued/seed3/model_final.pth")]
     tables = (out / "study.md").read_text().split("b:")
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tables[1].splitlines() if line.startswith("|")]
     assert rows[0] == ["configuration", "seeds", "mIoU", "mean recall", "mIoU gain"] and tables[0].startswith("a:")
     assert rows[2:] == [
-        ["source_only", "1", "20.0", "1.0", ""], ["styled", "1", "10.0", "1.0", "-10.0"],
+        ["source_only", "1", "20.0", "1.0", ""], ["source_only_continued", "1", "10.0", "1.0", "-10.0"],
         ["self_training", "1", "30.0", "1.0", "+10.0"],
     ]  # fmt: skip
-    assert json.loads((out / "study.json").read_text())["runs"]["styled"] == [{"mIoU": 1.0, "mean recall": 1.0}]
+    assert json.loads((out / "study.json").read_text())["runs"]["source_only_continued"] == [{"mIoU": 1.0, "mean recall": 1.0}]
 
 
 def test_a_configuration_starts_alone_or_from_the_first_stage(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         fake_runs(tmp_path, monkeypatch, "--alone", "source_only", "--configs", "source_only")
     assert "found source_only in both" in capsys.readouterr().err
+
+
+def test_a_configuration_that_is_not_there_is_said_before_anything_is_trained(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        fake_runs(tmp_path, monkeypatch, "--first", "source_only", "--configs", "self_trainin")
+    assert "expected a configuration of configs/demo, such as self_training, found self_trainin" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
