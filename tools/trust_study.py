@@ -1,9 +1,10 @@
 """How far estimates without labels can be trusted, by runs that were evaluated with labels and TEST.UNSUPERVISED.
 
     python tools/trust_study.py output/study/*/seed*
-    python tools/trust_study.py output/study/*/seed* --output docs/results/trust.md
+    python tools/trust_study.py docs/results/weighting/*imagenet*/seed*.json --output docs/results/trust.md
 
-Runs that differ in nothing but the seed are one cell. Correlations are Spearman's, within a trainer; intervals hold
+The second command reads what the study of class weighting keeps of its runs. Runs that differ in nothing but the seed
+are one cell. Correlations are Spearman's, within a trainer; intervals hold
 90 % of draws of whole runs.
 """
 
@@ -16,7 +17,9 @@ from gbw_panoptic import cli
 
 def parse() -> argparse.Namespace:
     parser = cli.described_parser(__doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="OUTPUT_DIR of a run")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="OUTPUT_DIR of a run, or its result file of tools/weighting_study.py"
+    )
     parser.add_argument("--protocol", help="of the scores; default: the first of each run")
     parser.add_argument("--output", metavar="FILE", help="where the table is written, too")
     return parser.parse_args()
@@ -27,7 +30,7 @@ if __name__ == "__main__":
 
 from pathlib import Path
 
-from studies.trust.evidence import evidence_table, points_of, rows
+from studies.trust.evidence import evidence_table, points_of, points_of_result, rows
 
 from gbw_panoptic import files
 from gbw_panoptic.reporting.run_groups import cells_of
@@ -35,8 +38,10 @@ from gbw_panoptic.reporting.run_groups import cells_of
 
 def main() -> None:
     arguments = parse()
-    cells = cells_of(arguments.runs)
-    points = [point for run, cell in cells for point in points_of(run, cell, arguments.protocol)]
+    results = [path for path in map(Path, arguments.runs) if path.suffix == ".json"]
+    folders = [path for path in arguments.runs if Path(path) not in results]
+    points = [point for run, cell in cells_of(folders) for point in points_of(run, cell, arguments.protocol)]
+    points += [point for path in results for point in points_of_result(path)]
     runs, number = len({point.run for point in points}), len({point.cell for point in points})
     text = f"{len(points)} evaluations of {runs} runs in {number} cells.\n\n{evidence_table(rows(points))}"
     print(text)

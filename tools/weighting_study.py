@@ -147,7 +147,8 @@ def train_first(config: Path, seed: int, data: Path, arguments: argparse.Namespa
     """Folder of the run that a network and seed start from; all cells share it, and it is trained once."""
     folder = run_root(arguments) / "first" / config.stem / f"seed{seed}"
     if not RunFolder.read(folder).is_finished:
-        study.run_training(folder, str(config), plan.of_all_runs(seed, arguments), root=str(data), jobs=arguments.jobs)
+        options = [*design.first_options(config), *plan.of_all_runs(seed, arguments)]
+        study.run_training(folder, str(config), options, root=str(data), jobs=arguments.jobs)
     return folder
 
 

@@ -10,10 +10,13 @@ Shape legend: B draws of runs.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import rankdata
 
+from gbw_panoptic import files
+from gbw_panoptic.documents import Each
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.scores import headline_task
 from gbw_panoptic.reporting.page import table
@@ -25,6 +28,9 @@ from gbw_panoptic.trust.estimators import ESTIMATORS
 LAST, SOURCE, ELSEWHERE = "last iteration", "source validation", "chosen elsewhere"
 _DRAWS = 200
 _FEWEST = 3  # points of a correlation
+#: Form of an evaluation in a result file of the study of class weighting; estimates so that more is better.
+EVALUATION = {"iteration": int, "estimates": Each(float), "scores": Each(float)}
+_RESULT = {"strategy": str, "network": str, "weighting": str, "seed": int, "evaluations": [EVALUATION]}
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,20 @@ def points_of(run: RunFolder, cell: str, protocol: str | None = None) -> list[Po
             "out, or evaluate it so"
         )
     return found
+
+
+def points_of_result(path: Path) -> list[Point]:
+    """Evaluations in a result file of the study of class weighting, by iteration.
+
+    Raises:
+        UserError: it is no such file, or its run made no estimates.
+    """
+    result = files.read_json(path, _RESULT, remedy="name results of tier 5, 6 or 7 of tools/weighting_study.py")
+    cell = f"{result['network']}, {result['strategy']}, {result['weighting']}"
+    return [
+        Point(result["strategy"], cell, str(path), one["iteration"], one["estimates"], one["scores"])
+        for one in result["evaluations"]
+    ]
 
 
 def spearman(points: Sequence[Point], name: str, metric: str) -> float:

@@ -101,6 +101,13 @@ DATA = {
     "study": {"size": "96x192", "gap": "0.35", **_IMAGES},
     "demo": {"size": "128x256", "gap": "0.4", "reach": "25", **_IMAGES},
 }
+#: Of both stages of the second edition: source images that training does not see, for estimates without labels.
+HELD_OUT = {"DATASETS.SOURCE_VALIDATION": "40"}
+#: Of its second stage: scores and estimates without labels at five points of a run (tools/trust_study.py reads them).
+WATCHED = HELD_OUT | {
+    "TEST.EVAL_PERIOD": "100", "TEST.UNSUPERVISED": "('cityscapes_uda_images_train',)", "TEST.UNSUPERVISED_IMAGES": "40",
+    "TEST.NUM_PANELS": "0",
+}  # fmt: skip
 SENSITIVITY_OF = ("semantic", CONVOLUTIONAL, "self_training")
 
 
@@ -191,9 +198,14 @@ def options(cell: Cell) -> list[str]:
         tests.append("cityscapes_uda_panoptic_train")
     keys = {
         **TASKS[cell.task][0], **{f"WEIGHTING.{loss}": kind for loss in losses},
-        **values, "DATASETS.TEST": str(tuple(tests)),
+        **values, "DATASETS.TEST": str(tuple(tests)), **(WATCHED if cell.network == IMAGENET else {}),
     }  # fmt: skip
     return [part for pair in keys.items() for part in pair]
+
+
+def first_options(config: Path) -> list[str]:
+    """KEY VALUE overrides of a first stage or teacher, by its configuration."""
+    return [part for pair in HELD_OUT.items() for part in pair] if config.parent.name == NETWORKS[IMAGENET][0] else []
 
 
 def first_config(cell: Cell) -> Path | None:

@@ -9,7 +9,9 @@ A result is plain values, one small JSON file a run::
      "quality": [T] (of pseudo labels; [] without),
      "gbw": {branch/head: {"iterations": [T], kind: {name: [T]}}} (weight, gradient, share of the pixels; {} without
      GBW), "tau": {"prior", "scores": {tau: {column: percent}}} (over the correction of the decision; absent in the
-     first edition)}
+     first edition),
+     "evaluations": [{"iteration", "estimates": {name: percent}, "scores": {metric: percent}}] (during the run, with
+     estimates that saw no label; absent in the first edition)}
 
 T are tenths of the run.
 """
@@ -25,6 +27,7 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.scores import averaged_classes
 from gbw_panoptic.reporting.gains import COLUMNS, Gain, gain
 from gbw_panoptic.reporting.run_folder import RunFolder, class_scalars
+from studies.trust.evidence import EVALUATION, points_of
 
 #: Column of the tables -> task and metric of a result file.
 STUDY_COLUMNS = {**COLUMNS, "rare precision": ("semantic", "rare_precision")}
@@ -36,7 +39,7 @@ RESULT = {
     "machine": str, "precision": str, "scores": Each(float), "classes": Each(_CLASS),
     "pseudo_labels": Each({"recall": float, "precision": float}), "quality": _SERIES,
     "gbw": Each({"iterations": [int], "weight": Each(_SERIES), "gradient": Each(_SERIES), "share": Each(_SERIES)}),
-    "tau?": {"prior": str, "scores": Each(Each(float))},
+    "tau?": {"prior": str, "scores": Each(Each(float))}, "evaluations?": [EVALUATION],
 }  # fmt: skip
 #: Points in time that are kept of class weights and gradients.
 _TIMES = 10
@@ -158,7 +161,16 @@ def run_result(run: RunFolder, protocol: str, *, source_pixels: Mapping[str, int
         "pseudo_labels": _pseudo_labels(run, protocol),
         "quality": _tenths(quality) if (quality := run.series("pseudo_labels/quality")[1]) else [],
         "gbw": _weights_over_time(run),
+        **({"evaluations": _evaluations(run, protocol)} if run.value("TEST.UNSUPERVISED") else {}),
     }
+
+
+def _evaluations(run: RunFolder, protocol: str) -> list[dict]:
+    return [
+        {"iteration": point.iteration, **{part: _rounded(values, filter(lambda name: np.isfinite(values[name]), values))
+                                          for part, values in (("estimates", point.estimates), ("scores", point.scores))}}
+        for point in points_of(run, "", protocol)
+    ]  # fmt: skip
 
 
 def _pseudo_labels(run: RunFolder, protocol: str) -> dict:
@@ -203,5 +215,5 @@ def _parts(series: Sequence) -> int:
     return max(min(_TIMES, len(series)), 1)
 
 
-def _rounded(values: Mapping[str, float], keys: Sequence[str]) -> dict[str, float]:
+def _rounded(values: Mapping[str, float], keys: Iterable[str]) -> dict[str, float]:
     return {key: round(values[key], 3) for key in keys}
