@@ -17,6 +17,7 @@ from ..adaptation import (
 from ..adaptation.active_training import ActiveLossWeights, ActiveTraining
 from ..adaptation.adversarial import discriminator
 from ..adaptation.mean_teacher.augmentation import BlockMasking, StrongAugmentation
+from ..adaptation.mean_teacher.class_shares import ClassShares
 from ..adaptation.mean_teacher.feature_distance import FeatureDistance
 from ..adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
@@ -24,7 +25,7 @@ from ..adaptation.mean_teacher.thresholds import ClassThresholds
 from ..adaptation.mean_teacher.training import LossWeights, MeanTeacherTraining
 from ..errors import UserError
 from ..weighting import ClassWeighting
-from ..weighting.build import build_target_weighting
+from ..weighting.build import build_source_pixels, build_target_weighting
 from .checkpoint import load_weights
 from .reading import read_checkpoint
 from .settings import build_settings
@@ -50,7 +51,8 @@ def build_self_training(cfg, model: nn.Module) -> MeanTeacherTraining:
         scaling = _build_mask_scaling(cfg, thresholds)
         return SegmentSelfTraining(scaling=scaling, labeller=SegmentLabeller(scaling), **parts)
     options = {"center_sigma": cfg.INPUT.GAUSSIAN_SIGMA, "instance_mix": cfg.SELF_TRAINING.INSTANCE_MIX.ENABLED}
-    return SelfTraining(**options, labeller=_build_labeller(cfg, thresholds), **parts)
+    shares = _build_shares(cfg, model)
+    return SelfTraining(**options, labeller=_build_labeller(cfg, thresholds, shares), shares=shares, **parts)
 
 
 def _build_thresholds(cfg, model: nn.Module) -> ClassThresholds | None:
@@ -61,6 +63,14 @@ def _build_thresholds(cfg, model: nn.Module) -> ClassThresholds | None:
     number = taxonomy.num_labels if model.learns_segments else taxonomy.num_classes
     thresholds = ClassThresholds(number, start=options.START, decay=options.DECAY, names=taxonomy.names)
     return thresholds.to(next(model.parameters()).device)
+
+
+def _build_shares(cfg, model: nn.Module) -> ClassShares | None:
+    options = cfg.SELF_TRAINING.SHARES
+    if not options.STRENGTH:
+        return None
+    shares = ClassShares(build_source_pixels(cfg), strength=options.STRENGTH, decay=options.DECAY)
+    return shares.to(next(model.parameters()).device)
 
 
 def _parts(cfg, model: nn.Module) -> dict:
@@ -120,7 +130,7 @@ def _build_teacher(cfg, model: nn.Module) -> MeanTeacher:
     return teacher
 
 
-def _build_labeller(cfg, thresholds: ClassThresholds | None) -> PseudoLabeller:
+def _build_labeller(cfg, thresholds: ClassThresholds | None, shares: ClassShares | None = None) -> PseudoLabeller:
     options = cfg.SELF_TRAINING
     return PseudoLabeller(
         selection=Selection(
@@ -134,6 +144,7 @@ def _build_labeller(cfg, thresholds: ClassThresholds | None) -> PseudoLabeller:
         instance_losses=options.INSTANCE_LOSSES,
         instance_quality=options.INSTANCE_QUALITY,
         tau=options.TAU,
+        shares=shares,
         paste_score=options.INSTANCE_MIX.MIN_SCORE if options.INSTANCE_MIX.ENABLED else None,
         ignore_label=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
     )
