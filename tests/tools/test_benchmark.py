@@ -34,6 +34,13 @@ def test_loader_at_a_small_size():
     assert plain.ratio > 0 < rare.ratio and cached.ratio > 0 and "48x64 crop of 64x128" in plain.name
 
 
+def test_inference_at_a_small_size():
+    options = ["inference", "--size", "96", "192", "--things", "9", "--centers", "20", "--repeats", "1"]
+    comparisons = list(benchmark.load("inference").main(benchmark.parse(options)))
+    assert [c.reference_seconds for c in comparisons] == [(0.15,), (0.3,), (0.14,), (0.5,)]
+    assert all(c.ratio > 0 for c in comparisons) and "20 centres" in comparisons[-1].name
+
+
 def test_both_optimizers_update_alike():
     arguments = benchmark.parse(["optimizer", "--configs", "study/self_training", "--repeats", "2"])
     (comparison,) = benchmark.load("optimizer").main(arguments)

@@ -80,7 +80,7 @@ def _maps_alone(truths, predictions, title: str, arguments: argparse.Namespace) 
 def _end_to_end(truths, predictions, title: str, arguments: argparse.Namespace) -> Comparison:
     """From the model's output on one side and PNG files of the truth on the other to the scores."""
     with tempfile.TemporaryDirectory() as folder:
-        records = _write_truth(truths, Path(folder))
+        records = write_truth(truths, Path(folder))
         outputs = [{"panoptic_seg": (torch.from_numpy(p), None)} for p in predictions]
 
         def theirs() -> dict:
@@ -113,7 +113,7 @@ def _detectron2(records: Sequence[dict], outputs: Sequence[dict]) -> dict:
         return evaluator.evaluate()["panoptic_seg"]
 
 
-def _write_truth(truths: Sequence[np.ndarray], folder: Path) -> list[dict]:
+def write_truth(truths: Sequence[np.ndarray], folder: Path) -> list[dict]:
     """Label PNGs and JSON in ``folder``; registers the data set for Detectron2 and returns its records."""
     from detectron2.data import MetadataCatalog
 
