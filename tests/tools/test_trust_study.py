@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fabricated_run import CONFIG, fabricate_run
 from scipy.stats import spearmanr
-from studies.trust.evidence import ELSEWHERE, LAST, SOURCE, Point, regret, rows, spearman
+from studies.trust.evidence import ELSEWHERE, LAST, SOURCE, Point, evidence_table, regret, rows, spearman
 
 from gbw_panoptic.reporting import report
 
@@ -91,3 +91,19 @@ def test_the_tool_and_the_report_read_what_runs_have_logged(tmp_path, run_tool, 
     assert (
         "expected evaluations with labels and with TEST.UNSUPERVISED" in run_tool("tools/trust_study.py", bare).stderr
     )
+
+
+def test_the_tool_reads_what_the_study_of_class_weighting_keeps(tmp_path, run_tool, points):
+    """The same points, as folders of runs or as result files: the same table."""
+    for run in sorted({p.run for p in points if p.strategy == "A"}):
+        cell, seed = run.split("/")
+        of_run = [p for p in points if p.run == run]
+        kept = [{"iteration": p.iteration, "estimates": p.estimates, "scores": p.scores} for p in of_run]
+        result = {"strategy": "A", "network": "n", "weighting": cell, "seed": int(seed), "evaluations": kept}
+        (tmp_path / f"{cell}_{seed}.json").write_text(json.dumps(result))
+    done = run_tool("tools/trust_study.py", *sorted(tmp_path.glob("*.json")))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("12 evaluations of 4 runs in 2 cells.")
+    assert done.stdout.split("\n\n", 1)[1].strip() == evidence_table(rows([p for p in points if p.strategy == "A"]))
+    (tmp_path / "old.json").write_text(json.dumps({key: result[key] for key in result if key != "evaluations"}))
+    assert "expected the key evaluations" in run_tool("tools/trust_study.py", tmp_path / "old.json").stderr
