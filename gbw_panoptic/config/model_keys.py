@@ -203,3 +203,8 @@ MASK2FORMER = (
     Key("MODEL.MASK2FORMER.OBJECT_THRESHOLD", share(), "Class probability of a query that is kept.", 0.8),
     Key("MODEL.MASK2FORMER.OVERLAP_THRESHOLD", share(), "Of its mask that a segment wins, else it is dropped.", 0.8),
 )  # fmt: skip
+
+EOMT = (
+    Key("MODEL.EOMT.NUM_BLOCKS", integer(low=1, high=1000),
+        "Blocks of the ViT that see queries (EoMT: S and B 3, L 4); queries, losses and thresholds are MODEL.MASK2FORMER's.", 3),
+)  # fmt: skip

@@ -20,6 +20,7 @@ PARTS: dict[str, tuple[Key, ...]] = {
     "Instance head": model_keys.INSTANCE_HEAD,
     "Auxiliary head": model_keys.AUXILIARY_HEAD,
     "Mask2Former": model_keys.MASK2FORMER,
+    "EoMT": model_keys.EOMT,
     "Data sets": data_keys.DATASETS,
     "Images": data_keys.INPUT,
     "Loader": data_keys.DATALOADER,

@@ -18,18 +18,20 @@ from detectron2.utils import comm
 from .. import modeling  # noqa: F401  (registers the meta-architectures)
 from ..active.label_store import BoughtLabels, LabelStore
 from ..adaptation import MeanTeacher, Strategy
+from ..adaptation.mean_teacher.teacher import unwrapped
 from ..adaptation.style import FourierStyle
 from ..config.trainers import has_teacher, trainer_of
 from ..data.loader import DomainLoader, build_train_loader
 from ..errors import UserError
 from ..modeling.health import describe_flat_features
+from ..modeling.masks.encoder_only import EncoderOnlyHead
 from ..modeling.published.fitting import whole
 from .acquisition import AcquisitionHook, build_acquisition, build_label_store, build_predict, build_round_pictures
 from .checkpoint import YOUNG_PARTS, SafeCheckpointer, load_weights
 from .description import build_model_description
 from .evaluation import evaluate
 from .execution import update_description, build_execution, build_precision, precision_warning, data_parallel
-from .hooks import METRICS, ClassWeightLogger, CollapseWatch, DiscriminatorMonitor, Evaluation, LearningRate, ProgressLine
+from .hooks import METRICS, ClassWeightLogger, CollapseWatch, DiscriminatorMonitor, Evaluation, LearningRate, MaskAnnealing, ProgressLine
 from .reading import or_an_earlier
 from .saving import CheckpointSaver, StopSignals, StopTraining, remove_halves
 from .settings import build_settings, check_meaning
@@ -173,6 +175,9 @@ def _build_hooks(cfg, trainer: DomainAdaptationTrainer, optimizer, models: dict[
         ClassWeightLogger(trainer.model, trainer.strategy, names, period=period),
         DiscriminatorMonitor(period=_MONITOR_WINDOW, window=_MONITOR_WINDOW),
     ]
+    head = getattr(unwrapped(trainer.model), "mask_head", None)
+    if isinstance(head, EncoderOnlyHead):
+        result.append(MaskAnnealing(head, iterations=cfg.SOLVER.MAX_ITER))
     saver = None
     if comm.is_main_process():
         # before evaluation: a crash there costs no training

@@ -17,6 +17,7 @@ from .. import files
 from ..adaptation import Strategy
 from ..adaptation.mean_teacher.teacher import unwrapped
 from ..cli import Progress
+from ..modeling.masks.encoder_only import EncoderOnlyHead
 from ..structures import metric_names
 from ..structures.metric_names import ClassScalar
 from ..trust.collapse import Snapshot, signs
@@ -40,6 +41,16 @@ class LearningRate(hooks.LRScheduler):
 
     def state_dict(self) -> dict:
         return {}
+
+
+class MaskAnnealing(HookBase):
+    """Tells a head whose masks are annealed, before every step, which share of the training is over."""
+
+    def __init__(self, head: EncoderOnlyHead, *, iterations: int) -> None:
+        self.head, self.iterations = head, iterations
+
+    def before_step(self) -> None:
+        self.head.anneal(self.trainer.iter / self.iterations)
 
 
 class ClassWeightLogger(HookBase):

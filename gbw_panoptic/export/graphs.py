@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 
 from ..errors import UserError
 from ..inference.model import PanopticModel
+from ..modeling.eomt import DomainAdaptiveEoMT
 from ..modeling.mask2former import DomainAdaptiveMask2Former
 from ..modeling.masks.head import STRIDES
 from ..modeling.masks.merging import SegmentPostProcessing
@@ -35,7 +36,7 @@ class PanopticGraph(nn.Module):
     def __init__(self, model: nn.Module, *, image_format: str, num_classes: int, confidence: bool = False) -> None:
         """
         Args:
-            model: one of the two meta-architectures, in evaluation.
+            model: one of the meta-architectures, in evaluation.
             image_format: RGB or BGR, the order that the network takes.
             confidence: whether there is a map of how sure the network is.
         """
@@ -104,14 +105,14 @@ class CenterGraph(PanopticGraph):
 
 
 class MaskGraph(PanopticGraph):
-    """Of Mask2Former."""
+    """Of Mask2Former and EoMT."""
 
     @property
     def is_panoptic(self) -> bool:
         return self.model.panoptic
 
     def maps(self, image: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor | None, Tensor]:
-        output = self.model.mask_head(self.model.backbone(image))
+        output = self.model.segments(image)
         classes, masks = output.class_logits[-1][0], output.mask_logits[-1][0]
         labels, probability = semantic_of_masks(classes, masks, size, STRIDES[0])
         if not self.is_panoptic:
@@ -122,10 +123,10 @@ class MaskGraph(PanopticGraph):
 def graph_of(model: PanopticModel, *, confidence: bool = False) -> PanopticGraph:
     """The graph of a copy of the network, which is left as it is."""
     _require_numbers(model.predictor.model.post_processing, model.taxonomy.label_divisor)
-    network, graphs = (
-        model.predictor.model,
-        {DomainAdaptivePanopticDeepLab: CenterGraph, DomainAdaptiveMask2Former: MaskGraph},
-    )
+    network = model.predictor.model
+    graphs = {
+        DomainAdaptivePanopticDeepLab: CenterGraph, DomainAdaptiveMask2Former: MaskGraph, DomainAdaptiveEoMT: MaskGraph,
+    }  # fmt: skip
     options = {"image_format": model.predictor.image_format, "num_classes": model.taxonomy.num_classes}
     return graphs[type(network)](prepare(network), **options, confidence=confidence).eval()
 

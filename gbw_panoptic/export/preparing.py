@@ -23,6 +23,8 @@ def prepare(model: nn.Module) -> nn.Module:
             parent.config._attn_implementation = "eager"  # fused attention is no operator of ONNX
         if hasattr(parent, "get_reference_points"):  # of transformers' pixel decoder
             parent.get_reference_points = _reference_points
+        if hasattr(parent, "masked_blocks"):  # EoMT's; a trace cannot ask a tensor
+            parent.masked_blocks = partial(list, parent.masked_blocks())
         if hasattr(parent, "get_attn_mask"):  # transformers' block of Swin
             parent.forward = partial(_swin_block, parent)
         if getattr(parent, "normalize_coords", "") == "separate":  # timm's rotary positions of DINOv3

@@ -4,6 +4,7 @@ from ..structures.predictions import DensePrediction
 from . import backbones  # noqa: F401  (registers them)
 from .heads.daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
 from .heads.per_class import PerClassInsEmbedHead, PerClassSemSegHead
+from .eomt import DomainAdaptiveEoMT
 from .mask2former import DomainAdaptiveMask2Former
 from .panoptic_deeplab import DomainAdaptivePanopticDeepLab
 from .post_processing import PostProcessing
@@ -12,6 +13,7 @@ __all__ = [
     "DAFormerInsEmbedHead",
     "DAFormerSemSegHead",
     "DensePrediction",
+    "DomainAdaptiveEoMT",
     "DomainAdaptiveMask2Former",
     "DomainAdaptivePanopticDeepLab",
     "PerClassInsEmbedHead",

@@ -1,4 +1,4 @@
-"""The parts of a Panoptic-DeepLab and of a Mask2Former from their configurations."""
+"""The parts of a Panoptic-DeepLab, of a Mask2Former and of an EoMT from their configurations."""
 
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import Backbone, build_backbone, build_sem_seg_head
@@ -9,6 +9,7 @@ from ..taxonomy import Taxonomy
 from ..weighting.build import build_class_weighting, build_log_prior
 from .heads.auxiliary import AuxiliaryHead
 from .masks.criterion import WEIGHTED, SegmentCriterion
+from .masks.encoder_only import EncoderOnlyHead
 from .masks.head import STRIDES, MaskHead
 from .masks.matching import CostWeights
 from .masks.merging import SegmentPostProcessing
@@ -106,14 +107,12 @@ def _build_auxiliary_head(cfg, shapes, taxonomy: Taxonomy) -> AuxiliaryHead | No
 
 def mask2former_parts(cfg) -> dict:
     """Arguments of :class:`DomainAdaptiveMask2Former`."""
-    taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
-    backbone = build_backbone(cfg)
-    options, panoptic = cfg.MODEL.MASK2FORMER, cfg.MODEL.TASK == "panoptic"
+    backbone, options = build_backbone(cfg), cfg.MODEL.MASK2FORMER
     return {
         "backbone": backbone,
         "mask_head": MaskHead(
             backbone.output_shape(),
-            num_classes=taxonomy.num_classes,
+            num_classes=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.num_classes,
             num_queries=options.NUM_QUERIES,
             hidden_dim=options.HIDDEN_DIM,
             num_heads=options.NUM_HEADS,
@@ -122,6 +121,33 @@ def mask2former_parts(cfg) -> dict:
             decoder_layers=options.DECODER_LAYERS,
             decoder_feedforward_dim=options.DECODER_FEEDFORWARD_DIM,
         ),
+        "size_divisibility": max(backbone.size_divisibility, max(STRIDES)),
+        **_parts_behind_masks(cfg),
+    }
+
+
+def eomt_parts(cfg) -> dict:
+    """Arguments of :class:`DomainAdaptiveEoMT`."""
+    vit = build_backbone(cfg)
+    vit.pyramid.clear()  # no loss would reach it
+    return {
+        "backbone": vit,
+        "mask_head": EncoderOnlyHead(
+            vit,
+            num_classes=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.num_classes,
+            num_queries=cfg.MODEL.MASK2FORMER.NUM_QUERIES,
+            num_blocks=cfg.MODEL.EOMT.NUM_BLOCKS,
+        ),
+        "size_divisibility": vit.patch_size,
+        **_parts_behind_masks(cfg),
+    }
+
+
+def _parts_behind_masks(cfg) -> dict:
+    """What every architecture of queries has, whatever makes their classes and masks."""
+    taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
+    options, panoptic = cfg.MODEL.MASK2FORMER, cfg.MODEL.TASK == "panoptic"
+    return {
         "criterion": SegmentCriterion(
             num_classes=taxonomy.num_classes,
             no_object_weight=options.NO_OBJECT_WEIGHT,
@@ -145,5 +171,4 @@ def mask2former_parts(cfg) -> dict:
         "panoptic": panoptic,
         "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
         "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
-        "size_divisibility": max(backbone.size_divisibility, max(STRIDES)),
     }

@@ -56,7 +56,11 @@ class DomainAdaptiveMask2Former(DomainAdaptiveModel):
         return build_segment_labels(cfg)
 
     def heads(self, images: ImageList, *, instances: bool) -> MaskHeadOutput:
-        return self.mask_head(self.backbone(images.tensor))
+        return self.segments(images.tensor)
+
+    def segments(self, images: Tensor) -> MaskHeadOutput:
+        """Of normalised and padded images [B, 3, H, W]."""
+        return self.mask_head(self.backbone(images))
 
     def losses(
         self, raw: MaskHeadOutput, batched_inputs: list[Sample], branch: str, *, padded_size: tuple[int, int]

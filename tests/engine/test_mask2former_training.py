@@ -160,7 +160,7 @@ def panoptic_quality(model, samples, taxonomy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [CONFIG, "streets/mask2former_vit_source_only.yaml"])
+@pytest.mark.parametrize("config", [CONFIG, "streets/mask2former_vit_source_only.yaml", "streets/eomt_source_only.yaml"])
 def test_it_fits_four_images_to_a_pq_above_90(make_cfg, config):
     cfg = make_cfg(config, "MODEL.MASK2FORMER.NUM_QUERIES", 15, "MODEL.MASK2FORMER.NUM_POINTS", 512, "SOLVER.BASE_LR", 1e-3)
     taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy

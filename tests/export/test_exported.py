@@ -43,6 +43,7 @@ MODELS = {
     "compact_semantic": ("study/source_only.yaml", *CENTRES, "MODEL.TASK", "semantic", "WEIGHTING.CENTER", "none", "WEIGHTING.OFFSET", "none"),
     "mask2former": ("quick/mask2former_source_only.yaml", *MASKS),
     "mask2former_swin": ("quick/mask2former_source_only.yaml", *MASKS, "MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.WINDOW_SIZE", 3),
+    "eomt": ("streets/eomt_source_only.yaml", *MASKS),  # untrained: its masks are on
     "dinov2": (*VIT, "dinov2_tiny"),  # its table of positions is enlarged by a factor
     "dinov3": (*VIT, "dinov3_tiny"),
     "convnext": (

@@ -5,6 +5,7 @@ from typing import Iterator
 
 from detectron2.modeling import META_ARCH_REGISTRY
 
+from ...modeling.eomt import DomainAdaptiveEoMT
 from ...modeling.published.layouts import PACKAGED
 from ...weighting import WEIGHTED_KEYS
 from ..kinds import refusal, value_of
@@ -26,6 +27,18 @@ def architecture_problems(cfg) -> Iterator[str]:
             remedy = f"weight its losses by WEIGHTING.{' and '.join(own)}"
             yield refusal(cfg, f"WEIGHTING.{key}", f"none with {name}, which has no such loss", remedy)
     yield from _segment_problems(cfg) if learns_segments(cfg) else _pixel_problems(cfg)
+    if issubclass(META_ARCH_REGISTRY.get(name), DomainAdaptiveEoMT):
+        yield from _encoder_only_problems(cfg)
+
+
+def _encoder_only_problems(cfg) -> Iterator[str]:
+    """Of an architecture that runs the blocks of its backbone itself."""
+    name = cfg.MODEL.META_ARCHITECTURE
+    if cfg.MODEL.BACKBONE.NAME != "build_vit_backbone":
+        yield refusal(cfg, "MODEL.BACKBONE.NAME", f"build_vit_backbone with {name}", "take it, or another architecture")
+    for key in ("SELF_TRAINING.FEATURE_DISTANCE.ENABLED", "MODEL.COMPILE"):
+        if value_of(cfg, key):
+            yield refusal(cfg, key, f"False with {name}, whose backbone gives no feature maps", "set it to False")
 
 
 def _pixel_problems(cfg) -> Iterator[str]:

@@ -6,7 +6,7 @@ Shape legend: B images, H x W pixels, h x w patches, N = registers + 1 + h w tok
 
 import re
 from types import ModuleType
-from typing import Mapping, Sequence
+from typing import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -100,6 +100,12 @@ class ViT(PyramidBackbone):
 
     def token_map(self, images: Tensor) -> Tensor:
         """[B, D, h, w]: patches behind the last block and its norm, of images whose sides are whole patches."""
+        x, size = self.embed(images)
+        x = self.through(self.model.blocks, x, **self.rotary(size))
+        return self.patch_map(self.model.norm(x), size)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Tokens [B, N, D] in front of the first block, and (h, w)."""
         model = self.model
         patches = model.patch_embed(images)  # [B, h, w, D]
         size = patches.shape[1:3]
@@ -107,15 +113,24 @@ class ViT(PyramidBackbone):
         if self.pos_embed is not None:
             x = x + resized_positions(self.pos_embed, size, *self.position_formula)
         prefix = [token.expand(len(x), -1, -1) for token in (model.cls_token, model.reg_token) if token is not None]
-        x = torch.cat([*prefix, x], dim=1)  # [B, N, D]
-        context = {"rope": model.rope.get_embed(shape=size)} if _is_rotary(model) else {}
-        for block in model.blocks:
+        return torch.cat([*prefix, x], dim=1), size
+
+    def rotary(self, size: tuple[int, int]) -> dict[str, Tensor]:
+        """What blocks are given beside tokens: ``rope`` [h w, 2 D'], sines and cosines of a head, or nothing."""
+        return {"rope": self.model.rope.get_embed(shape=size)} if _is_rotary(self.model) else {}
+
+    def through(self, blocks: Iterable[nn.Module], x: Tensor, **context: Tensor | None) -> Tensor:
+        """Tokens [B, N, D] behind some of the blocks, to each of which ``context`` is given."""
+        for block in blocks:
             if self.gradient_checkpointing and self.training and torch.is_grad_enabled():
                 x = checkpoint(block, x, use_reentrant=False, **context)
             else:
                 x = block(x, **context)
-        x = model.norm(x)[:, model.num_prefix_tokens :]
-        return x.transpose(1, 2).unflatten(2, size).contiguous()
+        return x
+
+    def patch_map(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """[B, D, h, w]: the patches among tokens [B, N, D]."""
+        return x[:, self.model.num_prefix_tokens :].transpose(1, 2).unflatten(2, size).contiguous()
 
     def inspected(self, images: Tensor) -> dict[str, Tensor]:
         return {"the last block": self.token_map(images)}  # the pyramid's own weights vary what does not
