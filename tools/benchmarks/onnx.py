@@ -16,6 +16,7 @@ from gbw_panoptic.engine.settings import build_settings
 from gbw_panoptic.engine.setup import load_config
 from gbw_panoptic.export.onnx_file import runner, write_onnx
 
+from .step import CONFIGS
 from .timing import Comparison, compare
 
 _GOAL = 1.5  # on two cores
@@ -56,7 +57,7 @@ def _image(arguments: argparse.Namespace) -> np.ndarray:
 
 def _random_model(folder: Path) -> Path:
     register_all()
-    cfg = load_config("configs/demo/self_training_gbw.yaml", ["MODEL.DEVICE", "cpu", "WEIGHTING.SEMANTIC", "none"])
+    cfg = load_config(str(CONFIGS / "demo/self_training_gbw.yaml"), ["MODEL.DEVICE", "cpu", "WEIGHTING.SEMANTIC", "none"])
     contents = {"model": build_model(cfg).state_dict(), "settings": build_settings(cfg).values}
     path = folder / "random.pth"
     torch.save({**contents, "description": build_model_description(cfg).state_dict()}, path)
