@@ -49,10 +49,9 @@ SELF_TRAINING = (
         "Pixels of this confidence are kept in any case (FDA).", 0.9),
     Key("SELF_TRAINING.TAU", share(),
         "The same as TEST.TAU, of the teacher before it labels pixels (ours): pseudo labels of a balanced teacher.", 0.0),
-    Key("SELF_TRAINING.SHARES.STRENGTH", share("a strength"),
-        "How far the teacher's class shares are led back to the source's before it labels pixels (distribution alignment, "
-        "arXiv 1911.09785; of pixels: ours); 0: not. For pairs of domains that show their classes alike.", 0.0),
-    Key("SELF_TRAINING.SHARES.DECAY", number(low=0, below=1), "Of the average of the teacher's shares over updates.", 0.9),
+    Key("SELF_TRAINING.LOCATION_PRIOR", share("a strength"),
+        "How much the teacher's labels look where the source shows a class (CBST-SP, arXiv 1810.07911). The class's "
+        "frequency is divided out (ours). 0: not at all.", 0.0),
     Key("SELF_TRAINING.CLASS_MIX", switch(),
         "Paste half of the source image's classes on the target image (ClassMix, DACS).", True),
     Key("SELF_TRAINING.SHARED_PASS", switch(),

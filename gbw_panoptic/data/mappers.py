@@ -233,6 +233,7 @@ class TargetMapper:
             "image": _as_tensor(crop),
             **self._student_view(crop, draw.position),
             "valid_mask": torch.from_numpy(cut(valid, window, fill=False, flip=flip)),
+            "place": window.place(size, flip=flip),
             **({} if self.labels is None else self._labels(record, image, size, window, flip)),
             **_file_facts(record, image),
         }

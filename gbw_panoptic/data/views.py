@@ -8,7 +8,9 @@ from typing import Sequence
 
 import cv2
 import numpy as np
+import torch
 from detectron2.data.transforms import ResizeShortestEdge
+from torch import Tensor
 
 from ..errors import UserError
 
@@ -21,6 +23,13 @@ class Window:
     left: int
     height: int
     width: int
+
+    def place(self, size: tuple[int, int], *, flip: bool) -> Tensor:
+        """[4] float32: top, bottom, left and right edge as shares of the resized image's ``size`` (height, width); left
+        and right change places in a mirrored view."""
+        left, right = self.left / size[1], (self.left + self.width) / size[1]
+        vertical = (self.top / size[0], (self.top + self.height) / size[0])
+        return torch.tensor([*vertical, *((right, left) if flip else (left, right))])
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,18 @@ from ..adaptation import (
 from ..adaptation.active_training import ActiveLossWeights, ActiveTraining
 from ..adaptation.adversarial import discriminator
 from ..adaptation.mean_teacher.augmentation import BlockMasking, StrongAugmentation
-from ..adaptation.mean_teacher.class_shares import ClassShares
 from ..adaptation.mean_teacher.feature_distance import FeatureDistance
+from ..adaptation.mean_teacher.location_prior import LocationPrior
 from ..adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
 from ..adaptation.mean_teacher.thresholds import ClassThresholds
 from ..adaptation.mean_teacher.training import LossWeights, MeanTeacherTraining
+from ..data.left_out import build_training_records
 from ..errors import UserError
+from ..evaluation.maps import read_ground_truth
+from ..trust.seen import spaced
 from ..weighting import ClassWeighting
-from ..weighting.build import build_source_pixels, build_target_weighting
+from ..weighting.build import build_target_weighting
 from .checkpoint import load_weights
 from .reading import read_checkpoint
 from .settings import build_settings
@@ -37,6 +40,8 @@ _CONSTANT = (
     "the study PQ 8.7 against 23.0); set SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED True, or train source_only first and "
     "name its model in MODEL.WEIGHTS, or in SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS with BURN_IN_ITERS."
 )
+#: Of each source, evenly spaced: their labels say where a class is.
+_PRIOR_IMAGES = 500
 #: Losses of ground truth that SELF_TRAINING.SEGMENTS.SOURCE_MASK_FACTOR multiplies: all of L_mask of MC-PanDA++.
 _LOCALISATION = ("loss_mask", "loss_dice")
 
@@ -51,8 +56,7 @@ def build_self_training(cfg, model: nn.Module) -> MeanTeacherTraining:
         scaling = _build_mask_scaling(cfg, thresholds)
         return SegmentSelfTraining(scaling=scaling, labeller=SegmentLabeller(scaling), **parts)
     options = {"center_sigma": cfg.INPUT.GAUSSIAN_SIGMA, "instance_mix": cfg.SELF_TRAINING.INSTANCE_MIX.ENABLED}
-    shares = _build_shares(cfg, model)
-    return SelfTraining(**options, labeller=_build_labeller(cfg, thresholds, shares), shares=shares, **parts)
+    return SelfTraining(**options, labeller=_build_labeller(cfg, thresholds), **parts)
 
 
 def _build_thresholds(cfg, model: nn.Module) -> ClassThresholds | None:
@@ -63,14 +67,6 @@ def _build_thresholds(cfg, model: nn.Module) -> ClassThresholds | None:
     number = taxonomy.num_labels if model.learns_segments else taxonomy.num_classes
     thresholds = ClassThresholds(number, start=options.START, decay=options.DECAY, names=taxonomy.names)
     return thresholds.to(next(model.parameters()).device)
-
-
-def _build_shares(cfg, model: nn.Module) -> ClassShares | None:
-    options = cfg.SELF_TRAINING.SHARES
-    if not options.STRENGTH:
-        return None
-    shares = ClassShares(build_source_pixels(cfg), strength=options.STRENGTH, decay=options.DECAY)
-    return shares.to(next(model.parameters()).device)
 
 
 def _parts(cfg, model: nn.Module) -> dict:
@@ -130,7 +126,7 @@ def _build_teacher(cfg, model: nn.Module) -> MeanTeacher:
     return teacher
 
 
-def _build_labeller(cfg, thresholds: ClassThresholds | None, shares: ClassShares | None = None) -> PseudoLabeller:
+def _build_labeller(cfg, thresholds: ClassThresholds | None) -> PseudoLabeller:
     options = cfg.SELF_TRAINING
     return PseudoLabeller(
         selection=Selection(
@@ -144,10 +140,25 @@ def _build_labeller(cfg, thresholds: ClassThresholds | None, shares: ClassShares
         instance_losses=options.INSTANCE_LOSSES,
         instance_quality=options.INSTANCE_QUALITY,
         tau=options.TAU,
-        shares=shares,
+        location=_build_location_prior(cfg),
         paste_score=options.INSTANCE_MIX.MIN_SCORE if options.INSTANCE_MIX.ENABLED else None,
         ignore_label=MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).ignore_label,
     )
+
+
+def _build_location_prior(cfg) -> LocationPrior | None:
+    """From the labels of up to :data:`_PRIOR_IMAGES` training images of each source."""
+    strength = cfg.SELF_TRAINING.LOCATION_PRIOR
+    if not strength:
+        return None
+    taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
+    records = [
+        records[index]
+        for records in build_training_records(cfg, cfg.DATASETS.TRAIN, source=True)
+        for index in spaced(len(records), _PRIOR_IMAGES).tolist()
+    ]
+    labels = (read_ground_truth(record, taxonomy).labels for record in records)
+    return LocationPrior.of(labels, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES, strength=strength)
 
 
 def _build_mask_scaling(cfg, thresholds: ClassThresholds | None) -> MaskScaling:

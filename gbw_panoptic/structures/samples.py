@@ -92,6 +92,9 @@ class TargetSample(FileFacts, InstanceLabels):
     image: Annotated[Tensor, "[3, H, W] uint8: channels in the order of `INPUT.FORMAT`"]
     student_image: NotRequired[Annotated[Tensor, "[3, H, W] uint8: the same with other colours, for a student alone"]]
     valid_mask: Annotated[Tensor, "[H, W] bool: False in ignored borders and in padding"]
+    place: Annotated[
+        Tensor, "[4] float32: top, bottom, left, right edge as shares of the image; left > right if it is mirrored"
+    ]
     sem_seg: NotRequired[Annotated[Tensor, "[H, W] int64: class of a bought pixel, else `ignore_label`"]]
     sem_seg_weights: NotRequired[Annotated[Tensor, "[H, W] float32: 1"]]
     segments: NotRequired[Annotated[SegmentTargets, "what a mask model is trained on, in place of the other labels"]]

@@ -78,16 +78,12 @@ def _build(cfg, key: str, *, gradient: str, normalize: bool, things: bool = Fals
     return WEIGHTING_REGISTRY.get(name)(**common)
 
 
-def build_source_pixels(cfg) -> torch.Tensor:
-    """[C] labelled pixels of the classes in all sources."""
-    return _source_counts(cfg.DATASETS.TRAIN, range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))[0]
-
-
 def build_log_prior(cfg) -> torch.Tensor | None:
     """[C] log of the class frequencies of the sources, where WEIGHTING.PRIOR names them."""
     if cfg.WEIGHTING.PRIOR == "weights":
         return None
-    return log_frequencies(build_source_pixels(cfg)).float()
+    pixels, _ = _source_counts(cfg.DATASETS.TRAIN, range(cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES))
+    return log_frequencies(pixels).float()
 
 
 def build_loss_shaping(cfg) -> LossShaping:
@@ -99,7 +95,8 @@ def build_loss_shaping(cfg) -> LossShaping:
     if name == "focal":
         return Focal(gamma=options.FOCAL_GAMMA)
     if name == "logit_adjustment":
-        return LogitAdjustment(pixels=build_source_pixels(cfg), tau=options.LOGIT_ADJUSTMENT_TAU)
+        pixels, _ = _source_counts(cfg.DATASETS.TRAIN, range(options.NUM_CLASSES))
+        return LogitAdjustment(pixels=pixels, tau=options.LOGIT_ADJUSTMENT_TAU)
     if name == "seesaw":
         return Seesaw(num_classes=options.NUM_CLASSES, p=options.SEESAW_P, q=options.SEESAW_Q)
     if name == "blda":

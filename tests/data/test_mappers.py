@@ -82,7 +82,7 @@ def test_source_keys_are_those_of_the_contract(record: dict, semantic_record: di
 def test_target_emits_no_label_and_opens_none(record: dict) -> None:
     Path(record["pan_seg_file_name"]).write_bytes(b"unreadable")
     sample = TargetMapper(views=random_views())({**record, "sem_seg_file_name": "absent.png"}, Draw(0, 0))
-    assert set(sample) == {"image", "valid_mask", *FILE_KEYS}
+    assert set(sample) == {"image", "valid_mask", "place", *FILE_KEYS}
     assert sample["valid_mask"].dtype == torch.bool and sample["image"].dtype == torch.uint8
     assert sample["image"].shape == (3, 32, 48) and sample["valid_mask"].shape == (32, 48)
     assert (sample["height"], sample["width"]) == SIZE

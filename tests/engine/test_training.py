@@ -25,16 +25,15 @@ ALL = (
     "SELF_TRAINING.INSTANCE_MIX.WEIGHT", 0.5,
     "SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True,  # no thing fills a cell of 32 pixels in crops of 64 x 128
     "SELF_TRAINING.FEATURE_DISTANCE.CLASSES", ("road", "building"), "SELF_TRAINING.FEATURE_DISTANCE.MIN_SHARE", 0.6,
-    "INPUT.FOURIER.ENABLED", True, "INPUT.FOURIER.BETA", 0.05,
+    "INPUT.FOURIER.ENABLED", True, "INPUT.FOURIER.BETA", 0.05, "SELF_TRAINING.LOCATION_PRIOR", 0.5,
     "INPUT.TARGET.IGNORE_TOP", 2, "INPUT.TARGET.IGNORE_LEFT", 3, "INPUT.TARGET.IGNORE_RIGHT", 3,
     "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", 0.0,  # an untrained teacher finds instances, too
 )  # fmt: skip
-#: Labels of a few target images, thresholds and class shares that follow the teacher.
+#: Labels of a few target images, and thresholds that follow the teacher.
 LABELLED = (
     "DATASETS.TARGET_LABELLED.NAME", "cityscapes_uda_panoptic_train", "DATASETS.TARGET_LABELLED.SHARE", 0.25,
     "DATASETS.TARGET_LABELLED.SEED", 3, "DATASETS.TARGET_LABELLED.LOSS_WEIGHT", 0.731,
     "SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED", True, "SELF_TRAINING.ADAPTIVE_THRESHOLDS.START", 0.25,
-    "SELF_TRAINING.SHARES.STRENGTH", 0.5,
 )  # fmt: skip
 FAST = (*NARROW, "TEST.EVAL_PERIOD", 0, "TEST.NUM_PANELS", 0, "DATASETS.TEST", "()")
 

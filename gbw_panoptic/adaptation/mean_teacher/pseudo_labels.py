@@ -12,7 +12,7 @@ from ...structures.model import MetaArchitecture
 from ...structures.predictions import DensePrediction, likeliest_classes
 from ...structures.samples import LabelledTarget, TargetSample
 from ...structures.segments import PseudoInstances, counts_of
-from .class_shares import ClassShares
+from .location_prior import LocationPrior
 from .pseudo_instances import instance_scores, instances_from_panoptic
 from .thresholds import STATISTIC, ClassThresholds, group_quantiles
 
@@ -194,7 +194,7 @@ class PseudoLabeller:
         instance_quality: one of :data:`INSTANCE_QUALITIES`.
         ignore_label: label of pixels that are not learnt from.
         tau: of the teacher's decision: its ``decision_bias`` is added to its logits; 0 leaves them.
-        shares: what leads the teacher's class shares back to the source's; None: nothing does.
+        location: of what its logits gain by their place in the image; None: they gain nothing.
         paste_score: score from which on an instance is given as ``pasted``, too; None: none is.
     """
 
@@ -204,7 +204,7 @@ class PseudoLabeller:
     ignore_label: int
     tau: float = 0.0
     paste_score: float | None = None
-    shares: ClassShares | None = None
+    location: LocationPrior | None = None
 
     @torch.no_grad()
     def __call__(
@@ -226,10 +226,9 @@ class PseudoLabeller:
         if self.tau:
             dense = replace(dense, sem_seg=dense.sem_seg + teacher.decision_bias(self.tau))
         device = dense.sem_seg.device
+        if self.location is not None:
+            dense = replace(dense, sem_seg=dense.sem_seg + self.location(samples, dense.sem_seg.shape[-2:], device))
         valid = torch.stack([sample["valid_mask"].to(device, non_blocking=True) for sample in samples])
-        if self.shares is not None:
-            self.shares.see(dense.sem_seg, valid)
-            dense = replace(dense, sem_seg=dense.sem_seg + self.shares.bias())
         pseudo = self.selection(dense.sem_seg, valid)
         labels = torch.where(pseudo.kept, pseudo.labels, self.ignore_label)
         weights = pseudo.weights * pseudo.kept

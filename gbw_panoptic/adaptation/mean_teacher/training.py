@@ -13,7 +13,6 @@ from ...structures.model import TrainedModel
 from ...structures.samples import DomainBatch, LabelledTarget, MixedSample, SourceSample
 from ..strategy import Stateful, Strategy, prefixed
 from .augmentation import BlockMasking, StrongAugmentation
-from .class_shares import ClassShares
 from .feature_distance import FeatureDistance
 from .teacher import MeanTeacher
 from .thresholds import ClassThresholds
@@ -53,7 +52,6 @@ class MeanTeacherTraining(Strategy, ABC):
         seed: int,
         shared_pass: bool = False,
         thresholds: ClassThresholds | None = None,
-        shares: ClassShares | None = None,
     ) -> None:
         """
         Args:
@@ -67,7 +65,6 @@ class MeanTeacherTraining(Strategy, ABC):
             shared_pass: source and mixed images go through the student together; without ``feature_distance`` alone,
                 and the same only if no layer looks at the batch.
             thresholds: those of the labeller, where they follow the teacher.
-            shares: that of the labeller, if any.
         """
         self.teacher = teacher
         self.labeller = labeller
@@ -79,15 +76,14 @@ class MeanTeacherTraining(Strategy, ABC):
         self.ignore_label = ignore_label
         self.seed = seed
         self.shared_pass = shared_pass
-        self.followed = {
-            name: state for name, state in (("class_thresholds", thresholds), ("class_shares", shares)) if state is not None
-        }
+        self.thresholds = thresholds
         self.first_place = 0
         self.health: dict[str, Tensor] = {}
         self.modules: dict[str, Stateful] = {"teacher": teacher.model}
         if feature_distance is not None:
             self.modules["initial_backbone"] = feature_distance.initial
-        self.modules |= self.followed
+        if thresholds is not None:
+            self.modules["class_thresholds"] = thresholds
 
     @abstractmethod
     def mixed(self, sources: list[SourceSample], targets: list[LabelledTarget], iteration: int) -> list[MixedSample]:
@@ -99,12 +95,12 @@ class MeanTeacherTraining(Strategy, ABC):
 
     def before_step(self, model: nn.Module, iteration: int) -> None:
         self.teacher.update(model, iteration)
-        for state in self.followed.values():
-            state.begin()
+        if self.thresholds is not None:
+            self.thresholds.begin()
 
     def after_step(self, iteration: int) -> None:
-        for state in self.followed.values():
-            state.commit()
+        if self.thresholds is not None:
+            self.thresholds.commit()
 
     def terms(self, model: TrainedModel, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:
         if self.shared_pass:

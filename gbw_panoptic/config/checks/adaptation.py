@@ -58,7 +58,7 @@ def teacher_problems(cfg) -> Iterator[str]:
     taught, name = has_teacher(cfg), cfg.TRAINER.NAME
     if not taught and cfg.TEST.MODEL == "teacher":
         yield refusal(cfg, "TEST.MODEL", f"student with {name}, which has no teacher", "set it to student")
-    for key in ("SELF_TRAINING.TAU", "SELF_TRAINING.SHARES.STRENGTH"):
+    for key in ("SELF_TRAINING.TAU", "SELF_TRAINING.LOCATION_PRIOR"):
         if not taught and value_of(cfg, key):
             yield refusal(cfg, key, f"0 with {name}, which has no such term", "set it to 0")
     if not taught and cfg.INPUT.TARGET.PHOTOMETRIC_STRENGTH:

@@ -122,7 +122,6 @@ def statistics_problems(cfg) -> Iterator[str]:
     names = [cfg.WEIGHTING[head] for head in WEIGHTED_KEYS] + [cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE]
     names.append(cfg.WEIGHTING.PRIOR)
     needing = [name for name in names if name in (*STATIC_WEIGHTS, "logit_adjustment", "frequencies")]
-    needing += ["SELF_TRAINING.SHARES"] if cfg.SELF_TRAINING.SHARES.STRENGTH else []
     for source in cfg.DATASETS.TRAIN:
         if needing and MetadataCatalog.get(source).get("class_statistics") is None:
             yield (

@@ -60,7 +60,7 @@ def _pixel_problems(cfg) -> Iterator[str]:
 
 def _segment_problems(cfg) -> Iterator[str]:
     name = cfg.MODEL.META_ARCHITECTURE
-    for key in ("TEST.TAU", "SELF_TRAINING.TAU", "SELF_TRAINING.SHARES.STRENGTH"):
+    for key in ("TEST.TAU", "SELF_TRAINING.TAU", "SELF_TRAINING.LOCATION_PRIOR"):
         if value_of(cfg, key):
             yield refusal(cfg, key, f"0 with {name}, which decides on segments, not on logits of pixels", "set it to 0")
     if cfg.MODEL.SEM_SEG_HEAD.LOSS_TYPE != "cross_entropy":
