@@ -121,7 +121,7 @@ def test_gbw_is_the_leaf_without_it_and_one_decision_for_each_strategy(leaf):
     strategy = next(s for s in ("self_training", "source_only", "adversarial", "entropy") if s in leaf)
     semantic = "MODEL.TASK" in set().union(*(keys(content(name)) for name in closure(leaf)))
     semantic |= leaf.startswith("rendered")  # weights on centres and offsets cost cars (docs/streets.md)
-    heads = "segments" if "mask2former" in leaf else "semantic" if semantic else "heads"
+    heads = "segments" if "mask2former" in leaf or "eomt" in leaf else "semantic" if semantic else "heads"
     others = [f"weighting/gbw_{strategy}.yaml"] if strategy in ("adversarial", "entropy") else []
     assert weights == [f"weighting/gbw_{heads}.yaml", *others]
 
