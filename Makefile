@@ -42,7 +42,8 @@ study: setup
 
 study-quick: setup
 	$(PY) tools/weighting_study.py --tiers 1 3 5 --seeds 0 --jobs 2 --output output/study_quick --results output/study_quick/results \
-	  --data source 24 --data target-train 24 --data target-val 8 --opts SOLVER.MAX_ITER 4 SOLVER.WARMUP_ITERS 1
+	  --data source 24 --data target-train 24 --data target-val 8 --opts SOLVER.MAX_ITER 4 SOLVER.WARMUP_ITERS 1 \
+	  DATASETS.SOURCE_VALIDATION 4
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
