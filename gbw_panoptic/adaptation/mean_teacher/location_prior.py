@@ -64,7 +64,7 @@ class LocationPrior:
             [columns[:, None].expand(-1, size[0], -1), rows[:, :, None].expand(-1, -1, size[1])], dim=-1
         )
         prior = self.log_ratio.to(device, non_blocking=True)[None].expand(len(samples), -1, -1, -1)
-        return F.grid_sample(prior, 2 * grid - 1, mode="bilinear", padding_mode="border", align_corners=False)
+        return F.grid_sample(prior, 2 * grid.float() - 1, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def _in_cells(label: np.ndarray, num_classes: int) -> np.ndarray:
