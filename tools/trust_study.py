@@ -4,8 +4,7 @@
     python tools/trust_study.py docs/results/weighting/*imagenet*/seed*.json --output docs/results/trust.md
 
 The second command reads what the study of class weighting keeps of its runs. Runs that differ in nothing but the seed
-are one cell. Correlations are Spearman's, within a trainer; intervals hold
-90 % of draws of whole runs.
+are one cell. Correlations are Spearman's, within a trainer; intervals hold 90 % of draws of whole runs.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)

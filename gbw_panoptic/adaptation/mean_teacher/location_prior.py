@@ -1,5 +1,5 @@
 """Where in an image the source shows a class, as a prior of the teacher's pseudo labels: the spatial prior of class-balanced
-self-training (CBST-SP, arXiv 1810.07911, section 4.3), without the class's frequency (ours).
+self-training (CBST-SP, arXiv 1810.07911), without the class's frequency (ours).
 
 Shape legend: B images, C classes, G x G cells of an image, H x W pixels of a crop.
 """
@@ -17,7 +17,7 @@ from ...structures.samples import TargetSample
 
 #: G (ours).
 CELLS = 16
-#: Standard deviation of the smoothing in cells: 70 of 1024 pixels, as published for images of 512x1024.
+#: Standard deviation of the smoothing, in cells (ours; as published the prior is smoothed by a Gaussian, too).
 _SIGMA = 1.1
 #: The most that a class's odds change by at strength 1 (ours).
 _MOST = 10.0
