@@ -20,7 +20,7 @@ from ..cli import Progress
 from ..modeling.masks.encoder_only import EncoderOnlyHead
 from ..structures import metric_names
 from ..structures.metric_names import ClassScalar
-from ..trust.collapse import Snapshot, signs
+from ..trust.collapse import Watch
 from ..weighting import BRANCHES, ClassWeighting, DynamicWeighting
 
 METRICS = "metrics.json"  # in OUTPUT_DIR
@@ -184,14 +184,12 @@ class CollapseWatch(HookBase):
             source_shares: class -> share of the source's labels; None where they are not known.
             metrics: path of metrics.json.
         """
-        self._source, self._metrics = source_shares, metrics
-        self._history: dict[str, list[Snapshot]] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._watch, self._metrics = Watch(source_shares), metrics
 
     def before_train(self) -> None:
         for line in _lines(self._metrics) if self.trainer.start_iter > 0 else ():
             for model in ("student", "teacher"):
-                self._take(model, line["iteration"], metric_names.estimates(line, model))
+                self._watch.take(model, line["iteration"], metric_names.estimates(line, model))
 
     def after_step(self) -> None:
         self._look()
@@ -205,25 +203,12 @@ class CollapseWatch(HookBase):
             name = metric_names.estimate(model, "view_mIoU")
             if name in latest and latest[name][1] == self.trainer.storage.iter:
                 now = {key: value for key, (value, iteration) in latest.items() if iteration == latest[name][1]}
-                self._take(model, latest[name][1], metric_names.estimates(now, model), tell=True)
-
-    def _take(self, model: str, iteration: int, values: Mapping[str, float], *, tell: bool = False) -> None:
-        history = self._history.setdefault(model, [])
-        if not values or (history and history[-1].iteration >= iteration):
-            return
-        history.append(Snapshot.of(iteration, values))
-        found = [sign for sign in signs(history, self._source) if (model, _kind(sign)) not in self._told]
-        self._told.update((model, _kind(sign)) for sign in found)
-        if found and tell:
-            logging.getLogger("gbw_panoptic").warning(
-                "The %s may be collapsing at iteration %d: %s; look at its pictures, and see docs/no_labels.md.",
-                model, iteration, "; ".join(found),
-            )  # fmt: skip
-
-
-def _kind(sign: str) -> str:
-    """A sign without its numbers, which are others each time."""
-    return "".join(character for character in sign if not character.isdigit())
+                found = self._watch.take(model, latest[name][1], metric_names.estimates(now, model))
+                if found:
+                    logging.getLogger("gbw_panoptic").warning(
+                        "The %s may be collapsing at iteration %d: %s; look at its pictures, and see docs/no_labels.md.",
+                        model, latest[name][1], "; ".join(found),
+                    )  # fmt: skip
 
 
 class ProgressLine(HookBase):

@@ -48,6 +48,39 @@ class Snapshot:
         return cls(iteration, shares, values.get("confidence"), views, teacher)
 
 
+class Watch:
+    """Tells each sign of a run's models once."""
+
+    def __init__(self, source: Mapping[str, float] | None) -> None:
+        """
+        Args:
+            source: class -> share of the source's labels, 0..1; None where they are not known.
+        """
+        self._source = source
+        self._history: dict[str, list[Snapshot]] = {}
+        self._told: set[tuple[str, str]] = set()
+
+    def take(self, model: str, iteration: int, values: Mapping[str, float]) -> list[str]:
+        """Signs that the estimates of an evaluation add; nothing for an iteration that was taken before.
+
+        Args:
+            model: ``student`` or ``teacher``.
+            values: what is logged behind ``unsupervised/<model>/``; may be empty.
+        """
+        history = self._history.setdefault(model, [])
+        if not values or (history and history[-1].iteration >= iteration):
+            return []
+        history.append(Snapshot.of(iteration, values))
+        found = [sign for sign in signs(history, self._source) if (model, _kind(sign)) not in self._told]
+        self._told.update((model, _kind(sign)) for sign in found)
+        return found
+
+
+def _kind(sign: str) -> str:
+    """A sign without its numbers, which are others each time."""
+    return "".join(character for character in sign if not character.isdigit())
+
+
 def signs(history: Sequence[Snapshot], source: Mapping[str, float] | None = None) -> list[str]:
     """What is wrong with the last snapshot, each as a clause: nothing in a sound run.
 

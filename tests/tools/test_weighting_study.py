@@ -506,6 +506,23 @@ def test_what_a_failed_teacher_should_have_taught_is_repeated_alone(run_study):
     assert [config for config, *_ in run_study.trained] == ["source_only_mask2former", *["self_training_mask2former"] * 2]
 
 
+def test_estimates_and_their_alarms_are_kept(tmp_path):
+    fabricate_run(tmp_path, config=config_of_student(399).replace("MODEL: student", "MODEL: student, UNSUPERVISED: true"), scores={"student": 1})
+    lines = [
+        {"iteration": i, "student/panoptic/16/PQ": 40.0, "student/semantic/16/mIoU": 50.0,
+         "unsupervised/student/view_mIoU": 60.0, "unsupervised/student/confidence": 80.0,
+         "unsupervised/student/shares/road": share, "unsupervised/student/shares/car": 100 - share}
+        for i, share in ((199, 50.0), (299, 99.5), (399, 99.6))
+    ]  # fmt: skip
+    (tmp_path / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = run_result(RunFolder.read(tmp_path), "16", source_pixels={name: 1 for name in PIXELS})
+    assert [one["iteration"] for one in found["evaluations"]] == [199, 299, 399]
+    assert found["evaluations"][0]["estimates"]["view_mIoU"] == 60.0
+    signs = [(alarm["model"], alarm["iteration"], alarm["sign"].split(" (")[0]) for alarm in found["alarms"]]
+    assert ("student", 299, "it predicts road for 100 % of the pixels") in signs and ("student", 299, "car dies") in signs
+    assert {iteration for _, iteration, _ in signs} == {299}  # each once
+
+
 def test_a_run_that_has_not_ended_is_an_error(tmp_path):
     fabricate_run(tmp_path, config=config_of_student(999), scores={"student": 1})
     with pytest.raises(UserError, match="last iteration"):

@@ -11,7 +11,8 @@ A result is plain values, one small JSON file a run::
      GBW), "tau": {"prior", "scores": {tau: {column: percent}}} (over the correction of the decision; absent in the
      first edition),
      "evaluations": [{"iteration", "estimates": {name: percent}, "scores": {metric: percent}}] (during the run, with
-     estimates that saw no label; absent in the first edition)}
+     estimates that saw no label; absent in the first edition),
+     "alarms": [{"model", "iteration", "sign"}] (signs of collapse that these estimates gave; absent where not kept)}
 
 T are tenths of the run.
 """
@@ -27,6 +28,8 @@ from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.scores import averaged_classes
 from gbw_panoptic.reporting.gains import COLUMNS, Gain, gain
 from gbw_panoptic.reporting.run_folder import RunFolder, class_scalars
+from gbw_panoptic.structures import metric_names
+from gbw_panoptic.trust.collapse import Watch
 from studies.trust.evidence import EVALUATION, points_of
 
 #: Column of the tables -> task and metric of a result file.
@@ -40,6 +43,7 @@ RESULT = {
     "pseudo_labels": Each({"recall": float, "precision": float}), "quality": _SERIES,
     "gbw": Each({"iterations": [int], "weight": Each(_SERIES), "gradient": Each(_SERIES), "share": Each(_SERIES)}),
     "tau?": {"prior": str, "scores": Each(Each(float))}, "evaluations?": [EVALUATION],
+    "alarms?": [{"model": str, "iteration": int, "sign": str}],
 }  # fmt: skip
 #: Points in time that are kept of class weights and gradients.
 _TIMES = 10
@@ -161,8 +165,20 @@ def run_result(run: RunFolder, protocol: str, *, source_pixels: Mapping[str, int
         "pseudo_labels": _pseudo_labels(run, protocol),
         "quality": _tenths(quality) if (quality := run.series("pseudo_labels/quality")[1]) else [],
         "gbw": _weights_over_time(run),
-        **({"evaluations": _evaluations(run, protocol)} if run.value("TEST.UNSUPERVISED") else {}),
+        **(_without_labels(run, protocol, source_pixels) if run.value("TEST.UNSUPERVISED") else {}),
     }
+
+
+def _without_labels(run: RunFolder, protocol: str, source_pixels: Mapping[str, int]) -> dict:
+    total = sum(source_pixels.values())
+    watch = Watch({name: pixels / total for name, pixels in source_pixels.items()})
+    alarms = [
+        {"model": model, "iteration": line["iteration"], "sign": sign}
+        for line in run.metrics
+        for model in ("student", "teacher")
+        for sign in watch.take(model, line["iteration"], metric_names.estimates(line, model))
+    ]
+    return {"evaluations": _evaluations(run, protocol), "alarms": alarms}
 
 
 def _evaluations(run: RunFolder, protocol: str) -> list[dict]:
