@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fabricated_run import CONFIG, fabricate_run
 from scipy.stats import spearmanr
+from studies.trust.alarms import Watched, alarm_report, logged_alarms
 from studies.trust.evidence import ELSEWHERE, LAST, SOURCE, Point, evidence_table, regret, rows, spearman
 
 from gbw_panoptic.reporting import report
@@ -99,11 +100,40 @@ def test_the_tool_reads_what_the_study_of_class_weighting_keeps(tmp_path, run_to
         cell, seed = run.split("/")
         of_run = [p for p in points if p.run == run]
         kept = [{"iteration": p.iteration, "estimates": p.estimates, "scores": p.scores} for p in of_run]
+        alarms = [{"model": "teacher", "iteration": 200, "sign": "car dies"}] if run == "A1/0" else []
         result = {"strategy": "A", "network": "n", "weighting": cell, "seed": int(seed), "evaluations": kept}
+        if seed == "0":
+            result["alarms"] = alarms
         (tmp_path / f"{cell}_{seed}.json").write_text(json.dumps(result))
     done = run_tool("tools/trust_study.py", *sorted(tmp_path.glob("*.json")))
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("12 evaluations of 4 runs in 2 cells.")
-    assert done.stdout.split("\n\n", 1)[1].strip() == evidence_table(rows([p for p in points if p.strategy == "A"]))
+    _, evidence, alarms, warned = done.stdout.strip().split("\n\n")
+    assert evidence == evidence_table(rows([p for p in points if p.strategy == "A"]))
+    assert alarms.startswith("Alarms are known of 2 runs. The score of 2 never fell by 3 points: 1 of them had a warning.")
+    assert "car dies" in warned and "| 200 " in warned
     (tmp_path / "old.json").write_text(json.dumps({key: result[key] for key in result if key != "evaluations"}))
     assert "expected the key evaluations" in run_tool("tools/trust_study.py", tmp_path / "old.json").stderr
+
+
+def test_a_score_falls_below_its_best_and_a_warning_is_early_late_or_missing(tmp_path):
+    scores = {1: 10.0, 2: 14.0, 3: 11.0, 4: 10.9, 5: 2.0}  # 11.0 is 3 below the best, 10.9 more
+    runs = [
+        Watched("early", "PQ", scores, [(3, "car dies"), (5, "it predicts road for 99 % of the pixels")]),
+        Watched("at once", "PQ", scores, [(4, "car dies")]),
+        Watched("late", "PQ", scores, [(5, "car dies")]),
+        Watched("sound", "PQ", {1: 10.0, 2: 7.0}, []),
+        Watched("false", "PQ", {1: 10.0, 2: 12.0}, [(2, "car dies")]),
+    ]
+    assert [run.fallen for run in runs] == [4, 4, 4, None, None]
+    text = alarm_report(runs)
+    assert text.startswith(
+        "Alarms are known of 5 runs. The score of 2 never fell by 3 points: 1 of them had a warning. It fell in 3: the "
+        "warning came at an earlier evaluation in 1, at that one in 1."
+    )
+    rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert [row.split("|")[1].strip() for row in rows] == ["early", "at once", "late", "false"]
+    log = "x The teacher may be collapsing at iteration 49: car dies; wall dies; look at its pictures, and see docs.\n"
+    (tmp_path / "log.txt").write_text(log + log.replace("49", "99"))
+    assert logged_alarms(tmp_path) == [(i, sign) for i in (49, 99) for sign in ("car dies", "wall dies")]
+    assert logged_alarms(tmp_path / "none") == []

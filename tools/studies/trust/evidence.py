@@ -30,7 +30,11 @@ _DRAWS = 200
 _FEWEST = 3  # points of a correlation
 #: Form of an evaluation in a result file of the study of class weighting; estimates so that more is better.
 EVALUATION = {"iteration": int, "estimates": Each(float), "scores": Each(float)}
-_RESULT = {"strategy": str, "network": str, "weighting": str, "seed": int, "evaluations": [EVALUATION]}
+#: The same of a sign of collapse.
+ALARM = {"model": str, "iteration": int, "sign": str}
+_RESULT = {
+    "strategy": str, "network": str, "weighting": str, "seed": int, "evaluations": [EVALUATION], "alarms?": [ALARM],
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,18 +89,20 @@ def points_of(run: RunFolder, cell: str, protocol: str | None = None) -> list[Po
     return found
 
 
-def points_of_result(path: Path) -> list[Point]:
-    """Evaluations in a result file of the study of class weighting, by iteration.
+def points_of_result(path: Path) -> tuple[list[Point], list[tuple[int, str]] | None]:
+    """Evaluations in a result file of the study of class weighting, by iteration, and its alarms (None: not kept).
 
     Raises:
         UserError: it is no such file, or its run made no estimates.
     """
     result = files.read_json(path, _RESULT, remedy="name results of tier 5, 6 or 7 of tools/weighting_study.py")
     cell = f"{result['network']}, {result['strategy']}, {result['weighting']}"
-    return [
+    points = [
         Point(result["strategy"], cell, str(path), one["iteration"], one["estimates"], one["scores"])
         for one in result["evaluations"]
     ]
+    alarms = result.get("alarms")
+    return points, None if alarms is None else [(alarm["iteration"], alarm["sign"]) for alarm in alarms]
 
 
 def spearman(points: Sequence[Point], name: str, metric: str) -> float:

@@ -30,7 +30,7 @@ from gbw_panoptic.reporting.gains import COLUMNS, Gain, gain
 from gbw_panoptic.reporting.run_folder import RunFolder, class_scalars
 from gbw_panoptic.structures import metric_names
 from gbw_panoptic.trust.collapse import Watch
-from studies.trust.evidence import EVALUATION, points_of
+from studies.trust.evidence import ALARM, EVALUATION, points_of
 
 #: Column of the tables -> task and metric of a result file.
 STUDY_COLUMNS = {**COLUMNS, "rare precision": ("semantic", "rare_precision")}
@@ -43,7 +43,7 @@ RESULT = {
     "pseudo_labels": Each({"recall": float, "precision": float}), "quality": _SERIES,
     "gbw": Each({"iterations": [int], "weight": Each(_SERIES), "gradient": Each(_SERIES), "share": Each(_SERIES)}),
     "tau?": {"prior": str, "scores": Each(Each(float))}, "evaluations?": [EVALUATION],
-    "alarms?": [{"model": str, "iteration": int, "sign": str}],
+    "alarms?": [ALARM],
 }  # fmt: skip
 #: Points in time that are kept of class weights and gradients.
 _TIMES = 10
