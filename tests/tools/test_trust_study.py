@@ -110,25 +110,25 @@ def test_the_tool_reads_what_the_study_of_class_weighting_keeps(tmp_path, run_to
     assert done.stdout.startswith("12 evaluations of 4 runs in 2 cells.")
     _, evidence, alarms, warned = done.stdout.strip().split("\n\n")
     assert evidence == evidence_table(rows([p for p in points if p.strategy == "A"]))
-    assert alarms.startswith("Alarms are known of 2 runs. The score of 2 never fell by 3 points: 1 of them had a warning.")
+    assert alarms.startswith("Alarms are known of 2 runs. The score of 2 never fell by 5 points: 1 of them had a warning.")
     assert "car dies" in warned and "| 200 " in warned
     (tmp_path / "old.json").write_text(json.dumps({key: result[key] for key in result if key != "evaluations"}))
     assert "expected the key evaluations" in run_tool("tools/trust_study.py", tmp_path / "old.json").stderr
 
 
 def test_a_score_falls_below_its_best_and_a_warning_is_early_late_or_missing(tmp_path):
-    scores = {1: 10.0, 2: 14.0, 3: 11.0, 4: 10.9, 5: 2.0}  # 11.0 is 3 below the best, 10.9 more
+    scores = {1: 10.0, 2: 14.0, 3: 9.0, 4: 8.9, 5: 2.0}  # 9.0 is 5 below the best, 8.9 more
     runs = [
         Watched("early", "PQ", scores, [(3, "car dies"), (5, "it predicts road for 99 % of the pixels")]),
         Watched("at once", "PQ", scores, [(4, "car dies")]),
         Watched("late", "PQ", scores, [(5, "car dies")]),
-        Watched("sound", "PQ", {1: 10.0, 2: 7.0}, []),
+        Watched("sound", "PQ", {1: 10.0, 2: 6.0}, []),
         Watched("false", "PQ", {1: 10.0, 2: 12.0}, [(2, "car dies")]),
     ]
     assert [run.fallen for run in runs] == [4, 4, 4, None, None]
     text = alarm_report(runs)
     assert text.startswith(
-        "Alarms are known of 5 runs. The score of 2 never fell by 3 points: 1 of them had a warning. It fell in 3: the "
+        "Alarms are known of 5 runs. The score of 2 never fell by 5 points: 1 of them had a warning. It fell in 3: the "
         "warning came at an earlier evaluation in 1, at that one in 1."
     )
     rows = [line for line in text.splitlines() if line.startswith("| ")][1:]

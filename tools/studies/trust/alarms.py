@@ -13,7 +13,7 @@ from gbw_panoptic.reporting.page import table
 
 from .evidence import Point
 
-FALL = 3.0
+FALL = 5.0
 _WARNING = re.compile(r"The (student|teacher) may be collapsing at iteration (\d+): (.*?); look at its pictures")
 
 
