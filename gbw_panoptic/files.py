@@ -1,4 +1,4 @@
-"""Readers that never return a wrong or empty image silently, and writers that never leave half a file.
+"""Readers that never return a wrong or empty image silently, and writers that never leave half a file (:mod:`.atomic`).
 
 Shapes: H, W are the height and width of the file.
 """
@@ -6,23 +6,20 @@ Shapes: H, W are the height and width of the file.
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
 import cv2
 import numpy as np
 
 from . import plain_png, rasters
-from .documents import Each, Maybe, misfit, parse_json, read_bytes, read_json, read_yaml  # noqa: F401  (one door to all files)
+from .atomic import TEMPORARY_SUFFIX, atomic_write, clear_temporaries, replacing, require_replaceable  # noqa: F401
+from .documents import parse_json, read_bytes, read_json, read_yaml  # noqa: F401  (here is one door to all files)
 from .errors import UserError
+from .forms import Each, Maybe, misfit  # noqa: F401
 
-TEMPORARY_SUFFIX = ".tmp"
 #: Files with these suffixes, in any case, are taken for images where a folder is searched.
 IMAGE_SUFFIXES = tuple(".bmp .jfif .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split())
-_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp(\.\w+)?")
 
 
 def read_image(path: str | os.PathLike, format: str = "RGB") -> np.ndarray:
@@ -199,85 +196,6 @@ def input_sha256(path: str | os.PathLike) -> str:
         return sha256(path)
     except OSError as error:
         raise rasters.cannot_read(path, error) from None
-
-
-def atomic_write(path: str | os.PathLike, data: bytes) -> None:
-    """Write ``data`` so that ``path`` is at any moment absent, the old file or the whole new one."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def require_replaceable(path: str | os.PathLike) -> None:
-    """Raise UserError where ``path`` is a device, a pipe or a socket: a file would take its place, for all programs."""
-    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
-        raise UserError(f"expected to write a file at {path}, found a device or a pipe there; give another path")
-
-
-@contextmanager
-def replacing(path: str | os.PathLike, suffix: str = TEMPORARY_SUFFIX) -> Iterator[Path]:
-    """A name beside ``path`` for the block to write to; the file takes ``path``'s place when the block ends well.
-
-    Args:
-        suffix: of that name, for writers that choose a format by it.
-    """
-    path = Path(path)
-    require_replaceable(path)
-    temporary = path.with_name(f".{_shortened(path.name)}.{os.getpid()}{suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        # what writes to an open file, on a full disk say, does not name it
-        if error.filename is None and error.errno is not None:
-            error.filename = str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def clear_temporaries(folder: str | os.PathLike, *, below: bool = True) -> None:
-    """Remove what writers that were killed have left in ``folder``; what a living process of this machine writes stays.
-
-    Args:
-        below: whether the folders in it (of a city, of a video) are cleared, too.
-    """
-    with os.scandir(folder) as entries:
-        found = [
-            (entry.path, _TEMPORARY.fullmatch(entry.name), entry.is_dir(follow_symlinks=False)) for entry in entries
-        ]
-    for path, match, is_folder in found:
-        if is_folder and below:
-            clear_temporaries(path, below=False)
-        elif match and not is_folder and not _is_alive(int(match[1])):
-            Path(path).unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
-    if os.name == "nt":  # where os.kill would end the process, and files in use cannot be removed anyway
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # another user's
-        return True
-    return not _is_zombie(process)
-
-
-def _is_zombie(process: int) -> bool:
-    """Whether it has ended and only waits to be asked how: in containers, for ever."""
-    try:
-        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
-    except (OSError, IndexError):
-        return False
-
-
-def _shortened(name: str) -> str:
-    """``name``, or its head and a digest where a process number behind it would be too long for a file system."""
-    data = os.fsencode(name)
-    if len(data) <= 220:
-        return name
-    return f"{data[:200].decode('utf-8', 'ignore')}{hashlib.sha256(data).hexdigest()[:10]}"
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

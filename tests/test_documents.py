@@ -16,10 +16,11 @@ from gbw_panoptic.active.label_store import LabelStore
 from gbw_panoptic.data.coco_panoptic import load_raw_panoptic_json
 from gbw_panoptic.data.custom import load_custom
 from gbw_panoptic.data.statistics import ClassStatistics
-from gbw_panoptic.documents import Each, Maybe, misfit, parse_json
+from gbw_panoptic.documents import parse_json
 from gbw_panoptic.engine.setup import load_config
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.saved import read_annotations, read_categories
+from gbw_panoptic.forms import Each, Maybe, misfit
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 FUZZ = settings(

@@ -10,7 +10,7 @@ import pytest
 from gbw_panoptic.config.trainers import TRAINERS
 
 PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
-COMMON = {"taxonomy", "errors", "files", "places", "names", "searching", "coco_format", "cli", "locks", "structures", "optional"}
+COMMON = {"taxonomy", "errors", "files", "forms", "places", "names", "searching", "coco_format", "cli", "locks", "structures", "optional"}
 ALLOWED = {
     "taxonomy": {"coco_format", "documents", "errors", "places"},
     "structures": {"coco_format", "taxonomy"},
@@ -25,8 +25,10 @@ ALLOWED = {
     "names": set(),
     "places": {"errors"},
     "searching": {"errors"},
-    "documents": {"errors"},
-    "files": {"documents", "errors", "plain_png", "rasters"},
+    "atomic": {"errors"},
+    "forms": set(),
+    "documents": {"errors", "forms"},
+    "files": {"atomic", "documents", "errors", "forms", "plain_png", "rasters"},
     "cli": {"errors"},
     "locks": {"errors"},
     "streets": {"cli", "errors", "files", "taxonomy"},
@@ -36,7 +38,7 @@ ALLOWED = {
     "losses": COMMON | {"distributed"},
     "visualization": COMMON,
     "evaluation": COMMON | {"data", "visualization"},
-    "trust": COMMON | {"data", "documents", "evaluation"},
+    "trust": COMMON | {"data", "evaluation"},
     "reporting": COMMON | {"documents", "evaluation", "trust", "visualization"},
     "weighting": COMMON | {"data", "distributed", "losses"},
     "modeling": COMMON | {"losses", "weighting", "data"},

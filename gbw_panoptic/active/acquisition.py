@@ -16,13 +16,13 @@ from detectron2.utils import comm
 from torch import Tensor
 
 from .. import files
-from ..data.known_instances import KnownInstances
 from ..errors import UserError
+from ..structures.known_instances import KnownInstances
 from . import scores
 from .budget import DynamicBudget, RegionShape, select_within_budget
-from .effort import NAMING, parse_budget
+from .effort import parse_budget
 from .label_store import LabelStore
-from .units import PartUnit, Partition
+from .units import Partition, PartUnit
 
 #: What makes a pixel worth its label, before class balance.
 SCORES = ("random", "entropy", "ripu")
@@ -116,8 +116,7 @@ class Acquisition:
             truth: the annotator: record -> integers [H, W] of class ids, others void; None: humans will answer.
             instances: the annotator of a store with instances: record -> all of the image.
             budget: of all rounds together, as :func:`.effort.parse_budget` reads it. Each image gets its share where
-            it is
-                in pixels of pixels or squares; else there is one for all images, as CBDA has it.
+                it is in pixels of pixels or squares; else there is one for all images, as CBDA has it.
             progress: number of images and title -> progress bar.
         """
         self.store = store
@@ -275,19 +274,9 @@ class Acquisition:
                 torch.bincount(scores.predicted_classes(probabilities).flatten(), minlength=num_classes).double().cpu()
             )
         shares = torch.stack(comm.all_gather(shares)).sum(0)
-        prior = self._expected_pixels() * shares / shares.sum()
+        expected = self.measured.pixels_of(self.settings.shape, self.rounds, self.pixels, len(self.records))
+        prior = expected * shares / shares.sum()
         return scores.class_balance_weights(self.store.class_counts(), prior, self.settings.gamma)
-
-    def _expected_pixels(self) -> float:
-        """Of a round; where the budget is in something else, as many as are there for a click (a part, an image)."""
-        steps, shape = self.budget / self.rounds, self.settings.shape
-        if self.measured.measure == "pixels":
-            return steps
-        if isinstance(shape, RegionShape):
-            part = (2 * shape.radius + 1) ** 2
-        else:
-            part = self.pixels / len(self.records) if shape.name == "image" else shape.side**2
-        return min(steps / (NAMING if self.measured.measure == "seconds" else 1) * part, self.pixels)
 
     def _predictions(self, images: list[int], predict: Predict, title: str) -> Iterable[tuple[int, Tensor]]:
         if not images:

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
+from .budget import RegionShape
 from .scores import box_sum
-from .units import Partition, Shape
+from .units import Partition, PartUnit, Shape
 
 BORDER_PIXELS_PER_CLICK = 10
 #: Tenths of a second.
@@ -40,11 +41,8 @@ class Budget:
     def text(self, steps: int | None = None) -> str:
         """``steps``, or the whole amount, in words."""
         steps = self.amount if steps is None else steps
-        return (
-            f"{steps / MEASURES[self.measure]:g} {self.measure}"
-            if self.measure == "seconds"
-            else f"{steps} {self.measure}"
-        )
+        number = f"{steps / MEASURES[self.measure]:g}" if self.measure == "seconds" else str(steps)
+        return f"{number} {self.measure}"
 
     def costs(self, shape: Shape, paid: Tensor, classes: Tensor) -> Tensor:
         """int32 [H, W]: what a pick at each pixel is expected to cost.
@@ -59,6 +57,18 @@ class Budget:
             return torch.ones(paid.shape, dtype=torch.int32)
         clicks, tenths = expected_effort(shape, classes)
         return clicks if self.measure == "clicks" else tenths
+
+    def pixels_of(self, shape: RegionShape | PartUnit, rounds: int, pixels: int, images: int) -> float:
+        """Pixels that a round is expected to buy, of ``pixels`` in so many images; where the budget is in something
+        else, as many as are there for a click (a part, an image)."""
+        steps = self.amount / rounds
+        if self.measure == "pixels":
+            return steps
+        if isinstance(shape, RegionShape):
+            part = (2 * shape.radius + 1) ** 2
+        else:
+            part = pixels / images if shape.name == "image" else shape.side**2
+        return min(steps / (NAMING if self.measure == "seconds" else 1) * part, pixels)
 
 
 def parse_budget(text: str, pixels: int, images: int = 0) -> Budget:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from .. import files
-from ..data.known_instances import KnownInstances
 from ..errors import UserError
+from ..structures.known_instances import KnownInstances
 from .budget import RegionShape, imbalance
 from .effort import effort
 from .plans import REMEDY, Plans, safe
@@ -290,22 +290,3 @@ def _said(key: str, value: Any) -> str:
     if key == "class_names" and isinstance(value, list):
         return f"the {len(value)} classes {', '.join(map(str, value))}"
     return f"{'ACTIVE.PANOPTIC' if key == 'with_instances' else f'the {key}'} {value}"
-
-
-class BoughtLabels:
-    """What the training loader may know of the target's labels: those in the store, as they are at the moment."""
-
-    def __init__(self, store: LabelStore, ignore_label: int) -> None:
-        self.store = store
-        self.ignore_label = ignore_label
-
-    def __call__(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
-        """[H, W] of ``size``: class ids where a class was bought, ``ignore_label`` elsewhere."""
-        labels = self.store.read(image_id, size)
-        # the store counts classes, the label that is ignored classes and unions: it may need more bits
-        known, labels = labels < len(self.store.class_names), labels.astype(np.min_scalar_type(self.ignore_label))
-        return np.where(known, labels, labels.dtype.type(self.ignore_label))
-
-    def instances(self, image_id: str, size: tuple[int, int]) -> KnownInstances | None:
-        """Those of the bought pixels; None where the store keeps none."""
-        return self.store.read_instances(image_id, size) if self.store.with_instances else None

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from .. import files
-from ..data.known_instances import ARRAY_DAMAGE
 from ..errors import UserError
+from ..structures.known_instances import ARRAY_DAMAGE
 from .budget import RegionShape
 from .units import Partition, PartUnit
 

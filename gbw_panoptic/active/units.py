@@ -16,8 +16,8 @@ import torch
 from scipy import ndimage, sparse
 from torch import Tensor
 
-from ..data.known_instances import KnownInstances
 from ..errors import UserError
+from ..structures.known_instances import KnownInstances
 from .budget import RegionShape
 
 #: pixel and region: RIPU's; superpixel: all its pixels are labelled; click: one class (and instance) for a superpixel,

@@ -10,11 +10,11 @@ from typing import Iterator, Mapping
 
 import numpy as np
 
+from .. import files
 from ..coco_format import SegmentInfo, checked_segments, is_thing
 from ..errors import UserError
 from ..structures.runs import runs
 from ..taxonomy import Taxonomy
-from .. import files
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import re
 from pathlib import Path
 from typing import Any, Mapping, Sequence
 
+from .. import files
 from ..errors import UserError
 from ..places import Place, nearest
 from ..taxonomy import CITYSCAPES, Taxonomy, read_taxonomy
-from .. import files
 from .categories import NUMBERINGS, VOID, CategoryMap, IdTable
 from .layout import CUSTOM_FILE, Download, Split, default_prepared, located
 from .published import PUBLISHED

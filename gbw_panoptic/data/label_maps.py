@@ -10,10 +10,10 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from .. import files
 from ..coco_format import SegmentInfo
 from ..errors import UserError
 from ..taxonomy import Taxonomy
-from .. import files
 from .raw_cache import RawCache
 from .targets import look_up
 from .views import Window, resize_ids

@@ -1,30 +1,27 @@
-"""How a data set lies on disk: splits, the templates of their files, and what is found below a root.
+"""How a data set lies on disk: splits, the templates of their files (:mod:`.image_names`), and what is found below a
+root.
 
-A *split* is one list of images, with labels or without. Templates are relative to the root (or absolute); ``{stem}``
-is the name of one image without suffixes, ``{city}`` the folder that Cityscapes sorts it into, ``{file}`` a path below
-the image folder, ``{label}`` one below the label folder. ``published`` and ``custom`` list the splits.
+A *split* is one list of images, with labels or without. ``published`` and ``custom`` list the splits.
 """
 
 import difflib
 import os
 import re
 import shlex
-from collections import defaultdict
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Iterable
 
 from .. import files
 from ..errors import UserError
-from ..names import is_text
-from ..searching import Skipped, wanted_files
+from ..searching import Skipped
 from ..taxonomy import CITYSCAPES, Taxonomy
 from .categories import CategoryMap, IdTable
+from .image_names import ImageName, folders_in, list_images, template_folder
 
 MANIFEST = "streets.json"  # written by the generator of Streets; its counts replace those of the real data sets
 CUSTOM_FILE = "custom.yaml"  # below the root: the user's own data sets, unless another file is named
 PREPARED_VARIABLE = "GBW_PREPARED"  # where prepared files lie, if not below the root
-_SHOWN = 5  # clashes of names in a message
 _STREETS = ("synthia", "gta5", "cityscapes")  # what the generator writes
 
 
@@ -57,6 +54,7 @@ class Split:
             with ``raw_json`` where that names the labels alone.
         only: a regular expression for the paths of the split's images below the image folder, where others lie there,
             too.
+        absent: classes that its labels never hold, where no table of their meaning says so.
         taxonomy: whose classes the prepared labels hold.
         taxonomy_file: what ``--taxonomy`` must name; "" = nothing.
         labels_of: the data set whose preparation makes the labels, where it is another one.
@@ -81,6 +79,7 @@ class Split:
     id_table: IdTable | None = None
     suffixes: tuple[str, str] = ("", "")
     only: str = ""
+    absent: tuple[int, ...] = ()
     taxonomy: Taxonomy = CITYSCAPES
     taxonomy_file: str = ""
     labels_of: str = ""
@@ -98,27 +97,18 @@ class Split:
         return template_folder(self.prepared_labels[-1])
 
     @property
+    def meaning(self) -> CategoryMap | IdTable | None:
+        """What the numbers of the raw labels mean; None where these are a published data set's own."""
+        return self.categories or self.id_table
+
+    @property
     def panoptic_info(self) -> dict | None:
         """What ``panoptic_json``, or the statistics of semantic labels, say that they were made with."""
-        meaning = self.categories or self.id_table
-        return None if meaning is None else meaning.info
+        return None if self.meaning is None else self.meaning.info
 
     @property
     def title(self) -> str:
         return f"{self.dataset} {self.name}"
-
-
-@dataclass(frozen=True, order=True)
-class ImageName:
-    """What identifies one image of a split, and stands for the fields of its templates.
-
-    ``stem`` is unique; fields that the templates do not have are empty.
-    """
-
-    city: str
-    stem: str
-    file: str = ""
-    label: str = ""
 
 
 def default_root() -> Path:
@@ -156,77 +146,10 @@ def located(split: Split, prepared: Path | None) -> Split:
     )
 
 
-def template_folder(template: str) -> str:
-    """The folder that all files after ``template`` lie in or below."""
-    return template.partition("{")[0].rpartition("/")[0]
-
-
 def split_images(root: Path, split: Split, skipped: Skipped | None = None) -> list[ImageName]:
     """The images of ``split``; arguments and errors as those of :func:`list_images`."""
     names = list_images(root, split.image, skipped)
     return [name for name in names if re.fullmatch(split.only, name.file)] if split.only else names
-
-
-def file_path(root: Path, template: str, name: ImageName) -> Path:
-    """The file of ``name`` after ``template``."""
-    return root / template.format(city=name.city, stem=name.stem, file=name.file, label=name.label)
-
-
-def list_images(root: Path, template: str, skipped: Skipped | None = None) -> list[ImageName]:
-    """The images for which a file after ``template`` exists, in the order of their paths; [] without the folder.
-
-    Args:
-        skipped: gets what is left out where whole folders are searched.
-
-    Raises:
-        UserError: two files would get one name, or a name is no text.
-    """
-    folder = template_folder(template)
-    rest = template.removeprefix(f"{folder}/")
-    if rest in ("{file}", "{label}"):
-        return _search(root / folder, Skipped() if skipped is None else skipped)
-    prefix, _, suffix = rest.removeprefix("{city}/").partition("{stem}")
-    cities = _folders(root / folder) if rest.startswith("{city}") else [""]
-    folders = [(city, root / folder / city) for city in cities]
-    names = [
-        ImageName(city, file.removeprefix(prefix).removesuffix(suffix))
-        for city, path in folders
-        for file in _files(path)
-        if file.startswith(prefix) and file.endswith(suffix) and not file.startswith(".")
-    ]
-    require_unique(names, root / folder)
-    return in_order(names)
-
-
-def in_order(names: Iterable[ImageName]) -> list[ImageName]:
-    """Sorted by the paths of the images."""
-    return sorted(names, key=lambda name: (f"{name.city}/", name.stem))
-
-
-def name_of_file(file: str, label: str = "") -> ImageName:
-    """The name of an image that is known by its path below the image folder: its stem has no slash and no suffix."""
-    return ImageName("", "_".join(PurePosixPath(file).with_suffix("").parts), file, label)
-
-
-def require_unique(names: list[ImageName], folder: Path) -> None:
-    """Raise UserError if files would get one name, with all of these, or if a name is no text."""
-    unreadable = [name for name in names if not is_text(name.city + name.stem)]
-    if unreadable:
-        found = os.fsencode(unreadable[0].file or unreadable[0].stem)
-        raise UserError(
-            f"expected file names in UTF-8, found {len(unreadable)} others, first {found!r}, in {folder}; rename them"
-        )
-    by_stem = defaultdict(list)
-    for name in names:
-        by_stem[name.stem].append(name.file or f"{name.city}/{name.stem}")
-    clashes = sorted(" and ".join(sorted(paths)) for paths in by_stem.values() if len(paths) > 1)
-    if clashes:
-        more = f" and {len(clashes) - _SHOWN} more pairs" if len(clashes) > _SHOWN else ""
-        raise UserError(
-            "expected images whose names differ in more than folder marks and suffix, found "
-            f"{', '.join(clashes[:_SHOWN])}{more} in "
-            f"{folder}; rename one, or move what is no image of the data set elsewhere"
-        )
 
 
 def expected_images(root: Path, split: Split) -> int | None:
@@ -304,7 +227,7 @@ def _alike(root: Path, folder: str) -> Path | None:
     place = root
     for part in Path(folder).parts:
         if not (place / part).is_dir():
-            names = set(_folders(place)) - set(_STREETS if place == root else ())
+            names = set(folders_in(place)) - set(_STREETS if place == root else ())
             close = difflib.get_close_matches(part, sorted(names), n=1, cutoff=0.75)
             return place / close[0] if close else None
         place = place / part
@@ -320,20 +243,3 @@ def _edition(root: Path, split: Split) -> Split:
     if other is None or (root / split.raw_json).is_file() or not (root / other.raw_json).is_file():
         return split
     return other
-
-
-def _search(folder: Path, skipped: Skipped) -> list[ImageName]:
-    """All image files below ``folder``, links followed, hidden ones left out."""
-    paths = wanted_files(folder, files.IMAGE_SUFFIXES, skipped) if folder.is_dir() else ()
-    names = [name_of_file(path.relative_to(folder).as_posix()) for path in paths]
-    require_unique(names, folder)
-    return in_order(names)
-
-
-def _folders(path: Path) -> list[str]:
-    return [entry.name for entry in os.scandir(path) if entry.is_dir()] if path.is_dir() else []
-
-
-def _files(path: Path) -> list[str]:
-    """Whatever is no folder: that a link is broken, or a file none, is found out when it is opened."""
-    return [entry.name for entry in os.scandir(path) if not entry.is_dir()] if path.is_dir() else []

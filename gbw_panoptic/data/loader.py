@@ -19,8 +19,7 @@ from torch.utils.data import Dataset
 from .. import files
 from ..errors import UserError
 from ..structures.samples import DomainBatch, Record
-from .labelled_targets import labelled_records
-from .left_out import build_training_records
+from .chosen_records import build_training_records, labelled_records
 from .mappers import SourceMapper, TargetLabels, TargetMapper, build_labelled_target_mapper
 from .samplers import Domain, Draw, EpochSampler, RareClassSampler, Sampler, rank_positions
 from .statistics import ClassStatistics

@@ -17,9 +17,10 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor
 
 from .. import files
+from ..structures.known_instances import KnownInstances
 from ..structures.samples import FileFacts, Record, SourceSample, TargetSample
 from ..taxonomy import Taxonomy
-from .known_instances import KnownInstances
+from .known_instances import known_targets, view_of
 from .label_maps import LabelMap, read_label_map
 from .raw_cache import RawCache
 from .samplers import Domain, Draw, Stream, random_generator
@@ -255,10 +256,10 @@ class TargetMapper:
         instances = self.labels.instances(record["image_id"], image.shape[:2])
         if instances is None:
             return targets
-        instances = instances.view(size, window, flip=flip)
+        instances = view_of(instances, size, window, flip=flip)
         crowd = np.isin(labels, self.thing_ids) & (instances.numbers == 0)
         known = (labels != ignored) & ~crowd
-        return {**targets, **instances.targets(known, sigma=self.sigma, ignore_label=ignored)}
+        return {**targets, **known_targets(instances, known, sigma=self.sigma, ignore_label=ignored)}
 
 
 def _read_image(record: Record, image_format: str, cache: RawCache) -> np.ndarray:

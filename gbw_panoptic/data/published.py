@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from ..taxonomy import VISTAS_CLASSES
+from ..taxonomy import SYNTHIA_ABSENT, VISTAS_CLASSES
 from .categories import CategoryMap
+from .driving import CATALOG as OTHERS
 from .driving import DRIVING
 from .layout import Download, Split
 
@@ -98,6 +99,7 @@ SYNTHIA_TRAIN = Split(
     panoptic_json="synthia/RAND_CITYSCAPES/panoptic_cityscapes.json",
     statistics="synthia/RAND_CITYSCAPES/class_statistics.json",
     expected_images=9400,
+    absent=SYNTHIA_ABSENT,
     downloads=(
         Download("synthia/RAND_CITYSCAPES/RGB", _SYNTHIA_SITE),
         Download("synthia/RAND_CITYSCAPES/GT/LABELS", _SYNTHIA_SITE),
@@ -141,4 +143,18 @@ PUBLISHED: dict[str, tuple[Split, ...]] = {
     "foggy_cityscapes": tuple(split for splits in FOGGY.values() for split in splits),
     "mapillary_vistas": (VISTAS_TRAIN, VISTAS_VAL),
     **DRIVING,
+}
+#: Name in the catalog -> (images alone, semantic or panoptic labels, split).
+CATALOG: dict[str, tuple[str, Split]] = {
+    "synthia_panoptic_train": ("panoptic", SYNTHIA_TRAIN),
+    "gta5_sem_train": ("sem", GTA5_TRAIN),
+    "cityscapes_uda_panoptic_train": ("panoptic", CITYSCAPES_TRAIN),
+    "cityscapes_uda_panoptic_val": ("panoptic", CITYSCAPES_VAL),
+    "cityscapes_uda_images_train": ("images", CITYSCAPES_TRAIN),
+    **{f"foggy_uda_panoptic_train_beta_{beta}": ("panoptic", train) for beta, (train, _) in FOGGY.items()},
+    **{f"foggy_uda_panoptic_val_beta_{beta}": ("panoptic", val) for beta, (_, val) in FOGGY.items()},
+    **{f"foggy_uda_images_train_beta_{beta}": ("images", train) for beta, (train, _) in FOGGY.items()},
+    "vistas_uda_panoptic_val": ("panoptic", VISTAS_VAL),
+    "vistas_uda_images_train": ("images", VISTAS_TRAIN),
+    **OTHERS,
 }

@@ -5,7 +5,7 @@ import logging
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -13,30 +13,24 @@ from ..errors import UserError
 from ..places import unknown_data_set
 from ..searching import Skipped
 from ..structures.samples import Record
-from ..taxonomy import CITYSCAPES, SYNTHIA_ABSENT, Taxonomy, read_taxonomy
+from ..taxonomy import CITYSCAPES, Taxonomy, read_taxonomy
 from .coco_panoptic import load_panoptic_json
 from .custom import load_custom
+from .image_names import ImageName, file_path, list_images, name_of_file
 from .layout import (
-    ImageName,
     Split,
     default_prepared,
     default_root,
     expected_images,
-    file_path,
     label_command,
-    list_images,
     located,
     missing_download,
-    name_of_file,
     prepare_command,
     split_images,
 )
-from .driving import CATALOG
-from .published import CITYSCAPES_TRAIN, CITYSCAPES_VAL, FOGGY, GTA5_TRAIN, SYNTHIA_TRAIN, VISTAS_TRAIN, VISTAS_VAL
+from .published import CATALOG
 from .statistics import ClassStatistics
 
-_ALL_CLASSES = tuple(range(CITYSCAPES.num_classes))
-_SYNTHIA_CLASSES = tuple(c for c in _ALL_CLASSES if c not in SYNTHIA_ABSENT)
 _LABEL_KEYS = ("pan_seg_file_name", "sem_seg_file_name")
 logger = logging.getLogger(__name__)
 
@@ -62,41 +56,19 @@ def register_all(root: str | None = None, custom: str | None = None, taxonomy: s
         DatasetCatalog.pop(name)  # Metadata refuses a second value for a key, so both entries go first
         MetadataCatalog.pop(name)
     of_published = space if space.same_classes(CITYSCAPES) else CITYSCAPES
-    for name, load, split, classes in _published():
-        _register(name, load, folder, replace(split, taxonomy=of_published), classes)
-    for split in (split for splits in own.values() for split in splits):
-        _register(f"{split.dataset}_images_{split.name}", load_image_records, folder, split, ())
-        if split.format != "images":
-            kind, load = (
-                ("sem", load_semantic_records) if split.panoptic_json is None else ("panoptic", load_panoptic_records)
-            )
-            meaning = split.categories or split.id_table
-            _register(
-                f"{split.dataset}_{kind}_{split.name}", load, folder, split, meaning.labelled_classes, meaning.labels
-            )
-
-
-def _published() -> Iterator[tuple[str, Callable[[Path, Split], list[dict]], Split, tuple[int, ...]]]:
-    """Name, loader, split and labelled classes of each published data set."""
-    yield "synthia_panoptic_train", load_panoptic_records, SYNTHIA_TRAIN, _SYNTHIA_CLASSES
-    yield "gta5_sem_train", load_semantic_records, GTA5_TRAIN, _ALL_CLASSES
-    yield "cityscapes_uda_panoptic_train", load_panoptic_records, CITYSCAPES_TRAIN, _ALL_CLASSES
-    yield "cityscapes_uda_panoptic_val", load_panoptic_records, CITYSCAPES_VAL, _ALL_CLASSES
-    yield "cityscapes_uda_images_train", load_image_records, CITYSCAPES_TRAIN, ()
-    for beta, (train, val) in FOGGY.items():
-        yield f"foggy_uda_panoptic_train_beta_{beta}", load_panoptic_records, train, _ALL_CLASSES
-        yield f"foggy_uda_panoptic_val_beta_{beta}", load_panoptic_records, val, _ALL_CLASSES
-        yield f"foggy_uda_images_train_beta_{beta}", load_image_records, train, ()
-    yield "vistas_uda_panoptic_val", load_panoptic_records, VISTAS_VAL, _ALL_CLASSES
-    yield "vistas_uda_images_train", load_image_records, VISTAS_TRAIN, ()
-    loaders = {"images": load_image_records, "sem": load_semantic_records, "panoptic": load_panoptic_records}
     for name, (kind, split) in CATALOG.items():
-        yield name, loaders[kind], split, () if kind == "images" else _labelled_classes(split)
+        _register(name, kind, folder, replace(split, taxonomy=of_published))
+    for split in (split for splits in own.values() for split in splits):
+        _register(f"{split.dataset}_images_{split.name}", "images", folder, split)
+        if split.format != "images":
+            kind = "sem" if split.panoptic_json is None else "panoptic"
+            _register(f"{split.dataset}_{kind}_{split.name}", kind, folder, split, split.meaning.labels)
 
 
 def _labelled_classes(split: Split) -> tuple[int, ...]:
-    meaning = split.categories or split.id_table
-    return _ALL_CLASSES if meaning is None else meaning.labelled_classes
+    if split.meaning is not None:
+        return split.meaning.labelled_classes
+    return tuple(c for c in range(split.taxonomy.num_classes) if c not in split.absent)
 
 
 def load_panoptic_records(root: Path, split: Split) -> list[Record]:
@@ -182,19 +154,17 @@ def check_datasets(names: Sequence[str]) -> None:
             logger.warning("%s: expected %d images, found %d; run `%s --check`", name, expected, len(records), command)
 
 
-def _register(
-    name: str,
-    load: Callable[[Path, Split], list[Record]],
-    root: Path,
-    split: Split,
-    labelled_classes: tuple[int, ...],
-    labels: tuple[int, ...] = (),
-) -> None:
+#: Kind of labels -> what loads the records.
+_LOADERS = {"images": load_image_records, "sem": load_semantic_records, "panoptic": load_panoptic_records}
+
+
+def _register(name: str, kind: str, root: Path, split: Split, labels: tuple[int, ...] = ()) -> None:
     if name in DatasetCatalog:
         taken = f"found {name!r} taken; rename {split.dataset} or its split in {split.described_in}"
         raise UserError(f"expected names that no other data set has, {taken}")
     split = located(split, default_prepared())
-    DatasetCatalog.register(name, partial(load, root, split))
+    labelled_classes = () if kind == "images" else _labelled_classes(split)
+    DatasetCatalog.register(name, partial(_LOADERS[kind], root, split))
     MetadataCatalog.get(name).set(
         image_root=str(root / split.image_root),
         labelled_classes=labelled_classes,

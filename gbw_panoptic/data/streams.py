@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import UserError, dead_worker
 from .samplers import Draw, Sampler
 
-
 _GRACE_SECONDS = 20  # for which a worker outlives SIGTERM
 
 

@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from .. import cli, files
 from ..active.acquisition import Acquisition, Predict, Settings
 from ..active.label_store import LabelStore
-from ..data.known_instances import KnownInstances
-from ..data.label_maps import LabelMap, read_label_map
+from ..data.known_instances import Annotator
 from ..data.loader import build_image_loader
 from ..errors import UserError
-from ..files import read_image_size
 from ..modeling.masks.merging import semantic_logits
+from ..structures.known_instances import KnownInstances
 from ..structures.predictions import DensePrediction, SegmentPrediction
 from ..taxonomy import Taxonomy
 from ..visualization.bought import bought_bars, draw_bought, with_legend
@@ -57,21 +56,34 @@ def build_label_store(cfg) -> LabelStore:
     return LabelStore(folder, taxonomy.names, build_settings(cfg).shape, with_instances=cfg.ACTIVE.PANOPTIC)
 
 
+class BoughtLabels:
+    """What the training loader may know of the target's labels: those in the store, as they are at the moment."""
+
+    def __init__(self, store: LabelStore, ignore_label: int) -> None:
+        self.store = store
+        self.ignore_label = ignore_label
+
+    def __call__(self, image_id: str, size: tuple[int, int]) -> np.ndarray:
+        """[H, W] of ``size``: class ids where a class was bought, ``ignore_label`` elsewhere."""
+        labels = self.store.read(image_id, size)
+        # the store counts classes, the label that is ignored classes and unions: it may need more bits
+        known, labels = labels < len(self.store.class_names), labels.astype(np.min_scalar_type(self.ignore_label))
+        return np.where(known, labels, labels.dtype.type(self.ignore_label))
+
+    def instances(self, image_id: str, size: tuple[int, int]) -> KnownInstances | None:
+        """Those of the bought pixels; None where the store keeps none."""
+        return self.store.read_instances(image_id, size) if self.store.with_instances else None
+
+
 def build_acquisition(cfg, store: LabelStore, rounds: int, *, humans: bool = False) -> Acquisition:
     """Buys the labels of ACTIVE.ANNOTATOR, within ACTIVE.BUDGET, in so many rounds; with ``humans``, chooses alone."""
     names, taxonomy = build_asked(cfg)
-
-    def label(record: dict) -> LabelMap:
-        return read_label_map(record, read_image_size(record["file_name"]), taxonomy)
-
-    def instances(record: dict) -> KnownInstances:
-        return KnownInstances.of_label(label(record), taxonomy.thing_ids)
-
+    annotator = Annotator(taxonomy)
     return Acquisition(
         store=store,
         records=[record for name in names for record in DatasetCatalog.get(name)],
-        truth=None if humans else lambda record: label(record).semantic,
-        instances=instances if store.with_instances and not humans else None,
+        truth=None if humans else annotator.labels,
+        instances=annotator.instances if store.with_instances and not humans else None,
         settings=build_settings(cfg),
         budget=cfg.ACTIVE.BUDGET,
         rounds=rounds,

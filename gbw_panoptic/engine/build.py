@@ -7,16 +7,15 @@ import sys
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import nn
-
 from detectron2.data import MetadataCatalog
 from detectron2.engine import HookBase, hooks
 from detectron2.modeling import build_model
 from detectron2.projects.deeplab import build_lr_scheduler
 from detectron2.utils import comm
+from torch import nn
 
 from .. import modeling  # noqa: F401  (registers the meta-architectures)
-from ..active.label_store import BoughtLabels, LabelStore
+from ..active.label_store import LabelStore
 from ..adaptation import MeanTeacher, Strategy
 from ..adaptation.mean_teacher.teacher import unwrapped
 from ..adaptation.style import FourierStyle
@@ -26,12 +25,28 @@ from ..errors import UserError
 from ..modeling.health import describe_flat_features
 from ..modeling.masks.encoder_only import EncoderOnlyHead
 from ..modeling.published.fitting import whole
-from .acquisition import AcquisitionHook, build_acquisition, build_label_store, build_predict, build_round_pictures
+from .acquisition import (
+    AcquisitionHook,
+    BoughtLabels,
+    build_acquisition,
+    build_label_store,
+    build_predict,
+    build_round_pictures,
+)
 from .checkpoint import YOUNG_PARTS, SafeCheckpointer, load_weights
 from .description import build_model_description
 from .evaluation import evaluate
-from .execution import update_description, build_execution, build_precision, precision_warning, data_parallel
-from .hooks import METRICS, ClassWeightLogger, CollapseWatch, DiscriminatorMonitor, Evaluation, LearningRate, MaskAnnealing, ProgressLine
+from .execution import build_execution, build_precision, data_parallel, precision_warning, update_description
+from .hooks import (
+    METRICS,
+    ClassWeightLogger,
+    CollapseWatch,
+    DiscriminatorMonitor,
+    Evaluation,
+    LearningRate,
+    MaskAnnealing,
+    ProgressLine,
+)
 from .reading import or_an_earlier
 from .saving import CheckpointSaver, StopSignals, StopTraining, remove_halves
 from .settings import build_settings, check_meaning

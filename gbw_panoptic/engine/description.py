@@ -7,8 +7,8 @@ from typing import Any
 
 from detectron2.data import MetadataCatalog
 
-from ..documents import misfit
 from ..errors import UserError
+from ..forms import misfit
 from ..taxonomy import LabelUnion, Protocol, Taxonomy
 
 _PROTOCOL = {"name": str, "class_ids": [int], "void_ids": [int], "tasks": [str], "groups?": [[object]]}

@@ -4,10 +4,9 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator
 from itertools import islice
 
-from torch import nn
-
 from detectron2.evaluation import inference_on_dataset
 from detectron2.utils import comm
+from torch import nn
 
 from .. import cli
 from ..data.loader import build_test_loader

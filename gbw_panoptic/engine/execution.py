@@ -1,10 +1,9 @@
 """How a step is computed, not what: precision, memory format, compilation, data parallelism."""
 
 import torch
-from torch import nn
-
 from detectron2.engine import create_ddp_model
 from detectron2.utils import comm
+from torch import nn
 
 from ..machine import computes_bfloat16
 from .solver import configured_learning_rate

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import takewhile
 
-from torch import nn
-
 from detectron2.engine import HookBase, hooks
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
+from torch import nn
 
 from .. import files
 from ..adaptation import Strategy

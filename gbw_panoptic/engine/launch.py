@@ -13,7 +13,6 @@ from typing import Callable
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-
 from detectron2.utils import comm
 
 from .. import cli

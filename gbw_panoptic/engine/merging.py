@@ -8,9 +8,8 @@ import math
 from typing import Callable, Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
-
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
+from torch import Tensor, nn
 
 from ..errors import UserError
 

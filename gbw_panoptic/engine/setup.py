@@ -6,7 +6,6 @@ import os
 from operator import attrgetter
 
 import torch
-
 from detectron2.config import CfgNode, get_cfg
 from detectron2.utils import comm
 from detectron2.utils.collect_env import collect_env_info

@@ -4,9 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import torch
-from torch import nn
-
 from detectron2.solver.build import maybe_add_gradient_clipping
+from torch import nn
 
 from ..errors import UserError
 

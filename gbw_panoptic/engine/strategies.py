@@ -23,7 +23,7 @@ from ..adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection
 from ..adaptation.mean_teacher.segment_labels import MaskScaling, SegmentLabeller
 from ..adaptation.mean_teacher.thresholds import ClassThresholds
 from ..adaptation.mean_teacher.training import LossWeights, MeanTeacherTraining
-from ..data.left_out import build_training_records
+from ..data.chosen_records import build_training_records
 from ..errors import UserError
 from ..evaluation.maps import read_ground_truth
 from ..trust.seen import spaced

@@ -8,14 +8,13 @@ from typing import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from detectron2.engine import TrainerBase
 from detectron2.utils import comm
+from torch import Tensor, nn
 
 from ..adaptation import Strategy
-from ..adaptation.strategy import prefixed
 from ..adaptation.mean_teacher.teacher import unwrapped
+from ..adaptation.strategy import prefixed
 from ..data.loader import DomainLoader
 from ..errors import UserError
 from ..structures.samples import DomainBatch

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .. import cli
 from ..adaptation.mean_teacher.augmentation import StrongAugmentation
-from ..data.left_out import build_source_validation
+from ..data.chosen_records import build_source_validation
 from ..data.loader import build_test_loader
 from ..evaluation.evaluators import DomainAdaptationEvaluator, source_pixels
 from ..evaluation.maps import read_ground_truth

@@ -9,9 +9,9 @@ from detectron2.config import get_cfg
 
 from .. import files
 from ..config import add_gbw_panoptic_config, merge_file
-from ..documents import Each, misfit
 from ..engine.settings import flattened
 from ..errors import UserError
+from ..forms import Each, misfit
 from .weights import WEIGHTS, ModelFile
 
 #: Beginning of a data set's name -> its publisher's name and terms, in a few words; datasets/README.md has more.

@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as coco_masks
 from scipy import ndimage
 
-from ..data.known_instances import KnownInstances
+from ..structures.known_instances import KnownInstances
 
 UNANSWERED = -1
 _MOST = 1 << 20  # instances of a class in an image

@@ -21,8 +21,8 @@ import numpy as np
 from .. import files
 from ..active.label_store import LabelStore
 from ..active.units import dominant
-from ..data.known_instances import ARRAY_DAMAGE
 from ..errors import UserError
+from ..structures.known_instances import ARRAY_DAMAGE
 from .answer import UNANSWERED, Answer
 from .batch import AskedImage, Batch
 from .merging import Agreement, agreement, merged, preferred

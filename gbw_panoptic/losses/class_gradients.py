@@ -9,8 +9,8 @@ from typing import Callable
 import torch
 from torch import Tensor
 
-from .last_layer import last_layer_products
 from ..structures.per_class_loss import group_sums
+from .last_layer import last_layer_products
 
 #: What the class gradient can be taken with respect to (methods: GBW, section 3).
 GRADIENTS = ("logits", "last_layer", "pixel", "autograd")

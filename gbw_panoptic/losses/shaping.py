@@ -14,9 +14,8 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from fvcore.common.registry import Registry
+from torch import Tensor, nn
 
 from ..distributed import add_over_ranks
 from ..structures.per_class_loss import group_counts

@@ -2,9 +2,9 @@
 
 from ..structures.predictions import DensePrediction
 from . import backbones  # noqa: F401  (registers them)
+from .eomt import DomainAdaptiveEoMT
 from .heads.daformer import DAFormerInsEmbedHead, DAFormerSemSegHead
 from .heads.per_class import PerClassInsEmbedHead, PerClassSemSegHead
-from .eomt import DomainAdaptiveEoMT
 from .mask2former import DomainAdaptiveMask2Former
 from .panoptic_deeplab import DomainAdaptivePanopticDeepLab
 from .post_processing import PostProcessing

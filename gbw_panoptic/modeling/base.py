@@ -9,9 +9,8 @@ from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
-
 from detectron2.structures import ImageList
+from torch import Tensor, nn
 
 from ..data.targets import TargetMaker, build_dense_targets
 from ..structures.predictions import DensePrediction, SegmentPrediction

@@ -8,13 +8,13 @@ import numpy as np
 
 from ..evaluation.scores import averaged_classes, headline_task, split_counts
 from ..visualization import plots
-from .sections import METRICS, best_evaluation, best_evaluation_section
 from .comparison_pictures import ClassValues, class_bars, loss_curves, score_curves, side_by_side
 from .gains import Scores, mean_with_gain, run_scores, score_table
 from .page import Page, plain, table
 from .report import NO_CONFUSION
 from .run_folder import RunFolder
 from .run_groups import Comparison, RunGroup, differing_keys, gather, progress
+from .sections import METRICS, best_evaluation, best_evaluation_section
 
 _HEADER = ("configuration", "model")
 

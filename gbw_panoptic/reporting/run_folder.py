@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import documents
-from ..documents import Each, Maybe
 from ..errors import UserError
+from ..forms import Each, Maybe, misfit
 from ..structures import metric_names
 from ..structures.metric_names import ClassScalar, class_scalar
 from ..taxonomy import CITYSCAPES
@@ -223,14 +223,14 @@ def _read_result(path: Path) -> dict | None:
         return _leave_out(error)
     if not isinstance(value, dict) or "scores" not in value:
         return None
-    wrong = documents.misfit(value, _RESULT) or _inconsistent(value)
+    wrong = misfit(value, _RESULT) or _inconsistent(value)
     if wrong:
         return _leave_out(f"expected {wrong[0]}, found {wrong[1]} in {path}; evaluate again with --eval-only")
     return value
 
 
 def _inconsistent(value: Mapping) -> tuple[str, str] | None:
-    """What :func:`documents.misfit` answers, for what no form can say of a result file."""
+    """What :func:`misfit` answers, for what no form can say of a result file."""
     semantic, protocols = value["scores"]["semantic"], value["protocols"]
     if not protocols or any(name not in semantic for name in protocols):
         return "scores by every protocol", f"{', '.join(semantic) or 'none'} of {', '.join(protocols) or 'none'}"
@@ -255,7 +255,7 @@ def _read_config(path: Path) -> dict:
         value = documents.read_yaml(path)
     except UserError as error:
         return _leave_out(error) or {}
-    wrong = documents.misfit(value, _CONFIG) or (None if _has_texts_as_keys(value) else ("texts as keys", "others"))
+    wrong = misfit(value, _CONFIG) or (None if _has_texts_as_keys(value) else ("texts as keys", "others"))
     if wrong:
         return _leave_out(f"expected {wrong[0]}, found {wrong[1]} in {path}") or {}
     return value

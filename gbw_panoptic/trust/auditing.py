@@ -13,8 +13,8 @@ from .. import cli, files
 from ..data.targets import instance_targets
 from ..data.views import resize_ids, resize_image, shortest_edge_size
 from ..errors import UserError
-from ..places import unknown_data_set
 from ..evaluation.maps import read_ground_truth
+from ..places import unknown_data_set
 from ..structures.predictions import GroundTruth
 from ..structures.samples import Record
 from ..taxonomy import Taxonomy

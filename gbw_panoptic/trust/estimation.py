@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import documents, files
-from ..data.known_instances import ARRAY_DAMAGE
+from .. import files
 from ..errors import UserError
+from ..structures.known_instances import ARRAY_DAMAGE
 from .estimators import ESTIMATORS
 from .seen import Reference, Seen
 
@@ -31,8 +31,8 @@ _FORM = {
     "iteration": int,
     "images": [str],
     "classes": [str],
-    "source_shares": documents.Maybe([float]),
-    "scores": documents.Each(float),
+    "source_shares": files.Maybe([float]),
+    "scores": files.Each(float),
 }
 _NAME = re.compile(r"(student|teacher)_(final|\d+)\.npz")
 _REMEDY = "evaluate again with TEST.UNSUPERVISED"
@@ -147,10 +147,10 @@ class Estimation:
             UserError: the file is damaged or none of these.
         """
         try:
-            with np.load(io.BytesIO(documents.read_bytes(path)), allow_pickle=False) as stored:
-                header = documents.parse_json(str(stored["header"]).encode())
+            with np.load(io.BytesIO(files.read_bytes(path)), allow_pickle=False) as stored:
+                header = files.parse_json(str(stored["header"]).encode())
                 counts = {name: stored[name].astype(float) for name in ESTIMATORS if name in stored}
-            if wrong := documents.misfit(header, _FORM):
+            if wrong := files.misfit(header, _FORM):
                 raise ValueError(wrong[1])
             if not header["images"] or any(len(rows) != len(header["images"]) for rows in counts.values()):
                 raise ValueError("another number of images")

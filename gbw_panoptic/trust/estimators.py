@@ -15,15 +15,9 @@ from types import MappingProxyType
 import numpy as np
 
 from . import structure
-from .agreement import (
-    histogram,
-    intersection_over_union,
-    label_overlap,
-    panoptic_quality,
-    percent,
-    segment_overlap,
-)
-from .seen import Output, Reference, Seen, grid_step
+from .agreement import histogram, intersection_over_union, label_overlap, panoptic_quality, percent, segment_overlap
+from .confidence import balanced, confidence, confident_pixels, entropy, expected_overlap, mask_confidence
+from .seen import Reference, Seen
 
 Count = Callable[[Seen, Reference], np.ndarray]
 Value = Callable[[np.ndarray, Reference], float]
@@ -73,57 +67,6 @@ def class_mean(per_class: PerClass) -> Value:
     return value
 
 
-# Confidence
-
-
-def confidence(own: Output, reference: Reference, temperature: float = 1.0) -> np.ndarray:
-    """[C, 2]: sum of the largest probability over the pixels that are labelled c, and their number."""
-    return _by_class(np.exp(own.at_temperature(temperature).max(axis=0)), own, reference)
-
-
-def entropy(seen: Seen, reference: Reference) -> np.ndarray:
-    """[C, 2]: sum of the entropy of the prediction, over ln C, and the number of pixels."""
-    return _by_class(_entropy(seen.own) / _ln(reference), seen.own, reference)
-
-
-def expected_overlap(seen: Seen, reference: Reference) -> np.ndarray:
-    """[C, 3]: the expectation of :func:`label_overlap` with a label that calibrated probabilities draw."""
-    own, of = seen.own, reference.num_classes
-    probability = np.exp(own.at_temperature(reference.calibration.temperature))
-    both = np.bincount(own.grid_labels, np.take_along_axis(probability, own.grid_labels[None], 0)[0], of)
-    return np.stack([both, histogram(own.grid_labels, of), probability.sum(axis=1, dtype=float)], 1)
-
-
-def confident_pixels(seen: Seen, reference: Reference) -> np.ndarray:
-    """[2]: pixels whose calibrated confidence exceeds that of source validation, and all."""
-    surest = np.exp(seen.own.at_temperature(reference.calibration.temperature).max(axis=0))
-    return np.array([(surest > reference.calibration.threshold).sum(), surest.size], float)
-
-
-def balanced(sums: np.ndarray, reference: Reference) -> float:
-    """Mean of [C, 2] over all classes of the source; 0 for one that is never predicted."""
-    return float(np.nan_to_num(_ratio_per_class(sums, reference))[reference.source_shares > 0].mean())
-
-
-def mask_confidence(seen: Seen, reference: Reference) -> np.ndarray:
-    """[C, 2]: sum over segments of their mean confidence, and their number."""
-    own, step = seen.own, grid_step(seen.own.labels.shape)
-    panoptic = own.panoptic[::step, ::step].ravel()
-    values, index = np.unique(panoptic, return_inverse=True)
-    classes = np.maximum(values, 0) // reference.label_divisor
-    if own.confidence is None:
-        sure = np.take_along_axis(own.probabilities, classes[index][None], 0)[0]
-    else:
-        sure = own.confidence.ravel()
-    means = np.bincount(index, sure) / np.bincount(index)
-    real = values >= 0
-    of = reference.num_classes
-    return np.stack([np.bincount(classes[real], means[real], of), histogram(classes[real], of)], 1).astype(float)
-
-
-# Classes
-
-
 def label_counts(seen: Seen, reference: Reference) -> np.ndarray:
     """[C]: pixels that are labelled c."""
     return histogram(seen.own.labels.ravel(), reference.num_classes).astype(float)
@@ -143,13 +86,13 @@ def divergence(one: np.ndarray, two: np.ndarray) -> float:
 def information(seen: Seen, reference: Reference) -> np.ndarray:
     """[C + 2]: sums of probabilities and of entropy, and the number of pixels."""
     own = seen.own
-    return np.array([*own.probabilities.sum(axis=1, dtype=float), _entropy(own).sum(), own.grid_labels.size])
+    return np.array([*own.probabilities.sum(axis=1, dtype=float), own.entropy.sum(), own.grid_labels.size])
 
 
 def mutual_information(sums: np.ndarray, reference: Reference) -> float:
     """H(mean prediction) - mean H(prediction), over ln C."""
     number = max(sums[-1], 1)
-    return 100 * float(_entropy_of(sums[:-2] / number) - sums[-2] / number) / _ln(reference)
+    return 100 * float(_entropy_of(sums[:-2] / number) - sums[-2] / number) / reference.log_classes
 
 
 def gram(seen: Seen, reference: Reference) -> np.ndarray:
@@ -210,22 +153,9 @@ def _mutual(part: str, what: str) -> dict[str, Estimator]:
     }
 
 
-def _by_class(values: np.ndarray, own: Output, reference: Reference) -> np.ndarray:
-    of = reference.num_classes
-    return np.stack([np.bincount(own.grid_labels, values, of), histogram(own.grid_labels, of)], 1).astype(float)
-
-
-def _entropy(own: Output) -> np.ndarray:
-    return -(own.probabilities * own.log_probabilities).sum(axis=0)
-
-
 def _entropy_of(distribution: np.ndarray) -> float:
     positive = distribution[distribution > 0]
     return float(-(positive * np.log(positive)).sum())
-
-
-def _ln(reference: Reference) -> float:
-    return math.log(max(reference.num_classes, 2))
 
 
 _CALIBRATED = ("calibration",)

@@ -51,6 +51,11 @@ class Output:
         return np.exp(self.log_probabilities)
 
     @cached_property
+    def entropy(self) -> np.ndarray:
+        """float32 [P], of the prediction."""
+        return -(self.probabilities * self.log_probabilities).sum(axis=0)
+
+    @cached_property
     def grid_labels(self) -> np.ndarray:
         """int64 [P]: the likeliest class on the grid."""
         return self.logits.reshape(len(self.logits), -1).argmax(axis=0)
@@ -112,6 +117,11 @@ class Reference:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def log_classes(self) -> float:
+        """The largest entropy of a prediction."""
+        return math.log(max(self.num_classes, 2))
 
 
 def grid_step(size: tuple[int, int]) -> int:

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from ..taxonomy import Taxonomy
 from .colors import MARKS, Color, class_map, mark
-from .text import font, text_size
 from .overlay import draw_layer, draw_panoptic, hatch, with_void
+from .text import font, text_size
 
 # Codes of an error map, their names and colours: far from every class's colour, from grey and from each other, also for
 # colour-blind people.

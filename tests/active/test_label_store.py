@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from gbw_panoptic.active.budget import RegionShape
-from gbw_panoptic.active.label_store import BOUGHT_VOID, NOT_BOUGHT, BoughtLabels, LabelStore, imbalance
+from gbw_panoptic.active.label_store import BOUGHT_VOID, NOT_BOUGHT, LabelStore, imbalance
 from gbw_panoptic.active.units import PartUnit
-from gbw_panoptic.data.known_instances import KnownInstances
+from gbw_panoptic.engine.acquisition import BoughtLabels
 from gbw_panoptic.errors import UserError
+from gbw_panoptic.structures.known_instances import KnownInstances
 
 NAMES = ("road", "sky", "car")
 SHAPE = RegionShape(1, 2)

@@ -7,8 +7,7 @@ from test_training import FAST, metrics, states, train
 from tiny_runs import NARROW, TINY
 
 from gbw_panoptic.active.label_store import NOT_BOUGHT
-from gbw_panoptic.data import loader
-from gbw_panoptic.engine import acquisition as engine_acquisition
+from gbw_panoptic.data import known_instances, loader
 from gbw_panoptic.engine.acquisition import build_label_store
 from gbw_panoptic.engine.build import build_models
 from gbw_panoptic.errors import UserError
@@ -72,7 +71,7 @@ def test_bought_things_train_the_instance_heads_through_the_store_alone(make_cfg
     """Labels are bought first; the training that reads them cannot read the truth."""
     opts = (*SHORT, *PANOPTIC, "ACTIVE.BUDGET", "30%", "MODEL.WEIGHTS", weights, "ACTIVE.NEGATIVE_LOSS_WEIGHT", 0.0)
     train(make_cfg("quick/active_cbda.yaml", *opts, "ACTIVE.ITERATIONS", "(0,)", "SOLVER.MAX_ITER", 1))
-    monkeypatch.setattr(engine_acquisition, "read_label_map", lambda *_: pytest.fail("the target's truth was read"))
+    monkeypatch.setattr(known_instances, "read_label_map", lambda *_: pytest.fail("the target's truth was read"))
     cfg = make_cfg("quick/active_cbda.yaml", *opts, "ACTIVE.ITERATIONS", "()", "SOLVER.MAX_ITER", 2, "ACTIVE.SOURCE_FREE", True,
                    "ACTIVE.LABELS", tmp_path / "run" / "active", "OUTPUT_DIR", tmp_path / "more")  # fmt: skip
     start = build_models(cfg)["student"]
@@ -106,7 +105,7 @@ def test_training_reads_target_labels_only_through_the_store(make_cfg, monkeypat
     def unreadable(*arguments, **options):
         raise AssertionError("the target's truth was read")
 
-    monkeypatch.setattr(engine_acquisition, "read_label_map", unreadable)
+    monkeypatch.setattr(known_instances, "read_label_map", unreadable)
     trainer_cfg = cfg.clone()
     trainer_cfg.merge_from_list(["ACTIVE.LABELS", f"{cfg.OUTPUT_DIR}/active", "ACTIVE.ITERATIONS", "()", "SOLVER.MAX_ITER", "2"])
     monkeypatch.setattr("gbw_panoptic.files.read_label", lambda path, *rest: targets.append(str(path)) or read(path, *rest))

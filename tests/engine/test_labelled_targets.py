@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_runs import TINY
 
 from gbw_panoptic.config import KEYS
-from gbw_panoptic.data.labelled_targets import drawn, labelled_records, named
+from gbw_panoptic.data.chosen_records import drawn, labelled_records, named
 from gbw_panoptic.data.loader import build_train_loader
 from gbw_panoptic.engine import build_trainer
 from gbw_panoptic.engine.build import resume_or_load

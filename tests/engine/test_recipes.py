@@ -1,6 +1,5 @@
 """CONTRIBUTING.md followed to the letter: its blocks are the files, and they have as many lines as it says."""
 
-import importlib
 import json
 import re
 import sys

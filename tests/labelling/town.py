@@ -9,9 +9,9 @@ import torch
 from gbw_panoptic import files
 from gbw_panoptic.active.acquisition import Acquisition, Settings
 from gbw_panoptic.active.label_store import LabelStore
-from gbw_panoptic.data.known_instances import KnownInstances
 from gbw_panoptic.labelling.answer import Answer
 from gbw_panoptic.labelling.batch import Batch, write_batch
+from gbw_panoptic.structures.known_instances import KnownInstances
 from gbw_panoptic.taxonomy import Taxonomy
 
 TOWN = Taxonomy(

@@ -15,7 +15,6 @@ import own_data
 from gbw_panoptic.data import register_all
 from gbw_panoptic.data.label_maps import read_label_map
 from gbw_panoptic.data.preparation import check, prepare
-from gbw_panoptic.engine.setup import load_config
 from gbw_panoptic.config.checks.strategies import acquisition_problems
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting.run_folder import RunFolder

@@ -7,7 +7,7 @@ import pytest
 from planted import KINDS, plant
 
 from gbw_panoptic import files
-from gbw_panoptic.data.left_out import read_excluded
+from gbw_panoptic.data.chosen_records import read_excluded
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.reporting.audit_page import write_findings
 from gbw_panoptic.trust import auditing

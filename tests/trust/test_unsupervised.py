@@ -10,7 +10,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog
 
-from gbw_panoptic.data.left_out import build_source_validation, build_training_records
+from gbw_panoptic.data.chosen_records import build_source_validation, build_training_records
 from gbw_panoptic.engine import build_models, unsupervised
 from gbw_panoptic.engine.build import build_trainer
 from gbw_panoptic.engine.evaluation import evaluate

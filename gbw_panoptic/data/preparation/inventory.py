@@ -6,6 +6,7 @@ from typing import Literal, Sequence
 
 from ...errors import UserError
 from ..custom import all_located, data_sets
+from ..image_names import list_images
 from ..layout import (
     Split,
     default_root,
@@ -13,7 +14,6 @@ from ..layout import (
     expected_images,
     expected_splits,
     label_command,
-    list_images,
     prepare_command,
     split_images,
 )

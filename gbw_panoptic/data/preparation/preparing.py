@@ -14,7 +14,8 @@ from ... import files as disk
 from ...errors import UserError
 from ..coco_panoptic import save_panoptic_json
 from ..custom import find_data_set
-from ..layout import ImageName, Split, expected_images, expected_splits, file_path, label_command
+from ..image_names import ImageName, file_path
+from ..layout import Split, expected_images, expected_splits, label_command
 from ..statistics import ClassStatistics
 from .converters import CONVERTERS, Description
 from .parallel import ordered_map

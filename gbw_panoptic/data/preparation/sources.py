@@ -13,19 +13,8 @@ from ...searching import Skipped, wanted_files
 from ...taxonomy import CITYSCAPES
 from ..categories import SegmentClass
 from ..coco_panoptic import PanopticAnnotation, load_raw_panoptic_json
-from ..layout import (
-    ImageName,
-    Split,
-    file_path,
-    in_order,
-    label_command,
-    list_images,
-    missing_download,
-    name_of_file,
-    require_unique,
-    split_images,
-    template_folder,
-)
+from ..image_names import ImageName, file_path, in_order, list_images, name_of_file, require_unique, template_folder
+from ..layout import Split, label_command, missing_download, split_images
 from .report import FaultError, FaultKind
 
 _RULES = "1"  # of conversion; another number makes every label again

@@ -6,9 +6,8 @@ Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
 import math
 from typing import Mapping, Sequence
 
-from torch import Tensor, nn
-
 from detectron2.modeling import BACKBONE_REGISTRY
+from torch import Tensor, nn
 
 from ...errors import UserError
 from ...optional import import_optional

@@ -8,9 +8,8 @@ from types import MappingProxyType
 from typing import Mapping, Sequence
 
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from detectron2.modeling import Backbone
+from torch import Tensor, nn
 
 from ...errors import UserError
 

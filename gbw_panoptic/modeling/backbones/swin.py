@@ -8,10 +8,9 @@ Shape legend: B images, H x W pixels, K_s channels of the map with stride s.
 
 from typing import Mapping, Sequence
 
+from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
-
-from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
 from ...optional import import_optional

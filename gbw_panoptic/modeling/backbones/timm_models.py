@@ -10,9 +10,8 @@ from types import ModuleType
 from typing import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
-
 from detectron2.modeling import BACKBONE_REGISTRY
+from torch import Tensor, nn
 
 from ...errors import UserError
 from ...optional import import_optional

@@ -10,10 +10,9 @@ from typing import Iterable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
+from detectron2.modeling import BACKBONE_REGISTRY
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-
-from detectron2.modeling import BACKBONE_REGISTRY
 
 from ...errors import UserError
 from ...optional import import_optional

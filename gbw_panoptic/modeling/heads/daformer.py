@@ -10,12 +10,11 @@ from typing import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from detectron2.config import configurable
 from detectron2.layers import Conv2d, DepthwiseSeparableConv2d, ShapeSpec, get_norm
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.projects.panoptic_deeplab import INS_EMBED_BRANCHES_REGISTRY
+from torch import Tensor, nn
 
 from ...losses import LossShaping
 from ...weighting.build import build_loss_shaping

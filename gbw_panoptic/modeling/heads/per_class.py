@@ -9,18 +9,17 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-
 from detectron2.config import configurable
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
 from detectron2.projects.deeplab import DeepLabV3PlusHead
 from detectron2.projects.panoptic_deeplab import INS_EMBED_BRANCHES_REGISTRY
 from detectron2.projects.panoptic_deeplab.panoptic_seg import PanopticDeepLabInsEmbedHead, PanopticDeepLabSemSegHead
+from torch import Tensor
 
 from ...losses import (
     LossShaping,
-    Unions,
     PerClassLoss,
+    Unions,
     center_loss_per_class,
     cross_entropy_per_class,
     offset_loss_per_class,

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from gbw_panoptic.documents import Each, Maybe
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.scores import averaged_classes
-from gbw_panoptic.reporting.sections import read_rounds
+from gbw_panoptic.forms import Each, Maybe
 from gbw_panoptic.reporting.gains import Gain, gain, mean_and_deviation, spread
 from gbw_panoptic.reporting.page import table
 from gbw_panoptic.reporting.run_folder import RunFolder
+from gbw_panoptic.reporting.sections import read_rounds
+
 from .budgets import BudgetPanel, budget_curves
 
 #: Form of what a study reads of a round of acquisition.

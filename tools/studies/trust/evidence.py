@@ -16,9 +16,9 @@ import numpy as np
 from scipy.stats import rankdata
 
 from gbw_panoptic import files
-from gbw_panoptic.documents import Each
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.scores import headline_task
+from gbw_panoptic.forms import Each
 from gbw_panoptic.reporting.page import table
 from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.structures import metric_names

@@ -23,9 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import false_discovery_control, ttest_1samp
 
-from gbw_panoptic.documents import Each, Maybe
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.scores import averaged_classes
+from gbw_panoptic.forms import Each, Maybe
 from gbw_panoptic.reporting.gains import COLUMNS, Gain, gain
 from gbw_panoptic.reporting.run_folder import RunFolder, class_scalars
 from gbw_panoptic.structures import metric_names
