@@ -1,6 +1,6 @@
 """What a model is fed, taken where it is fed: training steps that are looked at."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from detectron2.engine import HookBase, hooks
@@ -42,7 +42,8 @@ class StepRecorder(HookBase):
 
     def before_train(self) -> None:
         self._handle = self.trainer.model.register_forward_pre_hook(self._record, with_kwargs=True)
-        self.trainer._batches = self._remember(self.trainer._batches)
+        self._style = self.trainer.source_style
+        self.trainer.source_style = self._remember
         self._strategy = getattr(self.trainer.strategy, "self_training", self.trainer.strategy)
         if isinstance(self._strategy, MeanTeacherTraining):
             self._labeller = self._strategy.labeller
@@ -54,15 +55,15 @@ class StepRecorder(HookBase):
 
     def after_train(self) -> None:
         self._handle.remove()
+        self.trainer.source_style = self._style
         if isinstance(self._strategy, MeanTeacherTraining):
             self._strategy.labeller = self._labeller
 
-    def _remember(self, batches: Iterator[DomainBatch]) -> Iterator[DomainBatch]:
-        for batch in batches:
-            loader = self.trainer.loader
-            draws = loader.source_draws(loader.consumed - loader.images_per_micro_batch)
-            self._step = RecordedStep(self.trainer.iter, batch, draws)
-            yield batch
+    def _remember(self, batch: DomainBatch) -> DomainBatch:
+        loader = self.trainer.loader
+        draws = loader.source_draws(loader.consumed - loader.images_per_micro_batch)
+        self._step = RecordedStep(self.trainer.iter, batch, draws)
+        return batch if self._style is None else self._style(batch)
 
     def _record(self, model, args: tuple, kwargs: dict) -> None:
         samples = args[0] if args else kwargs["batched_inputs"]

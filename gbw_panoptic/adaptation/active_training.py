@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..distributed import mean_over_ranks
 from ..losses.active import boundary_consistency, negative_learning
@@ -55,7 +55,7 @@ class ActiveTraining(Strategy):
         self.self_training = self_training
         self.modules: dict[str, Stateful] = self_training.modules if self_training else {}
 
-    def before_step(self, model: nn.Module, iteration: int) -> None:
+    def before_step(self, model: TrainedModel, iteration: int) -> None:
         if self.self_training:
             self.self_training.before_step(model, iteration)
 

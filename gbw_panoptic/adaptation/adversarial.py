@@ -83,7 +83,7 @@ class AdversarialAlignment(Strategy):
         }
         self.trained = {"discriminator": discriminators}
 
-    def before_step(self, model: nn.Module, iteration: int) -> None:
+    def before_step(self, model: TrainedModel, iteration: int) -> None:
         self.optimizer.zero_grad()
 
     def terms(self, model: TrainedModel, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:

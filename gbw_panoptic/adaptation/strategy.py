@@ -33,7 +33,7 @@ class Strategy(Protocol):
     trained: Mapping[str, nn.Module] = MappingProxyType({})
     loss_scale: float = 1.0
 
-    def before_step(self, model: nn.Module, iteration: int) -> None:
+    def before_step(self, model: TrainedModel, iteration: int) -> None:
         """Called once before the terms of an update, however many micro-batches it has."""
 
     def terms(self, model: TrainedModel, batch: DomainBatch, iteration: int) -> Iterator[dict[str, Tensor]]:

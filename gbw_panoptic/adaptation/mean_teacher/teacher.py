@@ -30,7 +30,7 @@ class MeanTeacher:
         self.model = copy.deepcopy(unwrapped(student)).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, student: nn.Module, iteration: int) -> None:
+    def update(self, student: TrainedModel, iteration: int) -> None:
         """teacher <- a teacher + (1 - a) student, matched by name.
 
         Floating tensors are averaged, the statistics of batch norm among them; integer and boolean buffers are copied:

@@ -7,7 +7,7 @@ from typing import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...structures.model import TrainedModel
 from ...structures.samples import DomainBatch, LabelledTarget, MixedSample, SourceSample
@@ -93,7 +93,7 @@ class MeanTeacherTraining(Strategy, ABC):
     def masked(self, targets: list[LabelledTarget], iteration: int) -> list[MixedSample]:
         """Samples for the student: the labelled target image, augmented and partly hidden."""
 
-    def before_step(self, model: nn.Module, iteration: int) -> None:
+    def before_step(self, model: TrainedModel, iteration: int) -> None:
         self.teacher.update(model, iteration)
         if self.thresholds is not None:
             self.thresholds.begin()
