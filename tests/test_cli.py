@@ -27,7 +27,11 @@ def test_elsewhere_a_line_after_each_tenth_or_minute_and_one_at_the_end(monkeypa
             line.update()
     lines = stream.getvalue().splitlines()
     assert lines[0] == "Training: 100/1000 iterations, 5.0 iterations/s, 0:03:00 left" and len(lines) <= 11
-    assert lines[-1] == "Training: 1000 iterations in 0:03:20" and "\r" not in stream.getvalue() and "\x1b" not in stream.getvalue()
+    assert (
+        lines[-1] == "Training: 1000 iterations in 0:03:20"
+        and "\r" not in stream.getvalue()
+        and "\x1b" not in stream.getvalue()
+    )
 
 
 def test_slow_work_is_heard_of_every_minute(monkeypatch, clock):

@@ -26,7 +26,9 @@ def test_the_lock_without_cuda_is_the_lock_but_for_its_libraries(tmp_path):
 def test_python_and_copied_files_are_those_of_the_repository():
     version = tuple(map(int, re.search(r"^FROM python:(\d+)\.(\d+)-slim$", TEXT, re.M).groups()))
     assert setup_env.OLDEST <= version <= setup_env.NEWEST
-    admitted = {line[1:].split("/")[0] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    admitted = {
+        line[1:].split("/")[0] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
+    }
     copied = [name for line in re.findall(r"^COPY (.*) \S+$", TEXT, re.M) for name in line.split()]
     assert set(copied) == admitted and all((ROOT / name).exists() for name in copied)
     assert set(setup_env.INPUTS) <= {name for name in setup_env.INPUTS if name.split("/")[0] in copied}

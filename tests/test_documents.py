@@ -102,7 +102,9 @@ def test_yaml_is_read_or_refused_soon(tmp_path, name):
 def test_another_encoding_is_named(tmp_path):
     for name, evil, read in (("a.yaml", EVIL_YAML, files.read_yaml), ("a.json", EVIL_JSON, files.read_json)):
         write(tmp_path / name, evil["Latin-1"])
-        assert re.search(r"found:? bytes of another encoding \(from byte \d+\), not UTF-8,", told(lambda: read(tmp_path / name)))
+        assert re.search(
+            r"found:? bytes of another encoding \(from byte \d+\), not UTF-8,", told(lambda: read(tmp_path / name))
+        )
 
 
 def test_aliases_of_a_run_s_own_config_are_read(tmp_path):
@@ -116,7 +118,13 @@ def test_aliases_of_a_run_s_own_config_are_read(tmp_path):
 def test_json_is_refused_in_one_sentence(tmp_path, name):
     path = tmp_path / "some.json"
     write(path, EVIL_JSON[name])
-    for reader in (files.read_json, ClassStatistics.load, load_raw_panoptic_json, read_categories, lambda p: read_annotations(p, tmp_path)):
+    for reader in (
+        files.read_json,
+        ClassStatistics.load,
+        load_raw_panoptic_json,
+        read_categories,
+        lambda p: read_annotations(p, tmp_path),
+    ):
         assert str(path) in told(lambda: reader(path))
 
 
@@ -127,7 +135,12 @@ def test_sound_json_is_the_library_s(tmp_path):
 
     def make(depth: int):
         kind = rng.randrange(6 if depth < 6 else 4)
-        simple = (rng.choice(texts), rng.choice([0, -1, 2**63 - 1, -(2**63)]), rng.random() * 10.0 ** rng.randrange(-200, 200), None)
+        simple = (
+            rng.choice(texts),
+            rng.choice([0, -1, 2**63 - 1, -(2**63)]),
+            rng.random() * 10.0 ** rng.randrange(-200, 200),
+            None,
+        )
         if kind < 4:
             return simple[kind]
         inner = [make(depth + 1) for _ in range(rng.randrange(4))]
@@ -219,7 +232,9 @@ YAML_VALUES = st.recursive(
 
 
 @FUZZ
-@given(st.dictionaries(st.one_of(st.integers(0, 3), st.sampled_from(["mine", "synthia", "a b"])), YAML_VALUES, max_size=2))
+@given(
+    st.dictionaries(st.one_of(st.integers(0, 3), st.sampled_from(["mine", "synthia", "a b"])), YAML_VALUES, max_size=2)
+)
 def test_descriptions_of_data_sets_are_taken_or_refused(tmp_path, content):
     (tmp_path / "custom.yaml").write_text(json.dumps({str(key): value for key, value in content.items()}))
     sentence = told(lambda: load_custom(tmp_path))
@@ -229,4 +244,6 @@ def test_descriptions_of_data_sets_are_taken_or_refused(tmp_path, content):
 def test_statistics_of_other_classes_are_refused(tmp_path):
     ClassStatistics(("a", "b"), {"x": {0: 3}}).save(tmp_path / "s.json")
     assert ClassStatistics.load(tmp_path / "s.json", ("a", "b")).pixels.tolist() == [3, 0]
-    assert "expected statistics of the 19 classes" in told(lambda: ClassStatistics.load(tmp_path / "s.json", CITYSCAPES.names))
+    assert "expected statistics of the 19 classes" in told(
+        lambda: ClassStatistics.load(tmp_path / "s.json", CITYSCAPES.names)
+    )

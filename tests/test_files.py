@@ -64,7 +64,9 @@ def test_read_image_turns_a_photograph_upright(tmp_path):
     assert np.array_equal(files.read_image(tmp_path / "photo.png"), IMAGE[::-1, ::-1])
 
 
-@pytest.mark.parametrize("reader", [files.read_image, files.read_panoptic, files.read_label, files.read_two_byte_channels])
+@pytest.mark.parametrize(
+    "reader", [files.read_image, files.read_panoptic, files.read_label, files.read_two_byte_channels]
+)
 @pytest.mark.parametrize("damage", ["missing", "empty", "text", "truncated", "flipped", "folder"])
 def test_damaged_files_are_named_and_never_returned(tmp_path, reader, damage):
     path = tmp_path / "bad.png"

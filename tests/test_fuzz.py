@@ -25,7 +25,10 @@ CONFIG = str(Path(__file__).parents[1] / "configs" / "quick" / "self_training_gb
 
 def settings_of(examples: int):
     return settings(
-        max_examples=examples, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
     )
 
 
@@ -79,7 +82,13 @@ def test_configuration_overrides(streets, overrides):
 
 
 @settings_of(40)
-@given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode), st.sampled_from(KEYS).map(lambda k: f"{k}: [1, {{".encode())))
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.text(max_size=60).map(str.encode),
+        st.sampled_from(KEYS).map(lambda k: f"{k}: [1, {{".encode()),
+    )
+)
 def test_configuration_files(tmp_path, content):
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
@@ -95,7 +104,10 @@ def encoded(mode: str, form: str) -> bytes:
     return data.getvalue()
 
 
-ENCODED = [encoded(mode, "PNG") for mode in ("RGB", "RGBA", "L", "P", "1", "LA", "I;16")] + [encoded("RGB", "JPEG"), encoded("RGB", "TIFF")]
+ENCODED = [encoded(mode, "PNG") for mode in ("RGB", "RGBA", "L", "P", "1", "LA", "I;16")] + [
+    encoded("RGB", "JPEG"),
+    encoded("RGB", "TIFF"),
+]
 READERS = (files.read_image, files.read_image_size, files.read_panoptic, files.read_label, files.read_instance_ids,
            files.read_two_byte_channels)  # fmt: skip
 
@@ -105,9 +117,9 @@ READERS = (files.read_image, files.read_image_size, files.read_panoptic, files.r
     st.one_of(
         st.binary(max_size=80),
         st.tuples(st.sampled_from(ENCODED), st.integers(0, 400)).map(lambda p: p[0][: p[1]]),
-        st.tuples(st.sampled_from(ENCODED), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4)).map(
-            lambda p: bytes(dict(p[1]).get(i, byte) for i, byte in enumerate(p[0]))
-        ),
+        st.tuples(
+            st.sampled_from(ENCODED), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4)
+        ).map(lambda p: bytes(dict(p[1]).get(i, byte) for i, byte in enumerate(p[0]))),
     )
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of odd TIFF tags

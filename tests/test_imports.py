@@ -10,7 +10,20 @@ import pytest
 from gbw_panoptic.config.trainers import TRAINERS
 
 PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
-COMMON = {"taxonomy", "errors", "files", "forms", "places", "names", "searching", "coco_format", "cli", "locks", "structures", "optional"}
+COMMON = {
+    "taxonomy",
+    "errors",
+    "files",
+    "forms",
+    "places",
+    "names",
+    "searching",
+    "coco_format",
+    "cli",
+    "locks",
+    "structures",
+    "optional",
+}
 ALLOWED = {
     "taxonomy": {"coco_format", "documents", "errors", "places"},
     "structures": {"coco_format", "taxonomy"},
@@ -46,12 +59,35 @@ ALLOWED = {
     "active": COMMON | {"data", "losses"},
     "labelling": COMMON | {"active", "data", "reporting", "visualization"},
     "validation": COMMON | {"config"},
-    "engine": COMMON | {
-        "config", "config_files", "data", "documents", "losses", "weighting", "modeling", "adaptation", "active", "evaluation", "machine", "validation",
-        "visualization", "trust",
+    "engine": COMMON
+    | {
+        "config",
+        "config_files",
+        "data",
+        "documents",
+        "losses",
+        "weighting",
+        "modeling",
+        "adaptation",
+        "active",
+        "evaluation",
+        "machine",
+        "validation",
+        "visualization",
+        "trust",
     },
-    "inference": COMMON | {
-        "__version__", "config", "data", "documents", "engine", "evaluation", "modeling", "validation", "visualization", "weighting",
+    "inference": COMMON
+    | {
+        "__version__",
+        "config",
+        "data",
+        "documents",
+        "engine",
+        "evaluation",
+        "modeling",
+        "validation",
+        "visualization",
+        "weighting",
     },
     "export": COMMON | {"data", "inference", "modeling", "reporting"},
 }
@@ -132,7 +168,10 @@ def test_every_row_of_the_table_has_a_builder():
 
 def test_no_file_imports_itself_through_others():
     """Imports inside of functions do not count: they are made when both files stand."""
-    files = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): p for p in PACKAGE.rglob("*.py")}
+    files = {
+        ".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in PACKAGE.rglob("*.py")
+    }
     imported = {name: {n for n in imported_modules(name, path) if n in files} for name, path in files.items()}
     done: set[str] = set()
 

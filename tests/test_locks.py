@@ -17,7 +17,9 @@ OPTIONS = {"what": "run", "remedy": "give another OUTPUT_DIR"}
 def test_the_second_is_refused_and_the_third_is_not(tmp_path):
     path = tmp_path / "new" / ".lock"
     with exclusive(path, **OPTIONS):
-        with pytest.raises(UserError, match=f"one run at a time in {path.parent}, found another .* process {os.getpid()} on"):
+        with pytest.raises(
+            UserError, match=f"one run at a time in {path.parent}, found another .* process {os.getpid()} on"
+        ):
             with exclusive(path, **OPTIONS):
                 pytest.fail("two at once")
     assert not path.exists()

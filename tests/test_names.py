@@ -41,7 +41,12 @@ def test_any_file_is_found_and_has_a_result_of_its_own(tmp_path_factory, stems, 
 
 
 @PROPERTY
-@given(st.sets(st.tuples(st.sampled_from("ab"), st.sampled_from("cD"), st.sampled_from(["x.png", "X.png", "x.jpg", "y.png"])), min_size=1))
+@given(
+    st.sets(
+        st.tuples(st.sampled_from("ab"), st.sampled_from("cD"), st.sampled_from(["x.png", "X.png", "x.jpg", "y.png"])),
+        min_size=1,
+    )
+)
 def test_names_are_unique_on_disks_that_ignore_case(paths):
     names = unique_names([Path("/", *parts) for parts in paths])
     assert len({name.casefold() for name in names.values()}) == len(paths)
@@ -57,13 +62,22 @@ def test_what_killed_writers_left_is_cleared_and_what_others_write_stays(tmp_pat
     ended = subprocess.Popen([sys.executable, "-I", "-S", "-c", ""])  # nobody asks how: a zombie
     os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
     (tmp_path / f".zombie.png.{ended.pid}.tmp").touch()
-    names = [".a.png.99999999.tmp", ".drive.99999998.tmp.mp4", f".b.png.{os.getpid()}.tmp", ".hidden", "c.tmp", ".d.txt.tmp"]
+    names = [
+        ".a.png.99999999.tmp",
+        ".drive.99999998.tmp.mp4",
+        f".b.png.{os.getpid()}.tmp",
+        ".hidden",
+        "c.tmp",
+        ".d.txt.tmp",
+    ]
     for name in names:
         (tmp_path / name).touch()
     (tmp_path / "drive").mkdir()  # maps of a video's frames
     (tmp_path / "drive" / ".000001.png.99999999.tmp").touch()
     files.clear_temporaries(tmp_path, below=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[2:], "drive"]) and any((tmp_path / "drive").iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[2:], "drive"]) and any(
+        (tmp_path / "drive").iterdir()
+    )
     files.clear_temporaries(tmp_path)
     assert not any((tmp_path / "drive").iterdir())
     ended.wait()

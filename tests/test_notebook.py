@@ -30,7 +30,9 @@ def test_it_runs_from_top_to_bottom(tmp_path):
     script = tmp_path / "notebook.py"
     script.write_text("\n".join(sources("code")))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     work = tmp_path / "output" / "notebook"
     assert (work / "overlay.png").stat().st_size > 1000 and (work / "exported" / "model.safetensors").is_file()

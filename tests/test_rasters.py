@@ -125,7 +125,16 @@ def test_damaged_chunks_of_a_png_beside_sound_pixels(tmp_path, kind, content, be
     assert np.array_equal(files.read_panoptic(path), PIXELS.astype(int) @ [1, 256, 65536])
 
 
-@pytest.mark.parametrize("payload", [b"http://ns.adobe.com/xap/1.0/\0<x>\xa8\xff</x>", b"ICC_PROFILE\0\0", b"MPF\0II*\0\xff", b"Photoshop 3.0\0\xff", b""])
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"http://ns.adobe.com/xap/1.0/\0<x>\xa8\xff</x>",
+        b"ICC_PROFILE\0\0",
+        b"MPF\0II*\0\xff",
+        b"Photoshop 3.0\0\xff",
+        b"",
+    ],
+)
 @pytest.mark.parametrize("marker", [0xE1, 0xE2, 0xED, 0xEF, 0xFE])
 def test_damaged_segments_of_a_jpeg_beside_sound_pixels(tmp_path, payload, marker):
     path, sound = tmp_path / "a.jpg", tmp_path / "sound.jpg"
@@ -151,12 +160,26 @@ def image_of(mode, pixels):
 def images(draw):
     form = draw(st.sampled_from(sorted(MODES)))
     mode = draw(st.sampled_from(MODES[form]))
-    pixels = np.random.default_rng(draw(st.integers(0, 99))).integers(0, 256, (*draw(st.tuples(st.integers(1, 9), st.integers(1, 9))), 3))
+    pixels = np.random.default_rng(draw(st.integers(0, 99))).integers(
+        0, 256, (*draw(st.tuples(st.integers(1, 9), st.integers(1, 9))), 3)
+    )
     pixels[0, 0] = 255  # without it, a small image of 16 bits may be dark
     if mode == "RGB;16":  # which Pillow does not write
-        plain, orientation = cv2.imencode(".png", pixels.astype(np.uint16) << 8 | 0x55)[1].tobytes(), draw(st.integers(1, 8))
-        return with_png_chunk(plain, b"eXIf", tiff_block([orientation_tag(orientation)])[6:]), plain, mode, form, orientation
-    image, orientation = image_of(mode, pixels.astype(np.uint8)), draw(st.integers(1, 8)) if form in ("PNG", "JPEG", "WEBP", "TIFF") else 1
+        plain, orientation = (
+            cv2.imencode(".png", pixels.astype(np.uint16) << 8 | 0x55)[1].tobytes(),
+            draw(st.integers(1, 8)),
+        )
+        return (
+            with_png_chunk(plain, b"eXIf", tiff_block([orientation_tag(orientation)])[6:]),
+            plain,
+            mode,
+            form,
+            orientation,
+        )
+    image, orientation = (
+        image_of(mode, pixels.astype(np.uint8)),
+        draw(st.integers(1, 8)) if form in ("PNG", "JPEG", "WEBP", "TIFF") else 1,
+    )
     options = {"lossless": True} if form == "WEBP" else {}
     plain = saved(image, form, **options)
     if orientation > 1 and form == "TIFF":
@@ -168,7 +191,12 @@ def images(draw):
     junk = draw(st.binary(max_size=12))
     if draw(st.booleans()):
         if form == "PNG":
-            data = with_png_chunk(data, draw(st.sampled_from([b"tEXt", b"iTXt", b"zTXt", b"iCCP", b"xxXx"])), junk, behind=draw(st.booleans()))
+            data = with_png_chunk(
+                data,
+                draw(st.sampled_from([b"tEXt", b"iTXt", b"zTXt", b"iCCP", b"xxXx"])),
+                junk,
+                behind=draw(st.booleans()),
+            )
         if form == "JPEG":
             data = with_jpeg_segment(data, junk, draw(st.integers(0xE1, 0xED)))
     return data, plain, mode, form, orientation
@@ -223,7 +251,11 @@ def test_any_mode_format_and_metadata(tmp_path, drawn):
 
 
 @PROPERTY
-@given(st.sampled_from(sorted(MODES)), st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=6), st.integers(0, 300))
+@given(
+    st.sampled_from(sorted(MODES)),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), max_size=6),
+    st.integers(0, 300),
+)
 def test_altered_and_cut_files_are_sentences(tmp_path, form, changes, length):
     data = bytearray(saved(Image.fromarray(PIXELS), form))
     for place, value in changes:
@@ -342,6 +374,10 @@ def test_names_that_the_system_refuses_are_sentences(tmp_path):
 
 def test_an_image_of_too_many_pixels_is_not_a_damaged_one(tmp_path):
     header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", 20000, 10000, 8, 2, 0, 0, 0))
-    (tmp_path / "large.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b""))
-    with pytest.raises(UserError, match="at most 178 million pixels, found 200 million in .*large.png; make it smaller"):
+    (tmp_path / "large.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + header + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b"")
+    )
+    with pytest.raises(
+        UserError, match="at most 178 million pixels, found 200 million in .*large.png; make it smaller"
+    ):
         files.read_image(tmp_path / "large.png")

@@ -19,7 +19,9 @@ def test_the_test_exists(node):
 
 
 def test_every_promise_has_a_test():
-    rows = [line for line in TEXT.splitlines() if line.startswith("|") and line.count("|") == 3 and set(line) - set("|- ")]
+    rows = [
+        line for line in TEXT.splitlines() if line.startswith("|") and line.count("|") == 3 and set(line) - set("|- ")
+    ]
     promises = [row for row in rows if "| test |" not in row]
     assert len(promises) > 40 and not [row for row in promises if "tests/" not in row]
     assert len(set(NODES)) == len(NODES)

@@ -124,16 +124,31 @@ def test_weights_are_local_files(tmp_path, monkeypatch):
             read_checkpoint(name)
 
 
-UNSAFE_CALLS = ("pickle.load", "pickle.loads", "pickle.Unpickler", "yaml.unsafe_load", "yaml.full_load", "eval", "exec", "os.system")
+UNSAFE_CALLS = (
+    "pickle.load",
+    "pickle.loads",
+    "pickle.Unpickler",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "eval",
+    "exec",
+    "os.system",
+)
 
 
 def test_no_code_of_ours_unpickles_or_loads_yaml_with_objects():
     """Rules that a reader cannot see at a glance, over every source file."""
-    for path in [*(ROOT / "gbw_panoptic").rglob("*.py"), *(ROOT / "tools").rglob("*.py"), *(ROOT / "datasets").glob("*.py")]:
+    for path in [
+        *(ROOT / "gbw_panoptic").rglob("*.py"),
+        *(ROOT / "tools").rglob("*.py"),
+        *(ROOT / "datasets").glob("*.py"),
+    ]:
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             name, options = ast.unparse(call.func), {k.arg: ast.unparse(k.value) for k in call.keywords}
             assert name not in UNSAFE_CALLS, f"{path.name}:{call.lineno}: {name}"
-            assert "True" not in (options.get("allow_pickle"), options.get("allow_unsafe")), f"{path.name}:{call.lineno}"
+            assert "True" not in (options.get("allow_pickle"), options.get("allow_unsafe")), (
+                f"{path.name}:{call.lineno}"
+            )
             if name in ("torch.load", "np.load"):
                 assert "weights_only" in options or "allow_pickle" in options, f"{path.name}:{call.lineno}"
 

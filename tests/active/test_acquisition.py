@@ -193,7 +193,9 @@ def test_two_ranks_buy_the_same_as_one(tmp_path, settings):
 
 def test_budgets_and_rounds_are_checked(tmp_path):
     assert parse_budget("5%", 1000) == Budget(50) and parse_budget("17", 1000) == Budget(17)
-    assert parse_budget("120 seconds", 9) == Budget(1200, "seconds") and parse_budget(" 1 image", 9, 1) == Budget(1, "images")
+    assert parse_budget("120 seconds", 9) == Budget(1200, "seconds") and parse_budget(" 1 image", 9, 1) == Budget(
+        1, "images"
+    )
     for text in ("0%", "101%", "1001", "-3", "lots", "nan%", "inf%", ""):
         with pytest.raises(UserError, match="expected a budget of 1 to 1000 pixels"):
             parse_budget(text, 1000)

@@ -26,7 +26,9 @@ def test_box_sum_is_the_convolution_also_where_the_window_exceeds_the_map(radius
     values = torch.randn(2, 13, 17, generator=torch.Generator().manual_seed(1))
     expected = np.stack([window_sum(v.numpy(), radius) for v in values])
     np.testing.assert_allclose(scores.box_sum(values, radius).numpy(), expected, atol=1e-5)
-    np.testing.assert_array_equal(scores.box_sum(values > 0, radius).numpy()[0], window_sum(values[0].numpy() > 0, radius))
+    np.testing.assert_array_equal(
+        scores.box_sum(values > 0, radius).numpy()[0], window_sum(values[0].numpy() > 0, radius)
+    )
     np.testing.assert_array_equal(scores.box_count(13, 17, radius).numpy(), window_sum(np.ones((13, 17)), radius))
 
 

@@ -117,7 +117,10 @@ def test_bad_input_is_one_sentence(tmp_path):
         store.check_round(1)
     with pytest.raises(UserError, match="image's size 9x9, found 10x12"):
         store.read("a", (9, 9))
-    with pytest.raises(UserError, match="expected ACTIVE.UNIT pixel, ACTIVE.RADIUS 32, as is set, .*found ACTIVE.UNIT region, ACTIVE.RADIUS 1;"):
+    with pytest.raises(
+        UserError,
+        match="expected ACTIVE.UNIT pixel, ACTIVE.RADIUS 32, as is set, .*found ACTIVE.UNIT region, ACTIVE.RADIUS 1;",
+    ):
         LabelStore(tmp_path, NAMES, RegionShape(0, 32))
     with pytest.raises(UserError, match="expected ACTIVE.UNIT superpixel, ACTIVE.SUPERPIXEL 16, as is set"):
         LabelStore(tmp_path, NAMES, PartUnit("superpixel", 16))

@@ -101,7 +101,9 @@ def chain_of(node: ast.AST, names: dict[str, str]) -> str | None:
 
 
 def fits(key: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(key, pattern.replace("**.", "*")) and (pattern[:2] == "**" or key.count(".") == pattern.count("."))
+    return fnmatch.fnmatchcase(key, pattern.replace("**.", "*")) and (
+        pattern[:2] == "**" or key.count(".") == pattern.count(".")
+    )
 
 
 def record(cfg: CfgNode, monkeypatch) -> set[str]:
@@ -175,7 +177,11 @@ def test_every_default_but_those_of_detection_fits_its_row():
     told = list(key_problems(fresh()))
     assert {text.split(":")[0] for text in told} == {"INPUT.CROP.ENABLED", "INPUT.CROP.TYPE", "INPUT.CROP.SIZE"}
     for key in KEYS.values():
-        assert key.text.endswith(".") and "|" not in key.text and (key.default is HOSTS or key.problem(key.default) is None)
+        assert (
+            key.text.endswith(".")
+            and "|" not in key.text
+            and (key.default is HOSTS or key.problem(key.default) is None)
+        )
 
 
 def test_the_document_is_current():
@@ -239,7 +245,9 @@ def test_odd_values_of_every_key_are_taken_or_refused_with_one_sentence(value):
 
 
 def test_a_bound_that_no_row_names_is_said():
-    with pytest.raises(UserError, match=r"SEED: expected an integer of at least 0, found 4294967296 \(beyond 2147483647\)"):
+    with pytest.raises(
+        UserError, match=r"SEED: expected an integer of at least 0, found 4294967296 \(beyond 2147483647\)"
+    ):
         load_config(CONFIG, ["SEED", str(2**32)])
 
 

@@ -138,9 +138,7 @@ def _write_coco_panoptic(folder: Path, stems, categories, *, generator, suffix="
             category = categories[int(generator.integers(len(categories)))]
             crowd = int(bool(category["isthing"]) and generator.random() < 0.2)
             box = [column, row, 3, 3]
-            segments.append(
-                {"id": segment_id, "category_id": category["id"], "area": 9, "bbox": box, "iscrowd": crowd}
-            )
+            segments.append({"id": segment_id, "category_id": category["id"], "area": 9, "bbox": box, "iscrowd": crowd})
         rgb = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
         Image.fromarray(rgb).save(folder / f"{stem}.png")
         images.append({"id": stem, "file_name": f"{stem}{suffix}", "height": size[0], "width": size[1]})

@@ -95,7 +95,10 @@ def test_labels_become_those_of_the_classes(root):
     assert (train.expected, train.images, train.prepared, train.faults) == (None, 3, 3, ())
     assert (drive.expected, drive.images, drive.prepared, drive.faults) == (3, 3, 3, ())
     assert train.void_categories == ("gull", "mannequin")
-    assert train.left_out == f"left out: 1 images that the JSON does not list (first: {root / 'raw/images/unlabelled.jpg'})"
+    assert (
+        train.left_out
+        == f"left out: 1 images that the JSON does not list (first: {root / 'raw/images/unlabelled.jpg'})"
+    )
     assert {k: v for k, v in contents(root).items() if not k.startswith("custom/")} == raw_files
     names = {c["id"]: CLASSES.get(c["name"], "void") for c in CATEGORIES}
     raw = {a["image_id"]: a for a in json.loads((root / "raw/panoptic.json").read_text())["annotations"]}
@@ -545,5 +548,7 @@ def test_what_is_left_out_is_in_the_report_and_strict_makes_it_an_error(root):
         f"  left out: 1 files of the format .heic, which is not read (first: {root / 'dashcam/2/photo.HEIC'})"
     )
     for command in (prepare, check):
-        with pytest.raises(UserError, match="--strict: expected to read everything, but left out: 1 files of the format .heic"):
+        with pytest.raises(
+            UserError, match="--strict: expected to read everything, but left out: 1 files of the format .heic"
+        ):
             command("mine", root, workers=1, strict=True)

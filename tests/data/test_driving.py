@@ -23,7 +23,15 @@ from gbw_panoptic.taxonomy.published import BDD100K_CLASSES, WILDDASH2_ALWAYS, W
 
 H, W = 12, 21
 THINGS = (11, 12, 13, 14, 15, 16, 17, 18)
-COUNTS = {"camvid": (2, 1, 2), "kitti": (2, 1), "urbansyn": (3,), "acdc": (4, 3), "muses": (2, 2), "bdd100k": (2, 1), "wilddash2": (2,)}
+COUNTS = {
+    "camvid": (2, 1, 2),
+    "kitti": (2, 1),
+    "urbansyn": (3,),
+    "acdc": (4, 3),
+    "muses": (2, 2),
+    "bdd100k": (2, 1),
+    "wilddash2": (2,),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +84,9 @@ class Draw:
             for segment in np.unique(ids[ids > 0]).tolist():
                 category = categories[int(self.generator.integers(len(categories)))]
                 crowd = int(bool(category["isthing"]) and self.generator.random() < 0.3)
-                segments.append({"id": segment, "category_id": category["id"], "area": 9, "bbox": [0, 0, 3, 3], "iscrowd": crowd})
+                segments.append(
+                    {"id": segment, "category_id": category["id"], "area": 9, "bbox": [0, 0, 3, 3], "iscrowd": crowd}
+                )
             self.save(f"{folder}/{label}", id2rgb(ids))
             images.append({"id": number, "file_name": image, "height": H, "width": W})
             annotations.append({"image_id": number, "file_name": label, "segments_info": segments})
@@ -94,7 +104,9 @@ def write_kitti(draw: Draw) -> None:
     for number in range(2):
         name = f"{number:06d}_10.png"
         draw.image(f"kitti/training/image_2/{name}")
-        draw.save(f"kitti/training/instance/{name}", (draw.blocks(range(34)) * 256 + draw.blocks(range(3))).astype(np.uint16))
+        draw.save(
+            f"kitti/training/instance/{name}", (draw.blocks(range(34)) * 256 + draw.blocks(range(3))).astype(np.uint16)
+        )
     draw.image("kitti/testing/image_2/000000_10.png")
 
 
@@ -112,16 +124,24 @@ def write_urbansyn(draw: Draw) -> None:
 
 
 CITYSCAPES_IDS = np.array([*CITYSCAPES.dataset_ids, 0])
-CATEGORIES = [{"id": i, "name": n, "isthing": int(t)} for i, n, t in zip(CITYSCAPES.dataset_ids, CITYSCAPES.names, CITYSCAPES.is_thing)]
+CATEGORIES = [
+    {"id": i, "name": n, "isthing": int(t)}
+    for i, n, t in zip(CITYSCAPES.dataset_ids, CITYSCAPES.names, CITYSCAPES.is_thing)
+]
 
 
 def write_acdc(draw: Draw) -> None:
     for split, count in zip(("train", "val"), COUNTS["acdc"]):
-        stems = [f"{condition}/{split}/GOPR/GOPR_frame_00000{n}" for n, condition in enumerate(("fog", "night", "rain", "snow")[:count])]
+        stems = [
+            f"{condition}/{split}/GOPR/GOPR_frame_00000{n}"
+            for n, condition in enumerate(("fog", "night", "rain", "snow")[:count])
+        ]
         pairs = [(f"{stem}_rgb_anon.png", f"{stem}_gt_panoptic.png") for stem in stems]
         for image, _ in pairs:
             draw.image(f"acdc/rgb_anon/{image}")
-            draw.image(f"acdc/rgb_anon/{image}".replace(f"/{split}/", f"/{split}_ref/").replace("_rgb_anon", "_rgb_ref_anon"))
+            draw.image(
+                f"acdc/rgb_anon/{image}".replace(f"/{split}/", f"/{split}_ref/").replace("_rgb_anon", "_rgb_ref_anon")
+            )
         draw.json(f"acdc/gt_panoptic/{split}_gt_panoptic.json", draw.coco("acdc/gt_panoptic", pairs, CATEGORIES))
 
 
@@ -131,7 +151,10 @@ def write_muses(draw: Draw) -> None:
         for stem in stems:
             draw.image(f"muses/frame_camera/{stem}_frame_camera.png")
         labels = [f"{stem}_gt_panoptic.png" for stem in stems]
-        draw.json(f"muses/gt_panoptic/{split}.json", draw.coco("muses/gt_panoptic", [(label, label) for label in labels], CATEGORIES))
+        draw.json(
+            f"muses/gt_panoptic/{split}.json",
+            draw.coco("muses/gt_panoptic", [(label, label) for label in labels], CATEGORIES),
+        )
     draw.image("muses/frame_camera/test/clear/day/REC0009_frame_043620_frame_camera.png")
 
 
@@ -140,14 +163,19 @@ def write_bdd100k(draw: Draw) -> None:
         for number in range(count):
             draw.image(f"bdd100k/images/10k/{split}/{number:04d}.jpg")
             segment = draw.blocks(range(1, 600))
-            category, bits = draw.generator.integers(26, 41, 600)[segment], draw.generator.choice([0, 0, 1, 2, 4, 8], 600)[segment]
+            category, bits = (
+                draw.generator.integers(26, 41, 600)[segment],
+                draw.generator.choice([0, 0, 1, 2, 4, 8], 600)[segment],
+            )
             pixels = np.stack([category, bits, segment >> 8, segment & 255], axis=-1)
             draw.save(f"bdd100k/labels/pan_seg/bitmasks/{split}/{number:04d}.png", pixels.astype(np.uint8))
 
 
 def write_wilddash2(draw: Draw, names=tuple(WILDDASH2_CLASSES)) -> None:
     things = ("pole", "trafficlight", "car", "van", "person", "rider", "bus", "onrails", "billboard")
-    categories = [{"id": 7 + n, "name": name, "isthing": int(name in things)} for n, name in enumerate((*names, "billboard"))]
+    categories = [
+        {"id": 7 + n, "name": name, "isthing": int(name in things)} for n, name in enumerate((*names, "billboard"))
+    ]
     pairs = [(f"wd000{n}.jpg", f"wd000{n}.png") for n in range(2)]
     for image, _ in pairs:
         draw.image(f"wilddash2/images/{image}")
@@ -185,7 +213,9 @@ def test_prepared_checked_and_registered(root, dataset):
     for name, (kind, split) in CATALOG.items():
         if split.dataset == dataset:
             records = DatasetCatalog.get(name)
-            assert len(records) == next(s.expected_images for s in PUBLISHED[dataset] if s.name == split.name) - len(wrong)  # 1 at most
+            assert len(records) == next(s.expected_images for s in PUBLISHED[dataset] if s.name == split.name) - len(
+                wrong
+            )  # 1 at most
             assert all(Path(record["file_name"]).is_file() for record in records)
             assert (MetadataCatalog.get(name).labelled_classes == ()) == (kind == "images")
             check_datasets([name])
@@ -194,18 +224,36 @@ def test_prepared_checked_and_registered(root, dataset):
 def test_labels_of_other_names_are_one_sentence(root):
     for path in (root / "camvid/trainannot").iterdir():
         path.rename(path.with_name(f"x{path.name}"))
-    with pytest.raises(UserError, match="^expected images in .*train and labels .*trainannot, found 2 .* no pair; unpack both again$"):
+    with pytest.raises(
+        UserError, match="^expected images in .*train and labels .*trainannot, found 2 .* no pair; unpack both again$"
+    ):
         prepare("camvid", root, workers=1)
 
 
 def test_camvid_values(root):
     prepare("camvid", root, workers=1)
-    names = ("sky", "building", "pole", "road", "sidewalk", "vegetation", "traffic sign", "fence", "car", "person", "rider")
+    names = (
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "sidewalk",
+        "vegetation",
+        "traffic sign",
+        "fence",
+        "car",
+        "person",
+        "rider",
+    )
     table = np.array([*(CITYSCAPES.names.index(name) for name in names), 255])
     raw, label = (read(root / f"camvid/{folder}/0016E5_00001.png") for folder in ("trainannot", "labelTrainIds_train"))
     assert np.array_equal(label, table[raw])
     protocol = read_taxonomy("camvid").protocols["camvid"]
-    assert sorted(protocol.class_ids) == sorted(table[:11]) == list(MetadataCatalog.get("camvid_uda_sem_val").labelled_classes)
+    assert (
+        sorted(protocol.class_ids)
+        == sorted(table[:11])
+        == list(MetadataCatalog.get("camvid_uda_sem_val").labelled_classes)
+    )
     assert read_taxonomy("camvid").same_classes(CITYSCAPES)
     folded = {c for _, members in protocol.groups for c in members} | set(protocol.class_ids)
     assert folded == set(range(19)) - set(CITYSCAPES.ids("terrain"))
@@ -226,8 +274,14 @@ def test_kitti_values(root):
 def test_urbansyn_values(root):
     prepare("urbansyn", root, workers=1)
     assert not (root / "urbansyn/panoptic_cityscapes/6973_panoptic.png").exists()
-    assert set(ClassStatistics.load(root / "urbansyn/class_statistics.json", CITYSCAPES.names).images) == {"0001", "0002"}
-    classes, colours = read(root / "urbansyn/ss/ss_0001.png"), rgb2id(read(root / "urbansyn/panoptic/panoptic_0001.png"))
+    assert set(ClassStatistics.load(root / "urbansyn/class_statistics.json", CITYSCAPES.names).images) == {
+        "0001",
+        "0002",
+    }
+    classes, colours = (
+        read(root / "urbansyn/ss/ss_0001.png"),
+        rgb2id(read(root / "urbansyn/panoptic/panoptic_0001.png")),
+    )
     ids = rgb2id(read(root / "urbansyn/panoptic_cityscapes/0001_panoptic.png"))
     instances = {}
     for label, colour, found in zip(classes.ravel(), colours.ravel(), ids.ravel()):
@@ -243,7 +297,11 @@ def test_urbansyn_values(root):
     [
         (lambda c, s: c.__setitem__((0, 0), 20), FaultKind.OUTSIDE, "classes .20."),
         (lambda c, s: c.__setitem__(..., 0), FaultKind.WRONG, "neither sidewalk nor building"),
-        (lambda c, s: (c.__setitem__((0, slice(2, 4)), (11, 13)), s.__setitem__((0, slice(2, 4)), 7)), FaultKind.DISAGREE, "two classes"),
+        (
+            lambda c, s: (c.__setitem__((0, slice(2, 4)), (11, 13)), s.__setitem__((0, slice(2, 4)), 7)),
+            FaultKind.DISAGREE,
+            "two classes",
+        ),
     ],
 )
 def test_faults_of_urbansyn(change, kind, words):
@@ -262,7 +320,9 @@ def test_bdd100k_values(root):
     for (category, bits, high, low), found in zip(raw.reshape(-1, 4), ids.ravel()):
         name = BDD100K_CLASSES[category] if not bits & 1 else ""
         single = category > 30 and name and not bits & 2
-        assert (found // 1000 if single else found) == (CITYSCAPES.dataset_ids[CITYSCAPES.names.index(name)] if name else 0)
+        assert (found // 1000 if single else found) == (
+            CITYSCAPES.dataset_ids[CITYSCAPES.names.index(name)] if name else 0
+        )
         if single:
             assert instances.setdefault((category, bits, high, low), found) == found
     assert len(set(instances.values())) == len(instances) > 1
@@ -271,9 +331,15 @@ def test_bdd100k_values(root):
 @pytest.mark.parametrize("dataset, split", [("acdc", "val"), ("muses", "train"), ("wilddash2", "public")])
 def test_coco_values(root, dataset, split):
     prepare(dataset, root, workers=1)
-    json_path = {"acdc": "gt_panoptic/val_gt_panoptic.json", "muses": "gt_panoptic/train.json", "wilddash2": "panoptic.json"}[dataset]
+    json_path = {
+        "acdc": "gt_panoptic/val_gt_panoptic.json",
+        "muses": "gt_panoptic/train.json",
+        "wilddash2": "panoptic.json",
+    }[dataset]
     value = json.loads((root / dataset / json_path).read_text())
-    classes = {c["id"]: WILDDASH2_CLASSES.get(c["name"]) if dataset == "wilddash2" else c["name"] for c in value["categories"]}
+    classes = {
+        c["id"]: WILDDASH2_CLASSES.get(c["name"]) if dataset == "wilddash2" else c["name"] for c in value["categories"]
+    }
     records = DatasetCatalog.get(f"{dataset}_uda_panoptic_{split}")
     assert len(records) == len(value["annotations"])
     folder = root / dataset / ("panoptic" if dataset == "wilddash2" else "gt_panoptic")
@@ -309,6 +375,9 @@ def test_labels_of_another_kind_are_one_sentence(root):
     draw = Draw(root)
     draw.image("bdd100k/labels/pan_seg/bitmasks/train/0000.png")
     draw.save("kitti/training/instance/000000_10.png", np.full((H, W), 60 * 256, np.uint16))
-    for dataset, words in (("bdd100k", "expected an 8-bit RGBA PNG, found mode RGB"), ("kitti", "expected the ids of kitti, found the ids [60]")):
+    for dataset, words in (
+        ("bdd100k", "expected an 8-bit RGBA PNG, found mode RGB"),
+        ("kitti", "expected the ids of kitti, found the ids [60]"),
+    ):
         faults = prepare(dataset, root, workers=1)[0].faults
         assert len(faults) == 1 and words in faults[0].message and "\n" not in faults[0].message

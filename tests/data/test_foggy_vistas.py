@@ -372,5 +372,7 @@ def test_only_changed_vistas_labels_are_converted_again(root):
 
 def test_another_edition_beside_what_is_missing_is_named(tmp_path):
     (tmp_path / "foggy_cityscapes" / "leftImg8bit_foggyDBF" / "train").mkdir(parents=True)
-    with pytest.raises(UserError, match="found nothing but .*leftImg8bit_foggyDBF, which has another name or is another edition"):
+    with pytest.raises(
+        UserError, match="found nothing but .*leftImg8bit_foggyDBF, which has another name or is another edition"
+    ):
         prepare("foggy_cityscapes", tmp_path, workers=1)

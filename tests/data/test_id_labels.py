@@ -97,7 +97,9 @@ def test_grey_of_few_bits_keeps_its_numbers(tmp_path, bits):
 
     header = struct.pack(">IIBBBBB", ids.size, 1, bits, 0, 0, 0, 0)
     path = tmp_path / "few.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    )
     assert np.array_equal(files.read_ids(path), ids)
 
 
@@ -110,7 +112,14 @@ def test_grey_of_few_bits_keeps_its_numbers(tmp_path, bits):
 )
 def test_instance_numbers(tmp_path, numbering, values):
     values = np.array(values)
-    write(tmp_path, values, "class_ids", kind=lambda v: Image.fromarray(v.astype(np.uint16)), key="instances", numbering=numbering)
+    write(
+        tmp_path,
+        values,
+        "class_ids",
+        kind=lambda v: Image.fromarray(v.astype(np.uint16)),
+        key="instances",
+        numbering=numbering,
+    )
     (report,) = prepare("mine", tmp_path, workers=1)
     assert not report.faults and not check("mine", tmp_path, workers=1)[0].faults
     register_all(str(tmp_path))
@@ -153,14 +162,19 @@ def test_names_that_differ_in_their_ends_are_paired_and_the_others_counted(tmp_p
     Image.new("RGB", (3, 2)).save(tmp_path / "labels/a_color.png")  # another rendering, which is not looked at
     (report,) = prepare("mine", tmp_path, workers=1)
     assert not report.faults and report.prepared == 2
-    assert "1 images without a label (first: sub/c_photo.png); 1 labels without an image (first: d_ids.png)" in report.left_out
+    assert (
+        "1 images without a label (first: sub/c_photo.png); 1 labels without an image (first: d_ids.png)"
+        in report.left_out
+    )
     with pytest.raises(UserError, match="--strict"):
         prepare("mine", tmp_path, workers=1, strict=True)
     register_all(str(tmp_path))
     assert [record["image_id"] for record in DatasetCatalog.get("mine_sem_train")] == ["a_photo", "b_photo"]
     for path in (tmp_path / "labels").iterdir():
         path.rename(path.with_name(f"x{path.name}"))
-    with pytest.raises(UserError, match="found 3 images and 3 labels, but no pair; correct the folders, image_suffix or label_suffix"):
+    with pytest.raises(
+        UserError, match="found 3 images and 3 labels, but no pair; correct the folders, image_suffix or label_suffix"
+    ):
         prepare("mine", tmp_path, workers=1)
 
 
@@ -200,7 +214,12 @@ def test_the_photographs_pair_is_described(tmp_path):
     taxonomy = str(folder / "rendered_classes.yaml")
     register_all(str(tmp_path), str(folder / "rendered_to_cityscapes256.yaml"), taxonomy)
     names = {n for n in DatasetCatalog if n.startswith(("rendered", "cityscapes256"))}
-    assert {"rendered_panoptic_train", "cityscapes256_sem_val", "cityscapes256_panoptic_val_panoptic", "cityscapes256_images_train"} <= names
+    assert {
+        "rendered_panoptic_train",
+        "cityscapes256_sem_val",
+        "cityscapes256_panoptic_val_panoptic",
+        "cityscapes256_images_train",
+    } <= names
     fifteen = MetadataCatalog.get("rendered_panoptic_train").taxonomy.protocols["15"]
     assert len(fifteen.class_ids) == 15 and not fifteen.void_ids
     assert MetadataCatalog.get("synthia_panoptic_train").taxonomy.protocols["15-ignore"].void_ids == CITYSCAPES.ids(

@@ -54,9 +54,7 @@ def cfg(tmp_path: Path):
     target = [image_record(tmp_path / f"target{n}.png", generator) for n in range(NUM_TARGET)]
     pixels = [sum(image.get(str(c), 0) for image in statistics.values()) for c in range(CITYSCAPES.num_classes)]
     path = tmp_path / "class_statistics.json"
-    path.write_text(
-        json.dumps({"version": 1, "class_names": CITYSCAPES.names, "pixels": pixels, "images": statistics})
-    )
+    path.write_text(json.dumps({"version": 1, "class_names": CITYSCAPES.names, "pixels": pixels, "images": statistics}))
     DatasetCatalog.register("loader_source", lambda: source)
     DatasetCatalog.register("loader_target", lambda: target)
     MetadataCatalog.get("loader_source").set(taxonomy=CITYSCAPES, class_statistics=str(path))

@@ -295,7 +295,8 @@ def test_opencv_and_pillow_agree_on_what_is_decoded(record: dict) -> None:
 
 def test_photometric_distortion_changes_the_image_and_nothing_else(make_cfg):
     plain, distorted = (
-        SourceMapper(make_cfg("quick/source_only.yaml", "INPUT.PHOTOMETRIC_STRENGTH", strength)) for strength in (0.0, 2.0)
+        SourceMapper(make_cfg("quick/source_only.yaml", "INPUT.PHOTOMETRIC_STRENGTH", strength))
+        for strength in (0.0, 2.0)
     )
     record = DatasetCatalog.get("synthia_panoptic_train")[0]
     changed = 0

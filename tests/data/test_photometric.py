@@ -73,6 +73,8 @@ def test_a_larger_strength_distorts_more(monkeypatch, part):
     grey = np.full((32, 32, 3), 100, np.uint8)
 
     def change(strength):
-        return np.mean([np.abs(_distorted(grey, seed, strength=strength).astype(int) - 100).mean() for seed in range(20)])
+        return np.mean(
+            [np.abs(_distorted(grey, seed, strength=strength).astype(int) - 100).mean() for seed in range(20)]
+        )
 
     assert change(0.2) < change(0.5) < change(1.0)

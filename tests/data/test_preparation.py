@@ -247,7 +247,9 @@ def test_prepared_files_may_lie_elsewhere(raw_root, tmp_path_factory, monkeypatc
     assert not any(report.faults for report in check(dataset, raw_root, workers=1, prepared=there))
     monkeypatch.setenv("GBW_PREPARED", str(there))
     register_all(str(raw_root))
-    name = {"synthia": "synthia_panoptic_train", "gta5": "gta5_sem_train", "cityscapes": "cityscapes_uda_panoptic_val"}[dataset]
+    name = {"synthia": "synthia_panoptic_train", "gta5": "gta5_sem_train", "cityscapes": "cityscapes_uda_panoptic_val"}[
+        dataset
+    ]
     check_datasets((name,))
     key = "sem_seg_file_name" if dataset == "gta5" else "pan_seg_file_name"
     assert all(record[key].startswith(str(there)) for record in DatasetCatalog.get(name))
@@ -268,7 +270,9 @@ def test_a_root_that_cannot_be_written_names_the_way_out(raw_root, monkeypatch):
 
     monkeypatch.setattr(files, "atomic_write", refuse)
     monkeypatch.setattr(sys, "argv", ["prepare.py", "gta5", "--root", str(raw_root), "--workers", "1"])
-    with pytest.raises(UserError, match="Read-only file system; .*--prepared DIR, and for training with GBW_PREPARED=DIR"):
+    with pytest.raises(
+        UserError, match="Read-only file system; .*--prepared DIR, and for training with GBW_PREPARED=DIR"
+    ):
         load_tool().main()
 
 
@@ -548,7 +552,10 @@ def test_an_image_that_its_tag_turns_unseen_is_named(raw_root):
     for act in (prepare, prepare, check):
         (report,) = act("gta5", raw_root, workers=1)
         assert report.turned == ("00002",) and not report.faults
-        assert "1 images are mirrored or turned by half, as their EXIF tags say (first: 00002): their labels" in report.format()
+        assert (
+            "1 images are mirrored or turned by half, as their EXIF tags say (first: 00002): their labels"
+            in report.format()
+        )
     ids = files.read_label(label)
     Image.fromarray(ids[::-1, ::-1].copy()).save(label, exif=exif)  # a label that says so itself
     assert np.array_equal(files.read_label(label), ids)

@@ -8,7 +8,9 @@ COLORS = np.zeros((8, 16, 3), np.uint8)
 COLORS[:, ::2] = 200
 
 
-@pytest.mark.parametrize("name, options", [("a.webp", {"quality": 95}), ("a.png", {"format": "WEBP", "quality": 95}), ("a.jpg", {})])
+@pytest.mark.parametrize(
+    "name, options", [("a.webp", {"quality": 95}), ("a.png", {"format": "WEBP", "quality": 95}), ("a.jpg", {})]
+)
 def test_lossy_pictures_are_averaged(run_tool, tmp_path, name, options):
     (tmp_path / "in").mkdir()
     Image.fromarray(COLORS).save(tmp_path / "in" / name, **options)
@@ -21,5 +23,7 @@ def test_lossy_pictures_are_averaged(run_tool, tmp_path, name, options):
 def test_lossy_labels_are_refused(run_tool, tmp_path, kind, mode, labels):
     (tmp_path / "in").mkdir()
     Image.fromarray(COLORS).convert(mode).save(tmp_path / "in/a.png", kind)
-    done = run_tool("datasets/resize.py", tmp_path / "in", tmp_path / "out", "--size", "4x8", *(["--labels"] if labels else []))
+    done = run_tool(
+        "datasets/resize.py", tmp_path / "in", tmp_path / "out", "--size", "4x8", *(["--labels"] if labels else [])
+    )
     assert done.returncode == 2 and "whose compression changes ids" in done.stderr and not list(tmp_path.glob("out/*"))

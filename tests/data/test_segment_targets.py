@@ -19,7 +19,11 @@ ROWS = np.array([[1, 1, 2, 0], [3, 3, 4, 8], [5, 6, 6, 1]])
 def test_segments_by_hand():
     sample = SegmentLabels(thing_ids=THINGS)(ROWS, CATEGORIES, SEGMENTS)
     assert sample["segment_classes"].tolist() == [0, 1, 3, 2, 2]  # stuff by class, then things as they are listed
-    assert sample["segment_ids"].tolist() == [[1, 1, 2, 0], [4, 4, 5, 0], [3, 0, 0, 1]]  # neither void, crowd nor the lost pixel
+    assert sample["segment_ids"].tolist() == [
+        [1, 1, 2, 0],
+        [4, 4, 5, 0],
+        [3, 0, 0, 1],
+    ]  # neither void, crowd nor the lost pixel
     assert sample["sem_seg"].tolist() == [[0, 0, 1, 255], [2, 2, 2, 2], [3, 3, 3, 0]]
     assert {key: value.dtype for key, value in sample.items()} == {
         "sem_seg": torch.int64, "segment_ids": torch.int32, "segment_classes": torch.int64,

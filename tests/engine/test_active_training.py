@@ -25,7 +25,9 @@ PANOPTIC = ("ACTIVE.PANOPTIC", True)
 def weights(make_cfg, tmp_path):
     """A checkpoint of a model, for what begins with one."""
     path = tmp_path / "weights.pth"
-    torch.save({"model": build_models(make_cfg("quick/active_ripu.yaml", *NARROW, "SEED", 5))["student"].state_dict()}, path)
+    torch.save(
+        {"model": build_models(make_cfg("quick/active_ripu.yaml", *NARROW, "SEED", 5))["student"].state_dict()}, path
+    )
     return path
 
 
@@ -107,8 +109,12 @@ def test_training_reads_target_labels_only_through_the_store(make_cfg, monkeypat
 
     monkeypatch.setattr(known_instances, "read_label_map", unreadable)
     trainer_cfg = cfg.clone()
-    trainer_cfg.merge_from_list(["ACTIVE.LABELS", f"{cfg.OUTPUT_DIR}/active", "ACTIVE.ITERATIONS", "()", "SOLVER.MAX_ITER", "2"])
-    monkeypatch.setattr("gbw_panoptic.files.read_label", lambda path, *rest: targets.append(str(path)) or read(path, *rest))
+    trainer_cfg.merge_from_list(
+        ["ACTIVE.LABELS", f"{cfg.OUTPUT_DIR}/active", "ACTIVE.ITERATIONS", "()", "SOLVER.MAX_ITER", "2"]
+    )
+    monkeypatch.setattr(
+        "gbw_panoptic.files.read_label", lambda path, *rest: targets.append(str(path)) or read(path, *rest)
+    )
     trainer = train(trainer_cfg)
     assert trainer.strategy.health["target/labelled_pixels"] > 0
     assert targets and all("active/labels" in path for path in targets)
@@ -154,10 +160,19 @@ def test_what_a_training_must_find_on_this_machine(make_cfg):
         (("ACTIVE.ITERATIONS", "(4, 10)"), "ACTIVE.ITERATIONS: expected acquisition before SOLVER.MAX_ITER 10"),
         (("ACTIVE.SCORE", "luck"), "ACTIVE.SCORE: expected one of random, entropy, ripu"),
         (("ACTIVE.NEGATIVE_THRESHOLD", 2.0), "ACTIVE.NEGATIVE_THRESHOLD: expected a probability in 0..1"),
-        (("ACTIVE.ITERATIONS", "(0, 4)"), r"MODEL.WEIGHTS: expected a model of the source with ACTIVE.ITERATIONS \(0, 4\)"),
-        (("ACTIVE.SELF_TRAINING", True, "SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True), "FEATURE_DISTANCE.ENABLED: expected False"),
+        (
+            ("ACTIVE.ITERATIONS", "(0, 4)"),
+            r"MODEL.WEIGHTS: expected a model of the source with ACTIVE.ITERATIONS \(0, 4\)",
+        ),
+        (
+            ("ACTIVE.SELF_TRAINING", True, "SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True),
+            "FEATURE_DISTANCE.ENABLED: expected False",
+        ),
         (("TEST.MODEL", "teacher"), "TEST.MODEL: expected student with ActiveTrainer"),
-        (("ACTIVE.PANOPTIC", True, "MODEL.TASK", "semantic"), "ACTIVE.PANOPTIC: expected False with MODEL.TASK semantic"),
+        (
+            ("ACTIVE.PANOPTIC", True, "MODEL.TASK", "semantic"),
+            "ACTIVE.PANOPTIC: expected False with MODEL.TASK semantic",
+        ),
         (("ACTIVE.SOURCE_FREE", True), "MODEL.WEIGHTS: expected a model of the source with ACTIVE.SOURCE_FREE True"),
         (("DATASETS.TARGET", "()"), "DATASETS.TARGET: expected the unlabelled target of ActiveTrainer"),
     ],

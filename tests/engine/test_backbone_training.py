@@ -107,8 +107,14 @@ def test_heads_of_panoptic_deeplab_read_the_maps(make_cfg, backbone):
         ((*SWIN, "MODEL.AUXILIARY_HEAD.ENABLED", True), "AUXILIARY_HEAD.IN_FEATURE: expected some of.*found 'res4'"),
         ((*SWIN[:2], "MODEL.SWIN.OUT_FEATURES", ["res3", "res5"]), "SEM_SEG_HEAD.IN_FEATURES: .*found 'res2'"),
         (("MODEL.BACKBONE.NAME", "build_mitt_backbone"), "MODEL.BACKBONE.NAME: expected one of.*build_mit_backbone"),
-        (("MODEL.SEM_SEG_HEAD.NAME", "PanopticDeepLabSemSegHead"), "expected one of DAFormerSemSegHead, PerClassSemSegHead"),
-        (("MODEL.INS_EMBED_HEAD.NAME", "DAFormerHead"), "INS_EMBED_HEAD.NAME: expected one of DAFormerInsEmbedHead, PerClassInsEmbedHead"),
+        (
+            ("MODEL.SEM_SEG_HEAD.NAME", "PanopticDeepLabSemSegHead"),
+            "expected one of DAFormerSemSegHead, PerClassSemSegHead",
+        ),
+        (
+            ("MODEL.INS_EMBED_HEAD.NAME", "DAFormerHead"),
+            "INS_EMBED_HEAD.NAME: expected one of DAFormerInsEmbedHead, PerClassInsEmbedHead",
+        ),
     ],
 )
 def test_wrong_combinations_are_one_sentence(make_cfg, opts, words):

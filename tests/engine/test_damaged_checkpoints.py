@@ -100,7 +100,9 @@ def test_wrong_types_in_a_model_are_one_sentence(tmp_path_factory, junk, where):
     read = read_or_sentence(path)
     if read is not None:
         models = [read[key] for key in ("model", "teacher") if key in read]
-        assert all(isinstance(k, str) and isinstance(v, torch.Tensor) for model in models for k, v in model.items()) and all(models)
+        assert all(
+            isinstance(k, str) and isinstance(v, torch.Tensor) for model in models for k, v in model.items()
+        ) and all(models)
 
 
 def replaced(value, path, new):
@@ -139,7 +141,13 @@ def test_the_state_of_another_optimizer_is_said():
 
 @pytest.mark.parametrize(
     "where, junk",
-    [(("settings",), [1]), (("trainer",), 5), (("model",), {"a": {"b": [None]}}), (("trainer", "optimizer"), "x"), (("trainer", "rng"), None)],
+    [
+        (("settings",), [1]),
+        (("trainer",), 5),
+        (("model",), {"a": {"b": [None]}}),
+        (("trainer", "optimizer"), "x"),
+        (("trainer", "rng"), None),
+    ],
 )
 def test_wrong_types_in_a_run_are_one_sentence_at_a_resume(make_cfg, where, junk):
     trainer = build_trainer(make_cfg(QUICK, *TINY))
@@ -157,13 +165,26 @@ def test_a_damaged_checkpoint_names_the_earlier_ones(tmp_path):
     (tmp_path / "last_checkpoint").write_text("model_final.pth")
     path = tmp_path / "model_final.pth"
     path.write_bytes(path.read_bytes()[:-300])
-    with pytest.raises(UserError, match="beside it are model_0000001.pth, model_0000003.pth: .*write model_0000003.pth into .*last_ch"):
+    with pytest.raises(
+        UserError, match="beside it are model_0000001.pth, model_0000003.pth: .*write model_0000003.pth into .*last_ch"
+    ):
         read_checkpoint(str(path))
     assert checkpoints_in(tmp_path) == ["model_final.pth", "model_0000001.pth", "model_0000003.pth"]
 
 
 @pytest.mark.parametrize(
-    "pointer", [b"\xff\xfe\x00", b"", bytes(20), b"../other.pth", b"model_0000009.pth", b"a\nb.pth", b"x" * 5000, b"/etc/passwd", b"."]
+    "pointer",
+    [
+        b"\xff\xfe\x00",
+        b"",
+        bytes(20),
+        b"../other.pth",
+        b"model_0000009.pth",
+        b"a\nb.pth",
+        b"x" * 5000,
+        b"/etc/passwd",
+        b".",
+    ],
 )
 def test_a_damaged_pointer_is_one_sentence_with_what_is_there(tmp_path, pointer):
     torch.save(content(), tmp_path / "model_0000001.pth")
@@ -171,16 +192,24 @@ def test_a_damaged_pointer_is_one_sentence_with_what_is_there(tmp_path, pointer)
     (tmp_path / "config.yaml").write_text("VERSION: 2\n")
     checkpointer = SafeCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))
     for door in (last_checkpoint, find_run, lambda folder: checkpointer.resume_or_load("", resume=True)):
-        with pytest.raises(UserError, match="last_checkpoint.*write the name of one that is there into it: model_0000001.pth") as caught:
+        with pytest.raises(
+            UserError, match="last_checkpoint.*write the name of one that is there into it: model_0000001.pth"
+        ) as caught:
             door(str(tmp_path))
         assert "\n" not in str(caught.value) and "\0" not in str(caught.value)
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to(path), lambda path: path.symlink_to("nowhere")])
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, lambda path: path.symlink_to(path), lambda path: path.symlink_to("nowhere")]
+)
 def test_a_pointer_that_is_no_file(tmp_path, make):
     make(tmp_path / "last_checkpoint")
     checkpointer = SafeCheckpointer(torch.nn.Linear(1, 1), str(tmp_path))
-    for door in (last_checkpoint, lambda folder: checkpointer.resume_or_load("", resume=True), lambda folder: checkpointer.has_checkpoint()):
+    for door in (
+        last_checkpoint,
+        lambda folder: checkpointer.resume_or_load("", resume=True),
+        lambda folder: checkpointer.has_checkpoint(),
+    ):
         with pytest.raises(UserError, match="Expected a file at .*last_checkpoint, found something else"):
             door(tmp_path)
 
@@ -190,10 +219,18 @@ def test_a_lost_pointer_is_not_a_run_without_a_checkpoint(tmp_path):
     (tmp_path / "config.yaml").touch()
     assert not checkpointer.has_checkpoint() and last_checkpoint(tmp_path) == ""
     (tmp_path / "model_0000001.pth").touch()  # by a process that was killed before it wrote the other file
-    assert last_checkpoint(tmp_path) == checkpointer.get_checkpoint_file() == find_run(tmp_path)[1] == str(tmp_path / "model_0000001.pth")
+    assert (
+        last_checkpoint(tmp_path)
+        == checkpointer.get_checkpoint_file()
+        == find_run(tmp_path)[1]
+        == str(tmp_path / "model_0000001.pth")
+    )
     (tmp_path / "model_0000003.pth").touch()
     for door in (last_checkpoint, find_run, lambda folder: checkpointer.resume_or_load("", resume=True)):
-        with pytest.raises(UserError, match="last_checkpoint, .* found none; write the name .* into it: model_0000001.pth, model_0000003.pth"):
+        with pytest.raises(
+            UserError,
+            match="last_checkpoint, .* found none; write the name .* into it: model_0000001.pth, model_0000003.pth",
+        ):
             door(tmp_path)
     (tmp_path / "model_final.pth").touch()
     assert find_run(tmp_path)[1] == str(tmp_path / "model_final.pth")
@@ -207,7 +244,10 @@ def test_a_last_update_that_is_not_finite_is_not_saved(tmp_path, value):
     saver.after_step()
     torch.nn.init.constant_(model.bias, value)
     saver.trainer.iter = 1
-    with pytest.raises(UserError, match="Expected finite weights for .*model_final.pth, found NaN .* student, bias among them.*--resume"):
+    with pytest.raises(
+        UserError,
+        match="Expected finite weights for .*model_final.pth, found NaN .* student, bias among them.*--resume",
+    ):
         saver.after_step()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["last_checkpoint", "model_0000000.pth"]
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000000.pth"
@@ -220,13 +260,19 @@ def test_weights_that_are_not_finite_are_not_resumed(tmp_path, part):
     states[part] = {**states[part], "weight": torch.full((2, 2), float("nan"))}
     torch.save(states, tmp_path / "model_0000000.pth")
     (tmp_path / "last_checkpoint").write_text("model_0000000.pth")
-    with pytest.raises(UserError, match="found values that are not \\(NaN or infinite\\) in 1 of 2 tensors, weight among them"):
+    with pytest.raises(
+        UserError, match="found values that are not \\(NaN or infinite\\) in 1 of 2 tensors, weight among them"
+    ):
         SafeCheckpointer(model, str(tmp_path), teacher=teacher).resume_or_load("", resume=True)
 
 
 def test_the_sizes_of_the_parts_are_said_once(tmp_path, caplog):
     model = torch.nn.Linear(256, 1024)
-    data = {"model": model.state_dict(), "trainer": {"optimizer": {"state": {0: {"exp_avg": torch.zeros(4)}}}}, "iteration": 3}
+    data = {
+        "model": model.state_dict(),
+        "trainer": {"optimizer": {"state": {0: {"exp_avg": torch.zeros(4)}}}},
+        "iteration": 3,
+    }
     assert sizes_by_part(data) == {"student": 4 * (256 * 1024 + 1024), "optimizer": 16}
     checkpointer = SafeCheckpointer(model, str(tmp_path), teacher=torch.nn.Linear(256, 512))
     with caplog.at_level("INFO"):

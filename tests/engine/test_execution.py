@@ -70,7 +70,13 @@ def trainer(tmp_path, *, factors=(), **options):
     model = nn.Linear(3, 1)
     optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     return DomainAdaptationTrainer(
-        model=model, optimizer=optimizer, loader=Loader(), strategy=Regression(factors), seed=1, output_dir=str(tmp_path), **options
+        model=model,
+        optimizer=optimizer,
+        loader=Loader(),
+        strategy=Regression(factors),
+        seed=1,
+        output_dir=str(tmp_path),
+        **options,
     )
 
 
@@ -160,7 +166,11 @@ def test_learning_rate_from_a_reference_batch_is_said_in_one_line(make_cfg):
     cfg = make_cfg("quick/source_only.yaml", *options, "SOLVER.REFERENCE_BATCH", 2)
     assert configured_learning_rate(cfg) == 0.04
     line = update_description(cfg)
-    for part in ("8 source images: 1 process(es) x 4 micro-batch(es) x 2;", "learning rate 0.04 (0.01 x 8 / 2)", "float32"):
+    for part in (
+        "8 source images: 1 process(es) x 4 micro-batch(es) x 2;",
+        "learning rate 0.04 (0.01 x 8 / 2)",
+        "float32",
+    ):
         assert part in line
     assert "autocast to bfloat16" in update_description(make_cfg("quick/source_only.yaml", "SOLVER.AMP.ENABLED", True))
 
@@ -168,7 +178,10 @@ def test_learning_rate_from_a_reference_batch_is_said_in_one_line(make_cfg):
 @pytest.mark.parametrize(
     "options, sentence",
     [
-        (("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "float16"), "expected bfloat16 on a CPU, .*found .float16"),
+        (
+            ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.PRECISION", "float16"),
+            "expected bfloat16 on a CPU, .*found .float16",
+        ),
         (("SOLVER.AMP.PRECISION", "half"), "expected one of bfloat16, float16"),
         (("SOLVER.REFERENCE_WORLD_SIZE", 8), "SOLVER.REFERENCE_WORLD_SIZE: expected 0, .*found 8"),
         (("SOLVER.ACCUMULATION_STEPS", 0), "ACCUMULATION_STEPS: expected an integer in 1"),
@@ -196,7 +209,9 @@ def processor(monkeypatch, tmp_path):
         listed = tmp_path / "cpuinfo"
         monkeypatch.setattr("gbw_panoptic.machine._CPU_FEATURES", listed)
         if flags is not None:
-            listed.write_text(f"processor\t: 0\nflags\t\t: fpu {flags} sse\n\nprocessor\t: 1\nflags\t\t: fpu {flags} sse\n")
+            listed.write_text(
+                f"processor\t: 0\nflags\t\t: fpu {flags} sse\n\nprocessor\t: 1\nflags\t\t: fpu {flags} sse\n"
+            )
 
     return become
 

@@ -60,7 +60,9 @@ class Killer(HookBase):
 
 def test_a_killed_worker_is_one_sentence_and_no_hang(make_cfg, capsys):
     def main() -> None:
-        trainer = build_trainer(make_cfg("quick/source_only.yaml", *OPTIONS, "SOLVER.MAX_ITER", 50, "DATALOADER.NUM_WORKERS", 1))
+        trainer = build_trainer(
+            make_cfg("quick/source_only.yaml", *OPTIONS, "SOLVER.MAX_ITER", 50, "DATALOADER.NUM_WORKERS", 1)
+        )
         trainer.register_hooks([Killer()])
         trainer.train(0, 50)
 
@@ -87,8 +89,14 @@ def test_torch_s_words_for_it(words, found):
     [
         (MemoryError(), "enough memory"),
         (OSError(12, "Cannot allocate memory"), "enough memory"),
-        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"), "enough memory"),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), "enough memory, found: CUDA out of memory"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
+            "enough memory",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            "enough memory, found: CUDA out of memory",
+        ),
         (RuntimeError("can't start new thread"), "enough memory"),
         (OSError(24, "Too many open files"), "ulimit -n"),
         (RuntimeError("received 0 items of ancdata"), "ulimit -n"),
@@ -103,7 +111,10 @@ def test_an_output_folder_behind_a_link_to_a_disk_that_is_gone(tmp_path, capsys)
     with pytest.raises(SystemExit) as stop:
         cli.run(lambda: (tmp_path / "output" / "metrics.json").write_text(""))
     assert stop.value.code == 2
-    assert f"error: expected to read and write {tmp_path / 'output' / 'metrics.json'}, found: No such file" in capsys.readouterr().err
+    assert (
+        f"error: expected to read and write {tmp_path / 'output' / 'metrics.json'}, found: No such file"
+        in capsys.readouterr().err
+    )
 
 
 def test_an_output_folder_below_a_file(make_cfg, tmp_path):

@@ -94,7 +94,9 @@ def test_other_faults_of_logging_stay_its_own(tmp_path, capsys):
     assert "Logging error" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("write", [lambda p: files.write_json(p, {}), lambda p: files.write_png(p, torch.zeros(2, 2).byte().numpy())])
+@pytest.mark.parametrize(
+    "write", [lambda p: files.write_json(p, {}), lambda p: files.write_png(p, torch.zeros(2, 2).byte().numpy())]
+)
 def test_pictures_and_results(tmp_path, capsys, write):
     path = tmp_path / "picture.png"
     path.write_text("old")

@@ -11,7 +11,16 @@ import torch
 from tiny_runs import assert_same_state, quiet_run
 
 KILLS = 30
-OPTIONS = ("SOLVER.MAX_ITER", 6, "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.CHECKPOINTS_KEPT", 2, "DATALOADER.NUM_WORKERS", 1)
+OPTIONS = (
+    "SOLVER.MAX_ITER",
+    6,
+    "SOLVER.CHECKPOINT_PERIOD",
+    1,
+    "SOLVER.CHECKPOINTS_KEPT",
+    2,
+    "DATALOADER.NUM_WORKERS",
+    1,
+)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,10 @@ def test_names_are_ids_files_or_ends_of_paths():
     [
         (("FILES", "('a',)", "SHARE", 0.1), "SHARE: expected 0 with FILES"),
         (("SHARE", 0.1, "NAME", ""), "NAME: expected a data set of target images with instance labels, found ''"),
-        (("SHARE", 0.1, "NAME", "cityscapes_uda_images_train"), "with instance labels, found 'cityscapes_uda_images_train'"),
+        (
+            ("SHARE", 0.1, "NAME", "cityscapes_uda_images_train"),
+            "with instance labels, found 'cityscapes_uda_images_train'",
+        ),
         (("SHARE", 1.5), r"SHARE: expected a share in 0\.\.1"),
         ((), "NAME: expected '' without FILES and SHARE"),
     ],

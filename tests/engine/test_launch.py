@@ -74,13 +74,23 @@ def test_two_ways_at_once_are_refused(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("RANK", "one"), ("WORLD_SIZE", ""), ("RANK", "-1"), ("LOCAL_WORLD_SIZE", "2.0"), ("MASTER_PORT", "tcp"), ("RANK", "9" * 80)]
+    "name, value",
+    [
+        ("RANK", "one"),
+        ("WORLD_SIZE", ""),
+        ("RANK", "-1"),
+        ("LOCAL_WORLD_SIZE", "2.0"),
+        ("MASTER_PORT", "tcp"),
+        ("RANK", "9" * 80),
+    ],
 )
 def test_garbage_in_the_environment_is_one_sentence(monkeypatch, name, value):
     sound = dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=1, LOCAL_WORLD_SIZE=1, MASTER_ADDR="127.0.0.1", MASTER_PORT=1)
     for key, text in {**sound, name: value}.items():
         monkeypatch.setenv(key, str(text))
-    with pytest.raises(UserError, match=f"{name}: expected a whole number in this environment variable of torchrun, found '{value}'"):
+    with pytest.raises(
+        UserError, match=f"{name}: expected a whole number in this environment variable of torchrun, found '{value}'"
+    ):
         launch(lambda args: None, arguments(), device="cpu")
 
 
@@ -95,7 +105,9 @@ def test_one_process_of_many_that_is_not_told_how_they_meet_is_refused(monkeypat
     assert launch(lambda args: None, arguments(), device="cpu") is None
 
 
-@pytest.mark.parametrize("numbers", [dict(RANK=2), dict(RANK=1, LOCAL_WORLD_SIZE=3), dict(LOCAL_WORLD_SIZE=0), dict(MASTER_PORT=99999)])
+@pytest.mark.parametrize(
+    "numbers", [dict(RANK=2), dict(RANK=1, LOCAL_WORLD_SIZE=3), dict(LOCAL_WORLD_SIZE=0), dict(MASTER_PORT=99999)]
+)
 def test_a_rank_beyond_the_world_is_one_sentence(monkeypatch, numbers):
     sound = dict(RANK=0, LOCAL_RANK=0, WORLD_SIZE=2, LOCAL_WORLD_SIZE=2, MASTER_ADDR="127.0.0.1", MASTER_PORT=1)
     for key, text in {**sound, **numbers}.items():
@@ -107,7 +119,10 @@ def test_a_rank_beyond_the_world_is_one_sentence(monkeypatch, numbers):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        (dict(num_machines=2, machine_rank=2), "--machine-rank: expected one of 0..1, a number below --num-machines, found 2"),
+        (
+            dict(num_machines=2, machine_rank=2),
+            "--machine-rank: expected one of 0..1, a number below --num-machines, found 2",
+        ),
         (dict(machine_rank=-1), "--machine-rank: expected one of 0..0"),
         (dict(num_gpus=0), "--num-gpus: expected at least 1, found 0"),
         (dict(num_machines=0), "--num-machines: expected at least 1, found 0"),
@@ -152,12 +167,16 @@ def test_a_process_whose_launcher_was_killed_does_not_begin():
 def test_a_scheduler_s_signal_to_all_processes_leaves_a_checkpoint_and_no_process(streets_root, tmp_path, way):
     from tiny_runs import TINY
 
-    options = [str(x) for x in (*TINY, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 100000, "DATALOADER.NUM_WORKERS", 0)]
+    options = [
+        str(x) for x in (*TINY, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 100000, "DATALOADER.NUM_WORKERS", 0)
+    ]
     train = [str(ROOT / "tools" / "train_net.py"), "--config-file", str(ROOT / "configs/quick/source_only.yaml")]
     options += ["OUTPUT_DIR", str(tmp_path / "run"), "MODEL.WEIGHTS", "", "SOLVER.CHECKPOINT_PERIOD", "100000"]
     command = torchrun(*train, *options) if way == "torchrun" else [sys.executable, *train, "--num-gpus", "2", *options]
     with open(tmp_path / "said", "w") as said:
-        job = subprocess.Popen(command, env=environment(DETECTRON2_DATASETS=str(streets_root)), stderr=said, start_new_session=True)
+        job = subprocess.Popen(
+            command, env=environment(DETECTRON2_DATASETS=str(streets_root)), stderr=said, start_new_session=True
+        )
     deadline = time.monotonic() + 300
     while not (tmp_path / "run/metrics.json").is_file() or (tmp_path / "run/metrics.json").stat().st_size == 0:
         assert time.monotonic() < deadline and job.poll() is None, (tmp_path / "said").read_text()[-3000:]
@@ -184,12 +203,22 @@ def test_a_signal_while_a_launcher_starts_leaves_no_process(streets_root, tmp_pa
     """Processes that are being started, importing or building: nothing trains on behind a launcher that has gone."""
     from tiny_runs import TINY
 
-    options = [str(x) for x in (*TINY, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 100000, "DATALOADER.NUM_WORKERS", 0)]
-    train = [str(ROOT / "tools" / "train_net.py"), "--config-file", str(ROOT / "configs/quick/source_only.yaml"), "--num-gpus", "2"]
+    options = [
+        str(x) for x in (*TINY, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 100000, "DATALOADER.NUM_WORKERS", 0)
+    ]
+    train = [
+        str(ROOT / "tools" / "train_net.py"),
+        "--config-file",
+        str(ROOT / "configs/quick/source_only.yaml"),
+        "--num-gpus",
+        "2",
+    ]
     options += ["OUTPUT_DIR", str(tmp_path / "run"), "MODEL.WEIGHTS", ""]
     environ = environment(DETECTRON2_DATASETS=str(streets_root))
     with open(tmp_path / "said", "w") as said:
-        job = subprocess.Popen([sys.executable, *train, *options], env=environ, stdout=said, stderr=said, start_new_session=True)
+        job = subprocess.Popen(
+            [sys.executable, *train, *options], env=environ, stdout=said, stderr=said, start_new_session=True
+        )
 
     def ranks():
         """Children of the launcher, but for Python's tracker of resources."""

@@ -130,7 +130,10 @@ def test_tool_writes_one_model_alone(run_tool, tmp_path):
     student, teacher = states(2)
     optimizer = {"state": {0: {"exp_avg": torch.zeros(50_000)}}}
     made = {"INPUT.FORMAT": "RGB"}
-    torch.save({"model": student, "teacher": teacher, "trainer": {"optimizer": optimizer}, "settings": made}, tmp_path / "a.pth")
+    torch.save(
+        {"model": student, "teacher": teacher, "trainer": {"optimizer": optimizer}, "settings": made},
+        tmp_path / "a.pth",
+    )
     for name, expected in (("student", student), ("teacher", teacher)):
         result = run_tool(TOOL, "--anchor", tmp_path / "a.pth", "--model", name, "--output", tmp_path / "small.pth")
         assert not result.returncode and "Merged" not in result.stdout and "small.pth: 0.0 MB" in result.stdout
@@ -151,7 +154,10 @@ def test_tool_on_a_full_disk_says_which_file_and_leaves_none(run_tool, tmp_path)
 
 def test_weights_of_more_layers_are_another_backbone():
     anchor, other = states(2)
-    for one, two in ((anchor, {**other, "backbone.9.weight": torch.zeros(1)}), ({**anchor, "backbone.9.weight": torch.zeros(1)}, other)):
+    for one, two in (
+        (anchor, {**other, "backbone.9.weight": torch.zeros(1)}),
+        ({**anchor, "backbone.9.weight": torch.zeros(1)}, other),
+    ):
         with pytest.raises(UserError, match="another backbone.9.weight than the anchor"):
             merge_layer_wise(one, [two], "linear")
 
@@ -161,10 +167,19 @@ def test_tool_s_errors_are_one_sentence(run_tool, tmp_path):
     torch.save({"model": {**Model(0).state_dict(), "head.bias": torch.full((2,), float("nan"))}}, tmp_path / "nan.pth")
     for arguments, words in (
         (("--anchor", tmp_path / "none.pth", "--others", tmp_path / "a.pth"), "Expected a weights file at"),
-        (("--anchor", tmp_path / "a.pth", "--others", tmp_path / "a.pth", "--model", "teacher"), "Expected a teacher in"),
+        (
+            ("--anchor", tmp_path / "a.pth", "--others", tmp_path / "a.pth", "--model", "teacher"),
+            "Expected a teacher in",
+        ),
         (("--anchor", tmp_path / "a.pth", "--others", tmp_path / "a.pth", "--batch-norm-batches", 3), "--config-file"),
-        (("--anchor", tmp_path / "a.pth", "--others", tmp_path / "nan.pth"), "found values that are not (NaN or infinite) in 1 of"),
-        (("--anchor", tmp_path / "a.pth", "--output", tmp_path / "absent" / "out.pth"), "--output: expected a folder that exists"),
+        (
+            ("--anchor", tmp_path / "a.pth", "--others", tmp_path / "nan.pth"),
+            "found values that are not (NaN or infinite) in 1 of",
+        ),
+        (
+            ("--anchor", tmp_path / "a.pth", "--output", tmp_path / "absent" / "out.pth"),
+            "--output: expected a folder that exists",
+        ),
     ):
         result = run_tool(TOOL, "--output", tmp_path / "out.pth", *arguments)
         assert result.returncode == 2 and words in result.stderr and "Traceback" not in result.stderr

@@ -44,7 +44,11 @@ def contents(folder: Path) -> dict[str, str]:
 def train(config, output, *words):
     flags = list(itertools.takewhile(lambda word: word.startswith("--"), words))
     options = [*SMALL, *map(str, words[len(flags) :]), "OUTPUT_DIR", str(output)]
-    train_net.main(train_net.parse(["--config-file", str(Path(train_net.__file__).parents[1] / "configs" / config), *flags, *options]))
+    train_net.main(
+        train_net.parse(
+            ["--config-file", str(Path(train_net.__file__).parents[1] / "configs" / config), *flags, *options]
+        )
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
@@ -52,7 +56,10 @@ def train(config, output, *words):
 def test_a_pipe_where_a_run_writes_is_refused(tmp_path, name):
     os.mkfifo(tmp_path / name)
     for purpose in (Purpose(), Purpose(resume=True), Purpose(eval_only=True), Purpose(overwrite=True)):
-        with pytest.raises(UserError, match="expected to write a file at .*, found a device or a pipe"), claimed(str(tmp_path), purpose):
+        with (
+            pytest.raises(UserError, match="expected to write a file at .*, found a device or a pipe"),
+            claimed(str(tmp_path), purpose),
+        ):
             pass
 
 
@@ -106,11 +113,17 @@ def test_what_a_killed_run_without_a_checkpoint_left_goes(tmp_path):
 def test_weights_that_overwriting_would_delete_are_refused(tmp_path):
     fill(tmp_path, {**RUN, **OTHERS})
     inside = Purpose(overwrite=True, weights=str(tmp_path / "model_final.pth"))
-    with pytest.raises(UserError, match="--overwrite: expected MODEL.WEIGHTS that it does not delete"), claimed(str(tmp_path), inside):
+    with (
+        pytest.raises(UserError, match="--overwrite: expected MODEL.WEIGHTS that it does not delete"),
+        claimed(str(tmp_path), inside),
+    ):
         pass
     with claimed(str(tmp_path), Purpose(overwrite=True, weights=str(tmp_path / "best.pth"))):
         pass
-    with pytest.raises(UserError, match="either --resume or --overwrite"), claimed(str(tmp_path), Purpose(overwrite=True, resume=True)):
+    with (
+        pytest.raises(UserError, match="either --resume or --overwrite"),
+        claimed(str(tmp_path), Purpose(overwrite=True, resume=True)),
+    ):
         pass
 
 
@@ -121,13 +134,21 @@ def test_an_evaluation_of_another_model_does_not_mix_with_a_run(tmp_path):
     with claimed(run, Purpose(eval_only=True, weights=str(tmp_path / "run" / "model_0000099.pth"))):
         pass
     other = Purpose(eval_only=True, weights=str(tmp_path / "other.pth"))
-    with pytest.raises(UserError, match="--eval-only: expected an OUTPUT_DIR without another model"), claimed(run, other):
+    with (
+        pytest.raises(UserError, match="--eval-only: expected an OUTPUT_DIR without another model"),
+        claimed(run, other),
+    ):
         pass
-    fill(tmp_path / "scores", {"config.yaml": f"MODEL: {{WEIGHTS: {tmp_path / 'other.pth'}}}", "inference/student.json": "{}"})
+    fill(
+        tmp_path / "scores",
+        {"config.yaml": f"MODEL: {{WEIGHTS: {tmp_path / 'other.pth'}}}", "inference/student.json": "{}"},
+    )
     with claimed(str(tmp_path / "scores"), other):  # another data set, say
         pass
     with pytest.raises(UserError, match="without another model"):
-        with claimed(str(tmp_path / "scores"), Purpose(eval_only=True, weights=str(tmp_path / "run" / "model_final.pth"))):
+        with claimed(
+            str(tmp_path / "scores"), Purpose(eval_only=True, weights=str(tmp_path / "run" / "model_final.pth"))
+        ):
             pass
 
 
@@ -174,7 +195,13 @@ def test_case_10_two_runs_in_one_folder(streets, tmp_path, monkeypatch):
     monkeypatch.setattr(train_net, "write_report", lambda folder: fill(run, {"report.md": "of the first run"}))
     train("quick/self_training.yaml", run, "MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 1)
     before = contents(run)
-    assert {"config.yaml", "environment.txt", "log.txt", "metrics.json", "report.md"} <= before.keys() and ".lock" not in before
+    assert {
+        "config.yaml",
+        "environment.txt",
+        "log.txt",
+        "metrics.json",
+        "report.md",
+    } <= before.keys() and ".lock" not in before
     log = (run / "log.txt").read_text()
     assert "\x1b" not in log and len(log.splitlines()) <= 60
     iterations = [json.loads(line) for line in (run / "metrics.json").read_text().splitlines()]
@@ -209,7 +236,11 @@ def test_scores_of_a_made_up_evaluation_are_found_and_survive_a_resume(tmp_path)
     path = tmp_path / "metrics.json"
     lines = [{"iteration": 3, "total_loss": 1.0}, {"iteration": 4, "student/semantic/16/mIoU": 2.0}]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert has_evaluation(str(path), 4) and not has_evaluation(str(path), 3) and not has_evaluation(str(tmp_path / "none"), 3)
+    assert (
+        has_evaluation(str(path), 4)
+        and not has_evaluation(str(path), 3)
+        and not has_evaluation(str(tmp_path / "none"), 3)
+    )
     truncate_metrics(str(path), 3)  # a finished run that goes on: its final scores stay
     assert len(path.read_text().splitlines()) == 2
     truncate_metrics(str(path), 2)

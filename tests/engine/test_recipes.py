@@ -29,7 +29,9 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 #: Heading -> file -> text.
 RECIPES = {
-    section.splitlines()[0]: {name: text for _, name, text in re.findall(r"```(python|yaml) (\S+)\n(.*?)```", section, re.S)}
+    section.splitlines()[0]: {
+        name: text for _, name, text in re.findall(r"```(python|yaml) (\S+)\n(.*?)```", section, re.S)
+    }
     for section in PAGE.split("\n## ")[1:]
 }
 REGISTRIES = (LOSS_REGISTRY, WEIGHTING_REGISTRY, SEM_SEG_HEADS_REGISTRY, BACKBONE_REGISTRY, META_ARCH_REGISTRY)
@@ -68,7 +70,18 @@ def test_a_recipe_takes_as_many_lines_as_it_says(heading):
 
 
 def config_of(mine, name, *opts):
-    words = [*TINY, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0, "MODEL.DEVICE", "cpu", "OUTPUT_DIR", mine / "run", *opts]
+    words = [
+        *TINY,
+        "SOLVER.MAX_ITER",
+        2,
+        "TEST.EVAL_PERIOD",
+        0,
+        "MODEL.DEVICE",
+        "cpu",
+        "OUTPUT_DIR",
+        mine / "run",
+        *opts,
+    ]
     cfg = load_config(str(mine / f"{name}.yaml"), [str(word) for word in words])
     adapt_to_machine(cfg)
     validate(cfg)
@@ -98,7 +111,11 @@ def test_a_pixel_loss(streets, mine):
 def test_a_class_weighting(streets, mine):
     weighting = followed(mine, "twice").model.weightings["sem_seg"]
     count = torch.tensor([990.0, 9.0, 1.0])
-    assert type(weighting).__name__ == "RareTwice" and weighting.class_weights(count, None, "source").tolist() == [1, 2, 2]
+    assert type(weighting).__name__ == "RareTwice" and weighting.class_weights(count, None, "source").tolist() == [
+        1,
+        2,
+        2,
+    ]
 
 
 def test_a_taxonomy(mine, monkeypatch):
@@ -113,13 +130,30 @@ def test_a_taxonomy(mine, monkeypatch):
         cv2.imwrite(str(meadow / folder / "a.png"), np.zeros((24, 24, 3), np.uint8))
     segments = [{"id": i, "category_id": i, "iscrowd": 0} for i in range(1, 7)]
     categories = [{"id": i, "name": name, "isthing": int(i > 3)} for i, name in enumerate(names, start=1)]
-    index = {"images": [{"id": 1, "file_name": "a.png"}], "annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": segments}]}
+    index = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"image_id": 1, "file_name": "a.png", "segments_info": segments}],
+    }
     (meadow / "panoptic.json").write_text(json.dumps({**index, "categories": categories}))
     monkeypatch.setenv("DETECTRON2_DATASETS", str(mine))
     train, drone = prepare("meadow", mine, workers=1, custom=mine / "meadow.yaml", taxonomy=mine / "farm.yaml")
     assert not train.faults and train.void_categories == ("tractor",) and drone.prepared == 1
-    data = ("DATASETS.CUSTOM", mine / "meadow.yaml", "DATASETS.TAXONOMY", mine / "farm.yaml", "DATASETS.TRAIN", "('meadow_panoptic_train',)")
-    target = ("DATASETS.TARGET", "('meadow_images_drone',)", "DATASETS.TEST", "('meadow_panoptic_train',)", "MODEL.DEVICE", "cpu")
+    data = (
+        "DATASETS.CUSTOM",
+        mine / "meadow.yaml",
+        "DATASETS.TAXONOMY",
+        mine / "farm.yaml",
+        "DATASETS.TRAIN",
+        "('meadow_panoptic_train',)",
+    )
+    target = (
+        "DATASETS.TARGET",
+        "('meadow_images_drone',)",
+        "DATASETS.TEST",
+        "('meadow_panoptic_train',)",
+        "MODEL.DEVICE",
+        "cpu",
+    )
     words = [str(word) for word in (*TINY, *data, *target, "OUTPUT_DIR", mine / "run")]
     cfg = load_config(str(ROOT / "configs/quick/self_training_gbw.yaml"), words)
     register_data_sets(cfg)
@@ -154,7 +188,9 @@ def test_a_meta_architecture(streets, mine):
         "    def losses(self, *args, **options):\n"
         "        return {name: 2 * loss for name, loss in super().losses(*args, **options).items()}\n"
     )
-    (mine / "doubled.yaml").write_text("_BASE_: ../configs/quick/source_only.yaml\nMODEL: {META_ARCHITECTURE: Doubled}\n")
+    (mine / "doubled.yaml").write_text(
+        "_BASE_: ../configs/quick/source_only.yaml\nMODEL: {META_ARCHITECTURE: Doubled}\n"
+    )
     found = followed(mine, "doubled").storage.latest()
     plain = build_trainer(config_of(mine, "doubled", "MODEL.META_ARCHITECTURE", "DomainAdaptivePanopticDeepLab"))
     plain.train(0, 1)

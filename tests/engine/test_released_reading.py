@@ -19,7 +19,10 @@ CONFIG = "streets/self_training_gbw_released.yaml"
     [
         (("WEIGHTING.CENTER", "gbw"), "WEIGHTING.CENTER"),
         (("WEIGHTING.OFFSET", "gbw"), "WEIGHTING.OFFSET"),
-        (("WEIGHTING.TARGET", "gbw", "TRAINER.NAME", "EntropyMinimizationTrainer", "TEST.MODEL", "student"), "WEIGHTING.TARGET"),
+        (
+            ("WEIGHTING.TARGET", "gbw", "TRAINER.NAME", "EntropyMinimizationTrainer", "TEST.MODEL", "student"),
+            "WEIGHTING.TARGET",
+        ),
         (("WEIGHTING.SEMANTIC", "none"), "GBW.READING"),
         (("GBW.GRADIENT", "pixel"), "GBW.GRADIENT"),
         (("GBW.NORMALIZE", True), "GBW.NORMALIZE"),
@@ -43,11 +46,27 @@ def test_configuration_builds_it_for_semantic_heads_and_ours_by_default(make_cfg
 
 
 def test_the_scale_free_reading_has_one_lambda_for_all_losses(make_cfg):
-    options = ("GBW.READING", "scale_free", "GBW.LAMBDA", 1.25, "GBW.ERRORS", "both", "GBW.COOLDOWN_ITERS", 7, "SOLVER.MAX_ITER", 50)
+    options = (
+        "GBW.READING",
+        "scale_free",
+        "GBW.LAMBDA",
+        1.25,
+        "GBW.ERRORS",
+        "both",
+        "GBW.COOLDOWN_ITERS",
+        7,
+        "SOLVER.MAX_ITER",
+        50,
+    )
     cfg = make_cfg("streets/self_training_gbw.yaml", *options)
     found = {head: build_class_weighting(cfg, head) for head in ("sem_seg", "auxiliary", "center", "offset")}
     assert all((w.scale_free, w.normalize, w.lam, w.cooldown) == (True, False, 1.25, (7, 50)) for w in found.values())
-    assert {head: w.errors for head, w in found.items()} == {"sem_seg": "both", "auxiliary": "both", "center": "misses", "offset": "misses"}
+    assert {head: w.errors for head, w in found.items()} == {
+        "sem_seg": "both",
+        "auxiliary": "both",
+        "center": "misses",
+        "offset": "misses",
+    }
 
 
 def train(cfg, *, stop_at, resume=False):
@@ -68,7 +87,19 @@ SCALE_FREE = (
     ("streets/self_training_gbw.yaml", SCALE_FREE, "weightings.sem_seg.excess"),
 ])  # fmt: skip
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(make_cfg, tmp_path, config, own, state):
-    options = (*NARROW, *TINY, *own, "TEST.EVAL_PERIOD", 0, "DATASETS.TEST", "()", "SOLVER.MAX_ITER", 2, "SOLVER.CHECKPOINT_PERIOD", 1)
+    options = (
+        *NARROW,
+        *TINY,
+        *own,
+        "TEST.EVAL_PERIOD",
+        0,
+        "DATASETS.TEST",
+        "()",
+        "SOLVER.MAX_ITER",
+        2,
+        "SOLVER.CHECKPOINT_PERIOD",
+        1,
+    )
     whole = train(make_cfg(config, *options, "OUTPUT_DIR", tmp_path / "whole"), stop_at=2)
     assert state in whole and (whole["weightings.sem_seg.mean_weights"][0] != 1).any()
     cut = make_cfg(config, *options, "OUTPUT_DIR", tmp_path / "cut")

@@ -154,7 +154,10 @@ def test_weights_of_another_model_are_refused(make_cfg, tmp_path, teacher_weight
     state = torch.load(teacher_weights, weights_only=True)
     headless = {name.removeprefix("backbone."): x for name, x in state.items() if name.startswith("backbone.")}
     del state["mask_head.class_predictor.bias"], headless["stem.conv1.weight"]
-    cases = ((state, "every tensor of the configured model .* found 1 of "), (headless, "every tensor of the configured backbone"))
+    cases = (
+        (state, "every tensor of the configured model .* found 1 of "),
+        (headless, "every tensor of the configured backbone"),
+    )
     for given, words in cases:
         torch.save(given, tmp_path / "other.pth")
         with pytest.raises(UserError, match=f"TEACHER_WEIGHTS: expected {words}"):

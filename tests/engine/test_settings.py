@@ -33,7 +33,10 @@ def test_every_key_is_declared_and_every_beginning_is_of_some_key():
     keys = build_defaults()
     assert not [key for key in keys if not any(key.startswith(beginning) for beginning in RESUME)]
     of_its_main_branch = {"FLOAT32_PRECISION", "SOLVER.BASE_LR_END"}  # Detectron2's
-    assert not {beginning for beginning in RESUME if not any(key.startswith(beginning) for key in keys)} - of_its_main_branch
+    assert (
+        not {beginning for beginning in RESUME if not any(key.startswith(beginning) for key in keys)}
+        - of_its_main_branch
+    )
     assert set(RESUME.values()) == {FREE, APPLIED, REFUSED} and not set(MEANING) - set(keys)
     assert all(rule(key) == REFUSED for key in MEANING)
     assert rule("SOLVER.OPTIMIZER") == rule("A.KEY.THAT.NOBODY.DECLARED") == REFUSED
@@ -46,7 +49,9 @@ def test_any_other_value_of_any_key_is_treated_as_declared(caplog):
     for key in made:
         own = Settings({**made, key: "another value"})
         if rule(key) == REFUSED:
-            with pytest.raises(UserError, match=f"expected {key} .*, with which the checkpoint was made, found 'another value'"):
+            with pytest.raises(
+                UserError, match=f"expected {key} .*, with which the checkpoint was made, found 'another value'"
+            ):
                 own.load_state_dict(made)
             continue
         with caplog.at_level(logging.INFO, "gbw_panoptic"):
@@ -65,7 +70,9 @@ def test_another_experiment_is_refused(saved, switch):
     key, value = switch
     other = Settings({**build_settings(saved(QUICK, *TINY)).values, key: value})
     path = saved(QUICK).OUTPUT_DIR + "/model_0000000.pth"
-    with pytest.raises(UserError, match=f"--resume: expected {key} .*found .*start anew with it as MODEL.WEIGHTS") as caught:
+    with pytest.raises(
+        UserError, match=f"--resume: expected {key} .*found .*start anew with it as MODEL.WEIGHTS"
+    ) as caught:
         other.load_state_dict(read_checkpoint(path)["settings"])
     assert "\n" not in str(caught.value)
 
@@ -77,7 +84,9 @@ def test_a_resume_of_the_same_settings_and_of_free_and_applied_ones(saved, caplo
         trainer = resumed(saved, "SOLVER.BASE_LR", 0.5, "SOLVER.CHECKPOINT_PERIOD", 7, "DATALOADER.NUM_WORKERS", 1)
     assert trainer.start_iter == 1 and "From here on SOLVER.BASE_LR is 0.5 (before: " in caplog.text
     assert "CHECKPOINT_PERIOD is" not in caplog.text
-    with pytest.raises(UserError, match="expected INPUT.FORMAT 'RGB', .* found 'BGR', and other values of SOLVER.OPTIMIZER;"):
+    with pytest.raises(
+        UserError, match="expected INPUT.FORMAT 'RGB', .* found 'BGR', and other values of SOLVER.OPTIMIZER;"
+    ):
         resumed(saved, "SOLVER.OPTIMIZER", "SGD", "INPUT.FORMAT", "BGR")
 
 
@@ -136,17 +145,30 @@ def test_other_decays_are_applied_though_they_group_parameters_otherwise(make_cf
     for opts in (decays, regrouped):
         again = resumed(make_cfg, *opts)
         own = {name: again.optimizer.state[parameter]["exp_avg"] for name, parameter in again.model.named_parameters()}
-        assert own.keys() == remembered.keys() and all(torch.equal(own[name], value) for name, value in remembered.items())
-        assert {group["weight_decay"] for group in again.optimizer.param_groups} == ({0.5, 0.25} if opts is decays else {0.5})
+        assert own.keys() == remembered.keys() and all(
+            torch.equal(own[name], value) for name, value in remembered.items()
+        )
+        assert {group["weight_decay"] for group in again.optimizer.param_groups} == (
+            {0.5, 0.25} if opts is decays else {0.5}
+        )
     assert again.state_dict()["parameters"] != trainer.state_dict()["parameters"]
     assert len({group["initial_lr"] for group in again.optimizer.param_groups}) == 2
 
     path = tmp_path / "run" / "model_0000000.pth"
     whole = torch.load(path, weights_only=True)
-    junk = (None, [], "abc", whole["trainer"]["parameters"][1:], [*whole["trainer"]["parameters"][1:], "another"], [None, 1])
+    junk = (
+        None,
+        [],
+        "abc",
+        whole["trainer"]["parameters"][1:],
+        [*whole["trainer"]["parameters"][1:], "another"],
+        [None, 1],
+    )
     for names in junk:  # again is in the groups of another multiplier
         state = {**whole["trainer"], "parameters": names}
         found = describe_fault(adopted(state, again.optimizer, again.state_dict()["parameters"]), again.optimizer)
         assert found == "an optimizer of other parameters"
-    torch.save({**whole, "trainer": {k: v for k, v in whole["trainer"].items() if k != "parameters"}}, path)  # of an older version
+    torch.save(
+        {**whole, "trainer": {k: v for k, v in whole["trainer"].items() if k != "parameters"}}, path
+    )  # of an older version
     assert {group["weight_decay"] for group in resumed(make_cfg, *decays).optimizer.param_groups} == {0.5, 0.25}

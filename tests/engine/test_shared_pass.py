@@ -20,7 +20,13 @@ WIDE = tuple(  # GN has 32 groups
 PROJECTIONS = ("MODEL.SEM_SEG_HEAD.PROJECT_CHANNELS", "[32, 32]", "MODEL.INS_EMBED_HEAD.PROJECT_CHANNELS", "[32, 32]")
 CASES = {
     "quick/self_training_gbw.yaml": (*TINY, *NORMS, *WIDE, *PROJECTIONS, "SOLVER.MAX_ITER", 3),
-    "streets/mask2former_self_training.yaml": (*SMALL, "MODEL.RESNETS.NORM", "FrozenBN", "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS", 0),
+    "streets/mask2former_self_training.yaml": (
+        *SMALL,
+        "MODEL.RESNETS.NORM",
+        "FrozenBN",
+        "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS",
+        0,
+    ),
 }
 
 
@@ -52,7 +58,9 @@ def test_one_pass_equals_two(make_cfg, name):
 
 
 def test_batch_norm_is_refused(make_cfg):
-    with pytest.raises(UserError, match="SHARED_PASS: expected a network whose results do not depend on the batch, found batch norm in"):
+    with pytest.raises(
+        UserError, match="SHARED_PASS: expected a network whose results do not depend on the batch, found batch norm in"
+    ):
         build_trainer(make_cfg("quick/self_training.yaml", *TINY, "SELF_TRAINING.SHARED_PASS", True))
 
 

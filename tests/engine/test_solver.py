@@ -61,7 +61,9 @@ def test_embeddings_have_a_decay_of_their_own(make_cfg):
 @pytest.mark.parametrize("name", ["SGD", "ADAM", "ADAMW"])
 def test_fused_updates_are_those_of_plain_torch(make_cfg, name):
     """And a checkpoint that plain torch made goes on as it began."""
-    cfg = make_cfg("quick/source_only.yaml", "SOLVER.OPTIMIZER", name, "SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.BASE_LR", 0.05)
+    cfg = make_cfg(
+        "quick/source_only.yaml", "SOLVER.OPTIMIZER", name, "SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.BASE_LR", 0.05
+    )
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7))
     plain_model, before = copy.deepcopy(model), copy.deepcopy(model)

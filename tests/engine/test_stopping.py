@@ -61,7 +61,9 @@ def test_a_signal_saves_the_step_and_a_resume_goes_on_from_it(make_cfg, tmp_path
         cli.run(lambda: train(cut, Signal(number, 1)) and None)
     assert stop.value.code == status
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"stopped by {number.name} after iteration 1, with a checkpoint of it; run the same command with")
+    assert last.startswith(
+        f"stopped by {number.name} after iteration 1, with a checkpoint of it; run the same command with"
+    )
     assert (tmp_path / "cut" / "last_checkpoint").read_text() == "model_0000001.pth"
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
     train(cut, resume=True)
@@ -122,7 +124,9 @@ def test_a_signal_in_the_last_evaluation_says_so_and_the_resume_evaluates(make_c
     handlers = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     monkeypatch.setattr("gbw_panoptic.engine.build.evaluate", lambda *a, **k: signal.raise_signal(number))
     monkeypatch.setattr(train_net, "evaluate", lambda *a, **k: evaluated.append("after it"))
-    with pytest.raises(Stopped, match=f"stopped by {number.name} in the evaluation behind the last iteration, whose checkpoint is"):
+    with pytest.raises(
+        Stopped, match=f"stopped by {number.name} in the evaluation behind the last iteration, whose checkpoint is"
+    ):
         train(cfg)
     assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == handlers
     train(cfg, resume=True)
@@ -130,7 +134,10 @@ def test_a_signal_in_the_last_evaluation_says_so_and_the_resume_evaluates(make_c
 
 
 def test_an_evaluation_alone_says_so_too():
-    with pytest.raises(Stopped, match="stopped by SIGTERM in the evaluation; run") as stop, stoppable("in the evaluation; run"):
+    with (
+        pytest.raises(Stopped, match="stopped by SIGTERM in the evaluation; run") as stop,
+        stoppable("in the evaluation; run"),
+    ):
         signal.raise_signal(signal.SIGTERM)
     assert stop.value.status == 143
 
@@ -208,10 +215,26 @@ def test_a_finished_run_says_so(make_cfg, caplog, monkeypatch):
 @pytest.mark.parametrize(
     "config, switch, words",
     [
-        ("source_only", ("WEIGHTING.SEMANTIC", "gbw"), "expected a checkpoint with the model of this configuration, found another"),
-        ("source_only", ("MODEL.SEM_SEG_HEAD.HEAD_CHANNELS", 16), "expected a checkpoint with the model of this configuration, found another"),
-        ("source_only", ("SOLVER.OPTIMIZER", "SGD"), "expected the state of this training in the checkpoint, found the state of another"),
-        ("adversarial_gbw", ("WEIGHTING.TARGET", "none"), "expected a checkpoint with the states of this configuration, found"),
+        (
+            "source_only",
+            ("WEIGHTING.SEMANTIC", "gbw"),
+            "expected a checkpoint with the model of this configuration, found another",
+        ),
+        (
+            "source_only",
+            ("MODEL.SEM_SEG_HEAD.HEAD_CHANNELS", 16),
+            "expected a checkpoint with the model of this configuration, found another",
+        ),
+        (
+            "source_only",
+            ("SOLVER.OPTIMIZER", "SGD"),
+            "expected the state of this training in the checkpoint, found the state of another",
+        ),
+        (
+            "adversarial_gbw",
+            ("WEIGHTING.TARGET", "none"),
+            "expected a checkpoint with the states of this configuration, found",
+        ),
     ],
 )
 @pytest.mark.parametrize("version", ["now", "without settings"])

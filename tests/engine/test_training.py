@@ -179,7 +179,9 @@ def test_a_nan_stops_before_the_update_and_is_reported(make_cfg, tmp_path, bad):
     assert all(torch.equal(before[name], parameters[name]) for name in parameters)
 
 
-@pytest.mark.parametrize("name, part", [("source_only", "gradient_norm"), ("adversarial_gbw", "discriminator/gradient_norm")])
+@pytest.mark.parametrize(
+    "name, part", [("source_only", "gradient_norm"), ("adversarial_gbw", "discriminator/gradient_norm")]
+)
 def test_a_gradient_that_is_not_finite_stops_before_the_update(make_cfg, name, part):
     """Where all losses are finite: of the model, and of the discriminators beside it."""
     trainer = build_trainer(make_cfg(f"quick/{name}.yaml", *FAST, *TINY, "SOLVER.MAX_ITER", 2))

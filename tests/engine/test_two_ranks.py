@@ -85,11 +85,15 @@ def read(folder):
 def test_states(folders, name):
     one, two = (read(folder / name) for folder in folders)
     assert one.keys() == two.keys()
-    modules = [key for key in one if key not in ("trainer", "discriminator_optimizer", "iteration", "settings", "description")]
+    modules = [
+        key for key in one if key not in ("trainer", "discriminator_optimizer", "iteration", "settings", "description")
+    ]
     assert name not in ("self_training", "vit", "active") or "teacher" in modules
     for module in modules:
         for key, value in one[module].items():
-            torch.testing.assert_close(two[module][key], value, atol=2e-6, rtol=1e-5, msg=lambda m: f"{module}.{key}: {m}")
+            torch.testing.assert_close(
+                two[module][key], value, atol=2e-6, rtol=1e-5, msg=lambda m: f"{module}.{key}: {m}"
+            )
 
 
 def last_values(path) -> dict:
@@ -101,7 +105,11 @@ def last_values(path) -> dict:
 @pytest.mark.parametrize("name", CASES)
 def test_losses_and_class_weights(folders, name):
     one, two = (last_values(folder / name / "metrics.json") for folder in folders)
-    names = [key for key in one if re.search("^(?!pseudo_labels).*/loss_", key) or key.startswith("gbw/") or key == "total_loss"]
+    names = [
+        key
+        for key in one
+        if re.search("^(?!pseudo_labels).*/loss_", key) or key.startswith("gbw/") or key == "total_loss"
+    ]
     assert any(key.startswith("gbw/") for key in names) and any("/loss_" in key for key in names)
     for key in names:  # not the health of pseudo labels: its ratio is a mean of the ranks' ratios
         assert two[key] == pytest.approx(one[key], rel=1e-5, abs=1e-6), key

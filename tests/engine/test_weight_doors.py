@@ -62,13 +62,18 @@ def test_shapes_kinds_and_more_layers(model):
     for change, words in (
         ({name: own[name][:-1]}, f"found 1 of .*, first {name} \\(of shape"),
         ({name: own[name].int()}, f"first {name} \\(of torch.int32 instead of torch.float32"),
-        ({"backbone.res2.7.conv1.weight": own["backbone.res2.0.conv1.weight"]}, "found backbone.res2.7.conv1.weight, which the model"),
+        (
+            {"backbone.res2.7.conv1.weight": own["backbone.res2.0.conv1.weight"]},
+            "found backbone.res2.7.conv1.weight, which the model",
+        ),
         ({name: torch.full_like(own[name], float("nan"))}, f"not \\(NaN or infinite\\) in 1 of .*, {name}"),
     ):
         for door in (whole, starting):
             with pytest.raises(UserError, match=words):
                 door({**own, **change}, model, "weights.pth")
-    assert whole({**own, "decoder_of_another.weight": torch.zeros(1)}, model, "weights.pth")  # a part that it has not at all
+    assert whole(
+        {**own, "decoder_of_another.weight": torch.zeros(1)}, model, "weights.pth"
+    )  # a part that it has not at all
 
 
 def test_wrappers_are_taken_off_whole_or_not_at_all():
@@ -81,7 +86,9 @@ def test_wrappers_are_taken_off_whole_or_not_at_all():
 DOORS = {
     "evaluation": lambda model, path: load_for_evaluation({"student": model}, path, "", resume=False),
     "prediction": lambda model, path: load_for_prediction(model, path, "student", default="student"),
-    "teacher": lambda model, path: load_weights(model, read_checkpoint(path), path, key="SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS"),
+    "teacher": lambda model, path: load_weights(
+        model, read_checkpoint(path), path, key="SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS"
+    ),
     "start": lambda model, path: SafeCheckpointer(model).resume_or_load(path, resume=False),
 }
 
@@ -93,7 +100,10 @@ def test_the_files_of_the_case_at_every_door(model, tmp_path):
     shorter = {k: v[:5] if k.startswith("sem_seg_head.predictor") else v for k, v in state.items()}
     files = {
         "one_tensor": ({first: state[first]}, "absent"),
-        "no_semantic_head": ({k: v for k, v in state.items() if not k.startswith(HEADS[0])}, f"first {HEADS[0]}.*absent"),
+        "no_semantic_head": (
+            {k: v for k, v in state.items() if not k.startswith(HEADS[0])},
+            f"first {HEADS[0]}.*absent",
+        ),
         "other_classes": (shorter, r"first sem_seg_head.predictor.* \(of shape \(5, .*instead of \(19"),
         "empty": ({}, "found none"),
         "backbone": ({k: v for k, v in state.items() if k.startswith("backbone.")}, "absent"),

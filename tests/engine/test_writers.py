@@ -102,7 +102,9 @@ def train(cfg):
     build_trainer(cfg).train(0, cfg.SOLVER.MAX_ITER)
 
 
-def test_every_number_of_metrics_json_is_sent_once_and_a_resumed_training_continues_its_run(make_cfg, wandb, mlflow, tmp_path):
+def test_every_number_of_metrics_json_is_sent_once_and_a_resumed_training_continues_its_run(
+    make_cfg, wandb, mlflow, tmp_path
+):
     cfg = make_cfg("quick/self_training_gbw.yaml", *FAST, "TRACKING.MLFLOW", True, "TRACKING.PROJECT", "streets")
     train(cfg)
     (run,) = wandb.runs
@@ -124,7 +126,9 @@ def test_every_number_of_metrics_json_is_sent_once_and_a_resumed_training_contin
     assert mlflow.experiments["streets"].experiment_id == logged.experiment and logged.name == "run"
     assert logged.params["TRACKING.PROJECT"] == "streets" and logged.params["SOLVER.MAX_ITER"] == "2"
     assert logged.states == ["RUNNING", "FINISHED"]
-    sent = [(line["iteration"], name, value) for line in run.lines for name, value in line.items() if name != "iteration"]
+    sent = [
+        (line["iteration"], name, value) for line in run.lines for name, value in line.items() if name != "iteration"
+    ]
     assert sorted(logged.metrics) == sorted(sent)
 
     trainer = build_trainer(cfg)  # a resumed training continues its run, a new one (run0 above) does not
@@ -145,7 +149,10 @@ def test_a_refusal_is_one_sentence_before_the_first_step(make_cfg, wandb):
 def test_a_server_of_mlflow_that_refuses_is_one_sentence_and_a_lost_one_costs_no_training(mlflow, caplog):
     writer = MlflowWriter(project="streets", output_dir="run", config={"A": {"B": 1}})
     mlflow.refusal.append("no answer\nfrom it.")
-    with pytest.raises(UserError, match="TRACKING.MLFLOW: expected MLflow to open a run, found: no answer from it; correct MLFLOW_TRACKING_URI"):
+    with pytest.raises(
+        UserError,
+        match="TRACKING.MLFLOW: expected MLflow to open a run, found: no answer from it; correct MLFLOW_TRACKING_URI",
+    ):
         writer.before_train()
     mlflow.refusal.clear()
     writer.before_train()
@@ -179,7 +186,10 @@ def test_absent_or_only_a_folder_of_that_name(make_cfg, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("wandb", "mlflow") else find(name))
     with pytest.raises(UserError, match="TRACKING.WANDB: expected the package wandb, found none; `pip install wandb`"):
         validate(cfg)
-    with pytest.raises(UserError, match=r"TRACKING.MLFLOW: expected the package mlflow, found none; `pip install 'gbw-panoptic\[mlflow\]'`"):
+    with pytest.raises(
+        UserError,
+        match=r"TRACKING.MLFLOW: expected the package mlflow, found none; `pip install 'gbw-panoptic\[mlflow\]'`",
+    ):
         validate(make_cfg("quick/source_only.yaml", *FAST, "TRACKING.WANDB", False, "TRACKING.MLFLOW", True))
     (tmp_path / "wandb").mkdir()  # what wandb leaves where it has run
     monkeypatch.setattr(
@@ -194,6 +204,10 @@ def test_not_asked_for(make_cfg, wandb, tmp_path):
     assert not (tmp_path / "run" / "metrics.json").exists()  # no file before the training starts
     hook.trainer = SimpleNamespace(max_iter=2)
     hook.before_train()
-    assert {type(writer).__name__ for writer in hook._writers} == {"CommonMetricPrinter", "JSONWriter", "TensorboardXWriter"}
+    assert {type(writer).__name__ for writer in hook._writers} == {
+        "CommonMetricPrinter",
+        "JSONWriter",
+        "TensorboardXWriter",
+    }
     for writer in hook._writers:
         writer.close()

@@ -30,7 +30,12 @@ def test_the_table_of_a_level():
     assert Level(TAXONOMY).table.tolist() == [0, 1, 2, 3, 4, -1, -1, -1]
     level = Level(TAXONOMY, VEHICLES)
     assert level.table.tolist() == [0, 1, 2, 2, 3, 2, -1, -1] and level.unknown == (6, 7)
-    assert level.classes.names == ("road", "path", "vehicle", "person") and level.classes.is_thing == (False, False, True, True)
+    assert level.classes.names == ("road", "path", "vehicle", "person") and level.classes.is_thing == (
+        False,
+        False,
+        True,
+        True,
+    )
     assert level.protocol(Protocol("x", (2, 4), (0,), groups=VEHICLES)) == Protocol("x", (2, 3), (0,))
     assert list(level.pixels([1, 2, 3, 4, 5])) == [1, 2, 7, 5]
 
@@ -65,7 +70,9 @@ def test_scores_of_a_level_are_those_of_maps_that_were_relabelled_before(seed, g
         for names in (labels, guesses):
             same = [i for i in names if names[i] == of_class]
             for other in same[1:]:
-                (truth if names is labels else prediction)[(truth if names is labels else prediction) == other] = same[0]
+                (truth if names is labels else prediction)[(truth if names is labels else prediction) == other] = same[
+                    0
+                ]
     protocol = Protocol("level", tuple(range(5)), groups=groups)
     accumulator = ScoreAccumulator(plain, [protocol])
     gt, pred = segments(truth, labels, crowds), segments(prediction, guesses)
@@ -79,7 +86,9 @@ def test_scores_of_a_level_are_those_of_maps_that_were_relabelled_before(seed, g
     assert scores["panoptic"]["level"]["PQ"] == pytest.approx(expected["All"]["PQ"])
     for group, name in enumerate(level.classes.names):
         found = scores["panoptic"]["level"]["per_class"][name]
-        assert {key: found[key] for key in ("tp", "fp", "fn")} == {key: expected["per_class"][group][key] for key in ("tp", "fp", "fn")}
+        assert {key: found[key] for key in ("tp", "fp", "fn")} == {
+            key: expected["per_class"][group][key] for key in ("tp", "fp", "fn")
+        }
     true_groups = np.append(level.table, -1)[_label_map(truth, labels)]
     predicted = np.append(level.table, -1)[_label_map(prediction, guesses)]
     for group, name in enumerate(level.classes.names):
@@ -120,8 +129,12 @@ def test_unions_are_void_where_their_classes_are_told_apart_and_count_where_they
     )  # fmt: skip
     found = accumulator.scores()
     fine, common = found["panoptic"]["all"], found["panoptic"]["common"]
-    assert fine["per_class"]["bus"] | {"iou": 0} == fine["per_class"]["bus"] and fine["per_class"]["bus"]["fp"] == 0  # on void
-    assert fine["per_class"]["car"]["tp"] == 1 and fine["per_class"]["road"]["PQ"] == 100  # void is left out of the union
+    assert (
+        fine["per_class"]["bus"] | {"iou": 0} == fine["per_class"]["bus"] and fine["per_class"]["bus"]["fp"] == 0
+    )  # on void
+    assert (
+        fine["per_class"]["car"]["tp"] == 1 and fine["per_class"]["road"]["PQ"] == 100
+    )  # void is left out of the union
     assert set(common["per_class"]) == {"ground", "vehicle", "person"}
     assert common["per_class"]["vehicle"]["tp"] == 2 and common["PQ"] == 100 and common["N"] == 2
     assert found["semantic"]["all"]["per_class"]["bus"]["fp"] == 0

@@ -24,12 +24,24 @@ from gbw_panoptic.export.checking import compare
 from gbw_panoptic.export.graphs import graph_of
 
 ROOT = Path(__file__).parents[2]
-CENTRES = ("MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", 0.0, "MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", 30, "MODEL.PANOPTIC_DEEPLAB.STUFF_AREA", 9)
+CENTRES = (
+    "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD",
+    0.0,
+    "MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE",
+    30,
+    "MODEL.PANOPTIC_DEEPLAB.STUFF_AREA",
+    9,
+)
 MASKS = (
     "MODEL.MASK2FORMER.OBJECT_THRESHOLD", 0.0, "MODEL.MASK2FORMER.OVERLAP_THRESHOLD", 0.0, "MODEL.MASK2FORMER.ENCODER_LAYERS", 1,
     "MODEL.MASK2FORMER.DECODER_LAYERS", 2, "MODEL.MASK2FORMER.NUM_QUERIES", 12, "MODEL.MASK2FORMER.HIDDEN_DIM", 32,
 )  # fmt: skip
-PYRAMID = ("MODEL.SEM_SEG_HEAD.IN_FEATURES", "['res2', 'res3', 'res5']", "MODEL.INS_EMBED_HEAD.IN_FEATURES", "['res2', 'res3', 'res5']")
+PYRAMID = (
+    "MODEL.SEM_SEG_HEAD.IN_FEATURES",
+    "['res2', 'res3', 'res5']",
+    "MODEL.INS_EMBED_HEAD.IN_FEATURES",
+    "['res2', 'res3', 'res5']",
+)
 VIT = (
     "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.PYRAMID_CHANNELS", 32,
     "MODEL.VIT.OUT_FEATURES", "['res2', 'res3', 'res5']", "MODEL.VIT.VARIANT",
@@ -77,7 +89,9 @@ def images(folder: Path, sizes=((64, 96), (33, 130), (101, 75))) -> Path:
 
 def test_every_backbone_of_this_package_is_among_them(configured, tmp_path):
     names = {name for name, build in BACKBONE_REGISTRY if build.__module__.startswith("gbw_panoptic.")}
-    assert len(names) > 3 and names <= {configured(config, tmp_path, *opts).MODEL.BACKBONE.NAME for config, *opts in MODELS.values()}
+    assert len(names) > 3 and names <= {
+        configured(config, tmp_path, *opts).MODEL.BACKBONE.NAME for config, *opts in MODELS.values()
+    }
 
 
 @pytest.mark.slow
@@ -91,9 +105,15 @@ def test_onnx_of_every_network_gives_the_maps_of_pytorch(configured, tmp_path, n
     onnx.checker.check_model(proto, full_check=True)
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == onnx_file.OPSET
     about = {entry.key: entry.value for entry in proto.metadata_props}
-    assert json.loads(about["classes"])[0] == "road" and about["channel_order"] == "RGB" and about["label_divisor"] == "1000"
+    assert (
+        json.loads(about["classes"])[0] == "road"
+        and about["channel_order"] == "RGB"
+        and about["label_divisor"] == "1000"
+    )
     agreement = compare(model, "onnx", tmp_path, [str(images(tmp_path / "images"))])
-    assert agreement.images == 3 and set(agreement.differing) == ({"semantic"} if "semantic" in name else {"semantic", "panoptic"})
+    assert agreement.images == 3 and set(agreement.differing) == (
+        {"semantic"} if "semantic" in name else {"semantic", "panoptic"}
+    )
     # random heat maps have plateaus, where rounding makes one centre more or less, and other numbers behind it
     assert agreement.differing["semantic"] <= 0.001 * agreement.pixels and agreement.images_alike >= 2, agreement
     black = np.zeros((40, 64, 3), np.uint8)
@@ -108,11 +128,32 @@ def test_the_tool_writes_all_forms_checks_them_and_a_script_without_torch_runs_t
     random_model(configured, tmp_path, config, *opts)
     pictures, folder = images(tmp_path / "images"), tmp_path / "out"
     forms = ("--to", "safetensors", "onnx", "torch", "--output", folder, "--check", pictures, "--num", 2)
-    made = run_tool("tools/export.py", tmp_path / "model.pth", *forms, "--opts", "INPUT.MIN_SIZE_TEST", 64, "INPUT.MAX_SIZE_TEST", 256)
+    made = run_tool(
+        "tools/export.py",
+        tmp_path / "model.pth",
+        *forms,
+        "--opts",
+        "INPUT.MIN_SIZE_TEST",
+        64,
+        "INPUT.MAX_SIZE_TEST",
+        256,
+    )
     assert made.returncode == 0, made.stderr
     assert made.stdout.count("2 images, ") == 2 and "semantic 0 (0.0000 %)" in made.stdout
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "config.json", "model.onnx", "model.pt2", "model.safetensors"]
-    command = [sys.executable, ROOT / "tools" / "run_onnx.py", folder / "model.onnx", pictures / "0.png", tmp_path / "overlay.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.onnx",
+        "model.pt2",
+        "model.safetensors",
+    ]
+    command = [
+        sys.executable,
+        ROOT / "tools" / "run_onnx.py",
+        folder / "model.onnx",
+        pictures / "0.png",
+        tmp_path / "overlay.png",
+    ]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     assert Image.open(tmp_path / "overlay.png").size == (96, 64)
     expected = load(folder, scores=False).predict(pictures / "0.png")  # of the size that the network sees
@@ -145,7 +186,9 @@ def test_a_check_of_no_graph_is_refused_before_anything_is_written(tmp_path, mon
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("words", "said"), [((), "usage: "), (("no.onnx", "no.png", "out.png"), "error: expected a file at no.onnx")])
+@pytest.mark.parametrize(
+    ("words", "said"), [((), "usage: "), (("no.onnx", "no.png", "out.png"), "error: expected a file at no.onnx")]
+)
 def test_the_script_says_what_it_misses(words, said, monkeypatch, capsys):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(sys, "argv", ["run_onnx.py", *words])

@@ -20,7 +20,9 @@ def dense_predictions(draw):
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     levels = draw(st.sampled_from([2, 5, 1000]))  # few: many equal values
     labels = torch.randint(0, num_classes, (height, width), generator=generator)
-    center = torch.randint(0, levels, (height, width), generator=generator) / levels - draw(st.sampled_from([0.0, 0.4, 2.0]))
+    center = torch.randint(0, levels, (height, width), generator=generator) / levels - draw(
+        st.sampled_from([0.0, 0.4, 2.0])
+    )
     offset = draw(st.sampled_from([0.0, 1.0, 30.0])) * torch.randn(2, height, width, generator=generator)
     offset = offset.round() if draw(st.booleans()) else offset  # ties of distances
     process = PostProcessing(
@@ -50,7 +52,9 @@ def mask_predictions(draw):
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     sharp = draw(st.sampled_from([0.0, 2.0, 8.0]))
     classes = sharp * torch.randn(queries, num_classes + 1, generator=generator)
-    masks = draw(st.sampled_from([0.0, 1.0, 8.0, 300.0])) * torch.randn(queries, -(-height // 4), -(-width // 4), generator=generator)
+    masks = draw(st.sampled_from([0.0, 1.0, 8.0, 300.0])) * torch.randn(
+        queries, -(-height // 4), -(-width // 4), generator=generator
+    )
     process = SegmentPostProcessing(
         thing_ids=tuple(draw(st.sets(st.integers(0, num_classes - 1)))),
         label_divisor=1000,

@@ -30,7 +30,16 @@ def result():
     semantic = np.where(panoptic >= 0, panoptic // 1000, 0).astype(np.uint8)
     image = np.zeros((10, 12, 3), np.uint8)
     confidence = np.full((10, 12), 0.75, np.float32)
-    return Result(image, semantic, panoptic, CITYSCAPES, name="a", file_name="a.jpg", scores={ONE: 0.9, TWO: 0.4}, confidence=confidence)
+    return Result(
+        image,
+        semantic,
+        panoptic,
+        CITYSCAPES,
+        name="a",
+        file_name="a.jpg",
+        scores={ONE: 0.9, TWO: 0.4},
+        confidence=confidence,
+    )
 
 
 def test_segments(result):
@@ -46,7 +55,9 @@ def test_coco_panoptic_lists_every_id_of_its_png_once(result, tmp_path):
     write_panoptic(tmp_path / annotation["file_name"], result.panoptic, CITYSCAPES)
     ids = read_panoptic(tmp_path / annotation["file_name"])
     assert made["images"] == [{"id": "a", "file_name": "a.jpg", "height": 10, "width": 12}]
-    assert {s["id"]: s["area"] for s in annotation["segments_info"]} == {i: int((ids == i).sum()) for i in np.unique(ids) if i}
+    assert {s["id"]: s["area"] for s in annotation["segments_info"]} == {
+        i: int((ids == i).sum()) for i in np.unique(ids) if i
+    }
     assert [(s["id"], s["category_id"], s["iscrowd"], round(s["score"], 6)) for s in annotation["segments_info"]] == [
         (23, 23, 0, 0.75), (26001, 26, 0, 0.9), (26002, 26, 0, 0.4),
     ]  # fmt: skip
@@ -58,18 +69,29 @@ def test_coco_instances_are_read_by_coco_s_own_code(result, tmp_path):
     (tmp_path / "i.json").write_text(json.dumps(made))
     coco = COCO(str(tmp_path / "i.json"))
     annotations = coco.loadAnns(coco.getAnnIds(imgIds=["a"]))
-    assert [(a["bbox"], a["area"], a["iscrowd"], a["score"]) for a in annotations] == [([1, 6, 6, 3], 9, 0, 0.9), ([11, 9, 1, 1], 1, 0, 0.4)]
+    assert [(a["bbox"], a["area"], a["iscrowd"], a["score"]) for a in annotations] == [
+        ([1, 6, 6, 3], 9, 0, 0.9),
+        ([11, 9, 1, 1], 1, 0, 0.4),
+    ]
     for annotation, value in zip(annotations, (ONE, TWO)):
         np.testing.assert_array_equal(coco.annToMask(annotation), result.panoptic == value)
         assert coco_masks.area(annotation["segmentation"]) == annotation["area"]
-    assert {category["name"] for category in coco.loadCats(coco.getCatIds())} == {CITYSCAPES.names[c] for c in CITYSCAPES.thing_ids}
+    assert {category["name"] for category in coco.loadCats(coco.getCatIds())} == {
+        CITYSCAPES.names[c] for c in CITYSCAPES.thing_ids
+    }
 
 
 def test_detections_have_the_shapes_of_supervision(result):
     made = converters.detections(result)
     assert made["xyxy"].tolist() == [[0, 0, 11, 5], [1, 6, 6, 8], [11, 9, 11, 9]] and made["xyxy"].dtype == np.float32
-    assert made["mask"].shape == (3, 10, 12) and made["mask"].dtype == bool and made["class_id"].tolist() == [SKY, CAR, CAR]
-    assert made["data"]["class_name"].tolist() == ["sky", "car", "car"] and made["confidence"].tolist() == pytest.approx([0.75, 0.9, 0.4])
+    assert (
+        made["mask"].shape == (3, 10, 12)
+        and made["mask"].dtype == bool
+        and made["class_id"].tolist() == [SKY, CAR, CAR]
+    )
+    assert made["data"]["class_name"].tolist() == ["sky", "car", "car"] and made[
+        "confidence"
+    ].tolist() == pytest.approx([0.75, 0.9, 0.4])
     things = converters.detections(result, stuff=False)
     assert len(things["xyxy"]) == 2 and things["data"]["segment_id"].tolist() == [ONE, TWO]
     empty = converters.detections(Result(result.image, result.semantic, np.full((10, 12), -1, np.int32), CITYSCAPES))
@@ -79,7 +101,11 @@ def test_detections_have_the_shapes_of_supervision(result):
 def test_supervision_takes_them_and_makes_the_same_boxes_of_the_masks(result):
     supervision = pytest.importorskip("supervision")
     made = result.to_supervision()
-    assert isinstance(made, supervision.Detections) and len(made) == 3 and made["class_name"].tolist() == ["sky", "car", "car"]
+    assert (
+        isinstance(made, supervision.Detections)
+        and len(made) == 3
+        and made["class_name"].tolist() == ["sky", "car", "car"]
+    )
     np.testing.assert_array_equal(supervision.mask_to_xyxy(made.mask), made.xyxy)
     assert len(made[made.class_id == CAR]) == 2
     assert len(Result(result.image, result.semantic, np.full((10, 12), -1, np.int32), CITYSCAPES).to_supervision()) == 0
@@ -87,14 +113,27 @@ def test_supervision_takes_them_and_makes_the_same_boxes_of_the_masks(result):
 
 def test_without_supervision_there_is_one_sentence(result, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "supervision", None)
-    with pytest.raises(UserError, match="to_supervision: expected the package supervision.*pip install supervision.*converters.detections"):
+    with pytest.raises(
+        UserError,
+        match="to_supervision: expected the package supervision.*pip install supervision.*converters.detections",
+    ):
         result.to_supervision()
 
 
 def test_fiftyone_boxes_are_shares_of_the_image_and_masks_those_of_the_boxes(result):
     made = result.to_fiftyone(stuff=False)
     one, two = made["detections"]
-    assert one["label"] == "car" and one["bounding_box"] == pytest.approx([1 / 12, 0.6, 0.5, 0.3]) and one["confidence"] == 0.9
-    assert one["mask"].shape == (3, 6) and one["mask"].dtype == bool and one["mask"].sum() == 9 and not one["mask"][1, 1]
+    assert (
+        one["label"] == "car"
+        and one["bounding_box"] == pytest.approx([1 / 12, 0.6, 0.5, 0.3])
+        and one["confidence"] == 0.9
+    )
+    assert (
+        one["mask"].shape == (3, 6) and one["mask"].dtype == bool and one["mask"].sum() == 9 and not one["mask"][1, 1]
+    )
     assert two["index"] == TWO and two["mask"].tolist() == [[True]]
-    assert made["mask"] is result.semantic and made["classes"][CAR] == "car" and len(result.to_fiftyone()["detections"]) == 3
+    assert (
+        made["mask"] is result.semantic
+        and made["classes"][CAR] == "car"
+        and len(result.to_fiftyone()["detections"]) == 3
+    )

@@ -49,7 +49,10 @@ def write_truth(folder, labels: np.ndarray) -> None:
     ids = np.where(labels > 0, np.arange(1, labels.size + 1).reshape(labels.shape), labels.size + 1)
     folder.mkdir()
     files.write_panoptic(folder / "a.png", ids)
-    segments = [{"id": int(i), "category_id": CITYSCAPES.dataset_ids[labels.flat[np.flatnonzero(ids == i)[0]]]} for i in np.unique(ids)]
+    segments = [
+        {"id": int(i), "category_id": CITYSCAPES.dataset_ids[labels.flat[np.flatnonzero(ids == i)[0]]]}
+        for i in np.unique(ids)
+    ]
     annotation = {"image_id": "a", "file_name": "a.png", "segments_info": segments}
     files.write_json(folder.with_suffix(".json"), {"annotations": [annotation], "categories": CITYSCAPES.categories()})
 
@@ -80,6 +83,8 @@ def test_no_class_changes_between_the_network_and_the_score(tmp_path, predict, c
         assert found["tp"] + found["fn"] == count and found["tp"] + found["fp"] == min(count, 1000)
         assert found["tp"] == min(count, 999)
 
-    ids, of_instance = instances_from_panoptic(panoptic, label_divisor=1000, thing_ids=CITYSCAPES.thing_ids, max_instances=5000)
+    ids, of_instance = instances_from_panoptic(
+        panoptic, label_divisor=1000, thing_ids=CITYSCAPES.thing_ids, max_instances=5000
+    )
     assert int(ids.max()) == min(cars, 999) + min(persons, 999)
     assert np.array_equal(of_instance[ids[ids > 0] - 1].numpy(), labels[(ids > 0).numpy()])

@@ -32,7 +32,14 @@ from gbw_panoptic.inference.weights import ModelFile
 from gbw_panoptic.taxonomy import CITYSCAPES, LabelUnion, PROTOCOLS
 
 ROOT = Path(__file__).parents[2]
-INSTANCES = ("MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", "0.0", "MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", "20", "MODEL.PANOPTIC_DEEPLAB.STUFF_AREA", "0")
+INSTANCES = (
+    "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD",
+    "0.0",
+    "MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE",
+    "20",
+    "MODEL.PANOPTIC_DEEPLAB.STUFF_AREA",
+    "0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,11 @@ def run_folder(streets_root, tmp_path_factory, configured):
     trainer.checkpointer.save("model_final", iteration=0)
     (folder / "config.yaml").write_text(cfg.dump())
     score = {"PQ": 12.5, "SQ": 50.0, "RQ": 25.0, "PQ_things": 5.0, "PQ_stuff": 20.0}
-    result = {"model": "teacher", "dataset": "cityscapes_uda_panoptic_val", "scores": {"panoptic": {"16": score}, "semantic": {"16": {"mIoU": 30.0}}}}
+    result = {
+        "model": "teacher",
+        "dataset": "cityscapes_uda_panoptic_val",
+        "scores": {"panoptic": {"16": score}, "semantic": {"16": {"mIoU": 30.0}}},
+    }
     files.write_json(_made(folder / "inference") / "teacher.json", result)
     if before is None:
         del os.environ["DETECTRON2_DATASETS"]
@@ -85,7 +96,9 @@ def same(one: Result, two: Result) -> bool:
 
 def test_every_kind_of_image_gives_the_maps_of_predict_py(run_folder, elsewhere, monkeypatch):
     path = picture(elsewhere / "a.png", 70, 101)
-    monkeypatch.setattr(sys, "argv", ["predict.py", "--run", str(run_folder), "--input", str(path), "--output", str(elsewhere / "out")])
+    monkeypatch.setattr(
+        sys, "argv", ["predict.py", "--run", str(run_folder), "--input", str(path), "--output", str(elsewhere / "out")]
+    )
     assert predict.main() == 0
     model = load(run_folder)
     result = model.predict(str(path))
@@ -127,7 +140,9 @@ def test_an_older_checkpoint_needs_the_data_sets_of_its_training(run_folder, els
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     assert same(load(older).predict(image), load(run_folder, model="student").predict(image))  # names of the catalog
     (older / "config.yaml").write_text(config.replace("synthia_panoptic_train", "own_panoptic_train"))
-    with pytest.raises(UserError, match="DATASETS.TRAIN: expected a registered data set, whose classes.*own_panoptic_train"):
+    with pytest.raises(
+        UserError, match="DATASETS.TRAIN: expected a registered data set, whose classes.*own_panoptic_train"
+    ):
         load(older)
     (older / "config.yaml").unlink()
     with pytest.raises(UserError, match="expected the settings of the training in .*model_final.pth, found none"):
@@ -146,7 +161,11 @@ def test_safetensors_come_back_bit_for_bit_with_a_card(run_folder, model, elsewh
     assert metadata["license"] == "other" and metadata["library_name"] == "gbw-panoptic" and "\t" not in card
     results = metadata["model-index"][0]["results"]
     assert {m["type"]: m["value"] for r in results for m in r["metrics"]}["PQ"] == 12.5
-    assert files.sha256(folder / "model.safetensors") in card and "CC BY-NC-SA 3.0" in card and "| 16 | mIoU 30.0 |" in card
+    assert (
+        files.sha256(folder / "model.safetensors") in card
+        and "CC BY-NC-SA 3.0" in card
+        and "| 16 | mIoU 30.0 |" in card
+    )
     assert str(run_folder) not in card + (folder / "config.json").read_text()  # nothing of the machine
     copy = again.save_pretrained(elsewhere / "copy")  # what the card says travels
     assert (copy / "README.md").read_bytes() == (folder / "README.md").read_bytes()
@@ -171,7 +190,9 @@ def test_tau_takes_back_the_class_weights_of_training_with_every_file(run_folder
     for part in ("model", "teacher"):
         del contents[part]["weightings.sem_seg.mean_weights"]
     torch.save(contents, elsewhere / "model.pth")
-    with pytest.raises(UserError, match="TEST.TAU: expected 0 with .*, which holds no class weights of the source, found 0.7"):
+    with pytest.raises(
+        UserError, match="TEST.TAU: expected 0 with .*, which holds no class weights of the source, found 0.7"
+    ):
         load(elsewhere / "model.pth", opts=("TEST.TAU", 0.7))
 
 
@@ -280,14 +301,24 @@ def test_descriptions_travel_as_plain_values_and_newer_ones_are_understood():
 
 
 def test_a_merged_checkpoint_keeps_its_description(run_folder, run_tool, elsewhere):
-    made = run_tool("tools/merge_checkpoints.py", "--anchor", run_folder / "model_final.pth", "--model", "teacher", "--output", elsewhere / "m.pth")
+    made = run_tool(
+        "tools/merge_checkpoints.py",
+        "--anchor",
+        run_folder / "model_final.pth",
+        "--model",
+        "teacher",
+        "--output",
+        elsewhere / "m.pth",
+    )
     assert made.returncode == 0 and ModelFile(str(elsewhere / "m.pth")).description.taxonomy == CITYSCAPES
     assert load(elsewhere / "m.pth").name == "student"
 
 
 def test_importing_the_package_is_quick_and_typed():
     code = "import sys, time; t = time.perf_counter(); import gbw_panoptic; print(time.perf_counter() - t); print('torch' in sys.modules)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True).stdout.split()
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout.split()
     assert float(found[0]) < 1 and found[1] == "False"
     assert (Path(gbw_panoptic.__file__).parent / "py.typed").is_file()
     assert set(gbw_panoptic.__all__) <= set(dir(gbw_panoptic))
@@ -316,7 +347,10 @@ def test_an_odd_description_is_one_sentence(key):
 
 
 def test_a_resume_with_other_ids_or_unions_is_refused():
-    divided, grouped = replace(CITYSCAPES, label_divisor=2000), replace(CITYSCAPES, unions=(LabelUnion("large", 34, (13, 14)),))
+    divided, grouped = (
+        replace(CITYSCAPES, label_divisor=2000),
+        replace(CITYSCAPES, unions=(LabelUnion("large", 34, (13, 14)),)),
+    )
     renumbered = replace(CITYSCAPES, dataset_ids=tuple(range(1, 20)))
     for other in (divided, grouped, renumbered):
         for own, made in ((CITYSCAPES, other), (other, CITYSCAPES)):

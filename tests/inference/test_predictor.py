@@ -109,7 +109,10 @@ def test_panoptic_ids_are_those_of_cityscapes():
     [
         ("source_only", ("WEIGHTING.SEMANTIC", "median_frequency", "MODEL.SEM_SEG_HEAD.LOSS_TYPE", "logit_adjustment")),
         ("source_only", ("WEIGHTING.SEMANTIC", "median_frequency", "MODEL.SEM_SEG_HEAD.LOSS_TYPE", "seesaw")),
-        ("mask2former_source_only", ("WEIGHTING.CLASSIFICATION", "inverse_frequency", "WEIGHTING.MASK", "effective_number")),
+        (
+            "mask2former_source_only",
+            ("WEIGHTING.CLASSIFICATION", "inverse_frequency", "WEIGHTING.MASK", "effective_number"),
+        ),
     ],
 )
 def test_a_model_predicts_where_its_source_is_not_prepared(make_cfg, tmp_path, config, opts):

@@ -83,7 +83,9 @@ def test_ffmpeg_writes_h_264_where_opencv_cannot(tmp_path, monkeypatch, caplog):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setattr(video, "_CODECS", ("none", "mp4v"))
-    monkeypatch.setattr(video, "_require_whole", lambda temporary, frames, path: shutil.copy(temporary, tmp_path / "raw"))
+    monkeypatch.setattr(
+        video, "_require_whole", lambda temporary, frames, path: shutil.copy(temporary, tmp_path / "raw")
+    )
     video._ffmpeg.cache_clear()
     with video_writer(tmp_path / "x.mp4", 29.97) as append:
         append(np.full((31, 32, 3), (1, 2, 3), np.uint8))

@@ -78,7 +78,9 @@ def test_a_batch_is_clicked_through(page, tmp_path, width, dark):
 def test_keys_and_pointers_do_what_the_page_says(page, tmp_path):
     batch, _, path = batch_of(tmp_path, unit="superpixel", side=10)
     fresh(page, path)
-    find = "return window.gbwLabels.questions.findIndex(q => q.image.file === 'a.png' && q.pixels.includes(15 * 41 + 18))"
+    find = (
+        "return window.gbwLabels.questions.findIndex(q => q.image.file === 'a.png' && q.pixels.includes(15 * 41 + 18))"
+    )
     at = page.run(find)
     assert at >= 0
     click_part(page, at, 18, 15)
@@ -117,9 +119,13 @@ def test_painting_stays_in_the_part(page, tmp_path):
     press(page, "p")
     press(page, "2")  # answers the first part, and is the colour of the brush
     page.run("window.gbwLabels.at = window.gbwLabels.questions.findIndex(q => q.open)")
-    first = page.run("const q = window.gbwLabels.questions[window.gbwLabels.at], i = q.pixels[q.pixels.length >> 1]; return [i % q.image.width, Math.floor(i / q.image.width)]")
+    first = page.run(
+        "const q = window.gbwLabels.questions[window.gbwLabels.at], i = q.pixels[q.pixels.length >> 1]; return [i % q.image.width, Math.floor(i / q.image.width)]"
+    )
     drag_from(page, *first, 200)
-    painted = page.run("const q = window.gbwLabels.questions[window.gbwLabels.at]; return [q.pixels.length - q.open, q.pixels.filter(i => q.image.labels[i] === 1).length]")
+    painted = page.run(
+        "const q = window.gbwLabels.questions[window.gbwLabels.at]; return [q.pixels.length - q.open, q.pixels.filter(i => q.image.labels[i] === 1).length]"
+    )
     assert painted[0] == painted[1] > 0
     value = answers(page)
     for entry in value["images"]:
@@ -143,7 +149,10 @@ def fresh(page, path, **screen):
 def reopen(page, path, count, **screen):
     """Closes and opens the page. Chromium sometimes gives a new process an empty storage, which is put right here; what the
     page itself had lost or overwritten would stay so."""
-    page.wait(f"{KEPT}; return kept !== null && JSON.stringify(JSON.parse(kept).images) === JSON.stringify(window.gbwLabels.answers().images)", 5)
+    page.wait(
+        f"{KEPT}; return kept !== null && JSON.stringify(JSON.parse(kept).images) === JSON.stringify(window.gbwLabels.answers().images)",
+        5,
+    )
     kept = page.run(f"{KEPT}; return kept")
     for _ in range(5):
         page.open(path, **screen)
@@ -155,7 +164,11 @@ def reopen(page, path, count, **screen):
 
 
 def place_of(page, x, y):
-    box = page.run("const b = document.getElementById('view').getBoundingClientRect(), v = window.gbwLabels.view; return [b.x + v.x + (arguments[0] + 0.5) * v.scale, b.y + v.y + (arguments[1] + 0.5) * v.scale]", x, y)
+    box = page.run(
+        "const b = document.getElementById('view').getBoundingClientRect(), v = window.gbwLabels.view; return [b.x + v.x + (arguments[0] + 0.5) * v.scale, b.y + v.y + (arguments[1] + 0.5) * v.scale]",
+        x,
+        y,
+    )
     return [round(value) for value in box]
 
 
@@ -170,7 +183,9 @@ def drag_from(page, x, y, by):
 
 def pointer(page, places):
     actions = [{"type": "pointerMove", "x": places[0][0], "y": places[0][1]}, {"type": "pointerDown", "button": 0}]
-    actions += [{"type": "pointerMove", "x": x, "y": y, "duration": 60} for x, y in places[1:]] + [{"type": "pointerUp", "button": 0}]
+    actions += [{"type": "pointerMove", "x": x, "y": y, "duration": 60} for x, y in places[1:]] + [
+        {"type": "pointerUp", "button": 0}
+    ]
     page.act([{"type": "pointer", "id": "mouse", "actions": actions}])
 
 

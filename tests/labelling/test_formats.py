@@ -52,11 +52,15 @@ def test_run_lengths_are_those_of_the_tools():
     mask = np.zeros((3, 4), bool)
     mask[1, 1], mask[1, 2], mask[2, 2] = True, True, True
     assert encode_cvat(mask) == "5, 2, 3, 1, 1" and encode_cvat(~mask) == "0, 5, 2, 3, 1, 1"
-    one = encode_brush(np.ones((1, 2), bool))  # 8 values, words of 8 bits, fields of 3, 4, 8, 16; one run of 8 times 255
+    one = encode_brush(
+        np.ones((1, 2), bool)
+    )  # 8 values, words of 8 bits, fields of 3, 4, 8, 16; one run of 8 times 255
     bits = "".join(f"{byte:08b}" for byte in one)
-    assert bits[:57] == f"{8:032b}" + "00111" + "0010" "0011" "0111" "1111" + "1" "00" "1" and len(one) == 9
-    assert bits[53:67] == "1" "00" "111" "11111111"
-    literal = f"{8:032b}" + "00111" + "0010001101111111" + "0" "00" "111" + "".join(f"{v:08b}" for v in (0, 0, 0, 9, 7, 7, 7, 0))
+    assert bits[:57] == f"{8:032b}" + "00111" + "0010001101111111" + "1001" and len(one) == 9
+    assert bits[53:67] == "10011111111111"
+    literal = (
+        f"{8:032b}" + "00111" + "0010001101111111" + "000111" + "".join(f"{v:08b}" for v in (0, 0, 0, 9, 7, 7, 7, 0))
+    )
     stream = [int(literal[i : i + 8].ljust(8, "0"), 2) for i in range(0, len(literal), 8)]
     assert decode_brush(stream, (1, 2)).tolist() == [[True, False]]
     large = np.zeros((300, 300), bool)
@@ -80,7 +84,9 @@ def test_other_readers_see_the_same_masks(batch, tmp_path):
     for segment in value["annotations"][0]["segments_info"]:
         encoded = coco_masks.encode(np.asfortranarray(ids == segment["id"], np.uint8))
         assert coco_masks.area(encoded) == segment["area"] and coco_masks.toBbox(encoded).tolist() == segment["bbox"]
-    sky = np.isin(ids, [s["id"] for s in value["annotations"][0]["segments_info"] if names[s["category_id"]] == "sky & clouds"])
+    sky = np.isin(
+        ids, [s["id"] for s in value["annotations"][0]["segments_info"] if names[s["category_id"]] == "sky & clouds"]
+    )
     assert (sky == drawn(truth, 1)).all()
     # labelme: Pillow decodes the PNG in the JSON
     shapes = json.loads((tmp_path / "labelme" / "a.json").read_text())["shapes"]
@@ -123,7 +129,9 @@ def test_an_unknown_class_is_named(batch, tmp_path):
         files = path.glob("*.json") if path.is_dir() else [path]
         for file in files:
             file.write_text(file.read_text().replace('"car"', '"carr"'))
-        with pytest.raises(UserError, match=r"expected one of the classes road, .*, void in .*, found 'carr'; did you mean car\?"):
+        with pytest.raises(
+            UserError, match=r"expected one of the classes road, .*, void in .*, found 'carr'; did you mean car\?"
+        ):
             module.read(path, batch)
 
 
@@ -140,7 +148,11 @@ def test_what_people_draw_counts(batch, tmp_path):
         ))  # fmt: skip
     assert format_of(xml) == "cvat"
     answer = cvat.read(xml, batch)[""]["a"]
-    assert drawn(answer, 2).sum() == 16 + 4 and drawn(answer, 0).sum() == 100 - 20 and (answer.labels == -1).sum() == 30 * 41 - 100
+    assert (
+        drawn(answer, 2).sum() == 16 + 4
+        and drawn(answer, 0).sum() == 100 - 20
+        and (answer.labels == -1).sum() == 30 * 41 - 100
+    )
     assert set(np.unique(answer.numbers)) == {0, 1, 2}
     points = [[0, 0], [50, 0], [50, 100], [0, 100]]
     result = [{"id": "r", "type": "polygonlabels", "from_name": "label", "to_name": "image", "original_width": 32,
@@ -202,7 +214,9 @@ def test_damaged_answers_are_one_sentence(batch, tmp_path, name, content):
         raise AssertionError("taken")
     message = str(caught.value)
     assert "\n" not in message and str(tmp_path) in message
-    assert not re.search(r"unpack|invalid literal|convert|NoneType|inhomogeneous|indices|found '\w+';", message), message  # Python's words, not a user's
+    assert not re.search(r"unpack|invalid literal|convert|NoneType|inhomogeneous|indices|found '\w+';", message), (
+        message
+    )  # Python's words, not a user's
 
 
 def test_labelme_finds_its_images_beside_the_answers(batch, tmp_path):

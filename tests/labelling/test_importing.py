@@ -17,7 +17,14 @@ SETTINGS = Settings(unit="superpixel", side=6)
 
 @pytest.fixture
 def asked(tmp_path):
-    humans = acquisition(tmp_path / "store", records(tmp_path / "images"), settings=SETTINGS, budget="60 regions", panoptic=True, oracle=False)
+    humans = acquisition(
+        tmp_path / "store",
+        records(tmp_path / "images"),
+        settings=SETTINGS,
+        budget="60 regions",
+        panoptic=True,
+        oracle=False,
+    )
     ask(humans, 1)
     return read_batch(tmp_path / "store")
 
@@ -58,7 +65,14 @@ def test_a_round_that_is_closed_gives_back_what_nobody_began(asked):
     assert entry["cost"] == sum(len(np.unique(image.parts[odd[i]])) for i, image in batch.images.items()) == store.spent
     labels = store.read("a", first.shape)
     assert ((labels != store.not_bought) == odd["a"]).all() and (labels[first] == store.not_bought - 1).any()
-    humans = acquisition(store.folder, records(store.folder.parent / "images"), settings=SETTINGS, budget="60 regions", panoptic=True, oracle=False)
+    humans = acquisition(
+        store.folder,
+        records(store.folder.parent / "images"),
+        settings=SETTINGS,
+        budget="60 regions",
+        panoptic=True,
+        oracle=False,
+    )
     again = ask(humans, 2)
     assert any((again.images[i].parts[(batch.images[i].parts > 0) & ~odd[i]] > 0).any() for i in again.images)
     assert not any((again.images[i].parts[odd[i]] > 0).any() for i in again.images)
@@ -74,7 +88,11 @@ def test_several_people_decide_together(asked):
     found = report.agreements["anna", "bob"]
     same = sum(int((a.labels > 0).sum()) for a in truths.values())
     total = sum(int(a.answered.sum()) for a in truths.values())
-    assert found.share == pytest.approx(same / total) and 0 < found.kappa < found.share and report.undecided == total - same
+    assert (
+        found.share == pytest.approx(same / total)
+        and 0 < found.kappa < found.share
+        and report.undecided == total - same
+    )
     store.take_back(0, keep_plan=True)
     keep_answers(store, batch, {"anna": truths, "bob": wrong, "carl": shifted})
     assert merge_answers(store, batch).undecided == 0
@@ -94,7 +112,9 @@ def test_several_people_decide_together(asked):
 
 
 def test_agreement_by_hand():
-    one, other = (Answer(np.array([row], np.int32), np.zeros((1, 5), np.int32)) for row in ([0, 0, 1, 1, -1], [0, 1, 1, 1, 1]))
+    one, other = (
+        Answer(np.array([row], np.int32), np.zeros((1, 5), np.int32)) for row in ([0, 0, 1, 1, -1], [0, 1, 1, 1, 1])
+    )
     found = agreement(one, other, 2)
     assert found.pixels.tolist() == [[1, 1], [0, 2]] and found.share == 0.75
     assert found.kappa == pytest.approx((0.75 - 0.5) / 0.5)  # by chance: 0.5 * 0.25 + 0.5 * 0.75
@@ -115,7 +135,9 @@ def test_later_answers_replace_earlier_ones_and_rounds_can_be_undone(asked, tmp_
     assert everything(store.folder) == after and entry["annotators"] == 1
     with pytest.raises(UserError, match="expected round 2 after the 1"):
         merge_answers(store, batch)
-    humans = acquisition(store.folder, records(tmp_path / "images"), settings=SETTINGS, budget="60 regions", panoptic=True, oracle=False)
+    humans = acquisition(
+        store.folder, records(tmp_path / "images"), settings=SETTINGS, budget="60 regions", panoptic=True, oracle=False
+    )
     second = ask(humans, 2)
     keep_answers(humans.store, second, {"": truthful(second)})
     merge_answers(humans.store, second)
@@ -132,7 +154,9 @@ def test_undo_says_what_it_takes(asked, tmp_path, run_tool):
     batch, store = asked
     keep_answers(store, batch, {"": truthful(batch)})
     merge_answers(store, batch)
-    humans = acquisition(store.folder, records(tmp_path / "images"), settings=SETTINGS, budget="60 regions", panoptic=True, oracle=False)
+    humans = acquisition(
+        store.folder, records(tmp_path / "images"), settings=SETTINGS, budget="60 regions", panoptic=True, oracle=False
+    )
     second = ask(humans, 2)
     keep_answers(humans.store, second, {"ann": half(second), "bob": half(second)})
     done = run_tool("tools/import_labels.py", store.folder, "--undo", 1)
@@ -168,7 +192,17 @@ def test_a_killed_import_goes_on(asked, monkeypatch, tmp_path):
     whole, steps = everything(store.folder), len(writes)
     for dies_at in range(1, steps + 1):
         store.take_back(0)
-        ask(acquisition(store.folder, records(tmp_path / "images"), settings=SETTINGS, budget="60 regions", panoptic=True, oracle=False), 1)
+        ask(
+            acquisition(
+                store.folder,
+                records(tmp_path / "images"),
+                settings=SETTINGS,
+                budget="60 regions",
+                panoptic=True,
+                oracle=False,
+            ),
+            1,
+        )
         batch, store = read_batch(store.folder)
         writes.clear()
         with pytest.raises(Killed):

@@ -46,4 +46,3 @@ def test_the_truth_comes_back_bit_for_bit(tmp_path, unit, panoptic):
         again = acquisition(folder, images, **same, oracle=True)
         assert again.run(2, predict) == entries[1]
         assert bought(folder) == bought(tmp_path / "oracle"), tool
-

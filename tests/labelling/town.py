@@ -68,7 +68,9 @@ def predict(asked):
         yield (blurred + 0.05) / (blurred + 0.05).sum(0)
 
 
-def acquisition(folder: Path, images: list[dict], *, settings: Settings, budget: str, panoptic: bool, oracle: bool) -> Acquisition:
+def acquisition(
+    folder: Path, images: list[dict], *, settings: Settings, budget: str, panoptic: bool, oracle: bool
+) -> Acquisition:
     store = LabelStore(folder, TOWN.names, settings.shape, with_instances=panoptic)
     return Acquisition(
         store=store, records=images, settings=settings, budget=budget, rounds=2, progress=progress,
@@ -98,4 +100,8 @@ def truthful(batch: Batch) -> dict[str, Answer]:
 
 def bought(folder: Path) -> dict[str, bytes]:
     """All files of labels and instances."""
-    return {str(p.relative_to(folder)): p.read_bytes() for kind in ("labels", "instances") for p in sorted(folder.glob(f"{kind}/*"))}
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for kind in ("labels", "instances")
+        for p in sorted(folder.glob(f"{kind}/*"))
+    }

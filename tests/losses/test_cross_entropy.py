@@ -138,7 +138,9 @@ def test_denominator_all_equals_detectron2():
 def test_all_ignored_gives_exactly_zero_and_finite_gradients(gradient):
     logits, labels, weights, features, _ = batch()
     logits = logits.detach().requires_grad_()
-    loss = cross_entropy_per_class(logits, torch.full_like(labels, 255), weights, gradient=gradient, features=features, feature_stride=4)
+    loss = cross_entropy_per_class(
+        logits, torch.full_like(labels, 255), weights, gradient=gradient, features=features, feature_stride=4
+    )
     value = ClassWeighting(num_classes=C)(loss, branch="source")
     value.backward()
     assert value.item() == 0

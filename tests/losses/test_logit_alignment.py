@@ -102,7 +102,9 @@ def test_online_estimate():
     start = shaping.mixtures.clone()
     shaping.adjustment(logits, labels)
     assert shaping.fitted_at[SOURCE].tolist() == [0, 0, -1, -1] and shaping.calls.tolist() == [1, 0]
-    assert torch.equal(shaping.mixtures[SOURCE, 2:], start[SOURCE, 2:]) and torch.equal(shaping.mixtures[TARGET], start[TARGET])
+    assert torch.equal(shaping.mixtures[SOURCE, 2:], start[SOURCE, 2:]) and torch.equal(
+        shaping.mixtures[TARGET], start[TARGET]
+    )
     for c in range(C):  # 1000 and 950 pixels, so 950 of each
         weight, mean, variance = shaping.mixtures[SOURCE, 0, c].unbind(-1)
         x = logits[0, c][labels[0] == 0]

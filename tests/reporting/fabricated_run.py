@@ -32,9 +32,7 @@ def scores_of(seed: int, protocols: tuple[str, ...]) -> dict:
     return {
         "panoptic": {p.name: panoptic_scores(quality, p, CITYSCAPES) for p in panoptic},
         "semantic": {
-            name: semantic_scores(
-                confusion, PROTOCOLS[name], CITYSCAPES, source_pixels=range(1, 20), num_rare=3
-            )
+            name: semantic_scores(confusion, PROTOCOLS[name], CITYSCAPES, source_pixels=range(1, 20), num_rare=3)
             for name in protocols
         },
     }

@@ -290,7 +290,11 @@ def test_nothing_but_a_featured_object_stands_beyond_the_reach(reach):
         placer = Placer(rng, layout, sample_street(rng, layout), 1.5, reach=reach)
         items = placer.place_all("car")
         crossing = placer.street.crossing  # a vehicle on a side street stands where the street is
-        far += [item for item in items if item.place.z > reach + 12.0 and not (crossing and item.kind in ("car", "bus", "truck"))]
+        far += [
+            item
+            for item in items
+            if item.place.z > reach + 12.0 and not (crossing and item.kind in ("car", "bus", "truck"))
+        ]
     assert not far
 
 

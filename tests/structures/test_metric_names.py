@@ -17,7 +17,9 @@ def test_a_class_scalar_is_read_as_it_was_made(branch, head, kind, name):
 def test_names_of_one_kind_are_none_of_another():
     assert str(ClassScalar("source/sem_seg", "weight", "traffic light")) == "gbw/source/sem_seg/weight/traffic light"
     assert skipped("source/sem_seg") == "gbw/source/sem_seg/skipped" and class_scalar(skipped("source/sem_seg")) is None
-    assert score("teacher", "panoptic", "16", "PQ") == "teacher/panoptic/16/PQ" and is_score("teacher/panoptic/16/PQ/car")
+    assert score("teacher", "panoptic", "16", "PQ") == "teacher/panoptic/16/PQ" and is_score(
+        "teacher/panoptic/16/PQ/car"
+    )
     losses = ("total_loss", "source/loss_center", "a/b/loss_x", "loss_sem_seg")
     others = ("pseudo_labels/loss_ratio", "lr", "source/loss_x/more", "gbw/source/sem_seg/skipped")
     assert all(map(is_loss, losses)) and not any(map(is_loss, others))

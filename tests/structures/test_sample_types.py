@@ -17,7 +17,13 @@ def check(sample: dict, kind: type, *, without: set[str] = frozenset()) -> None:
     hints = get_type_hints(kind, include_extras=True)
     assert kind.__required_keys__ <= sample.keys() <= hints.keys() - without
     height, width = sample["image"].shape[-2:]
-    sizes = {"H": height, "W": width, "K": len(sample.get("instance_classes", ())), "N": len(sample.get("segment_classes", ())), **{str(n): n for n in range(5)}}
+    sizes = {
+        "H": height,
+        "W": width,
+        "K": len(sample.get("instance_classes", ())),
+        "N": len(sample.get("segment_classes", ())),
+        **{str(n): n for n in range(5)},
+    }
     for key, value in sample.items():
         hint = get_args(hints[key])[0] if get_origin(hints[key]) is NotRequired else hints[key]
         (_, meaning, *_) = get_args(hint)

@@ -40,7 +40,9 @@ def write(root: Path, things: list[bool], *, names: list[str] | None = None, mor
     """
     names = names or [f"class {i}" for i in range(len(things))]
     generator = np.random.default_rng(len(things))
-    categories = [{"id": 10 + i, "name": name, "isthing": int(thing)} for i, (name, thing) in enumerate(zip(names, things))]
+    categories = [
+        {"id": 10 + i, "name": name, "isthing": int(thing)} for i, (name, thing) in enumerate(zip(names, things))
+    ]
     images, annotations = [], []
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -59,18 +61,29 @@ def write(root: Path, things: list[bool], *, names: list[str] | None = None, mor
         images.append({"id": number, "file_name": f"{number}.png"})
         segments = [{"id": i, "category_id": 10 + c, "iscrowd": 0} for i, c in classes.items()]
         annotations.append({"image_id": number, "file_name": f"{number}.png", "segments_info": segments})
-    (root / "panoptic.json").write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    (root / "panoptic.json").write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    )
     split = {"images": "images", "panoptic_json": "panoptic.json", "panoptic_root": "labels"}
     (root / "custom.yaml").write_text(yaml.safe_dump({"own": {"splits": {"train": split}}}))
     colors = [[i % 256, (7 * i) % 256, 100 + i // 256] for i in range(len(things))]
     classes = [{"name": n, "thing": t, "color": c} for n, t, c in zip(names, things, colors)]
-    (root / "taxonomy.yaml").write_text(yaml.safe_dump({"name": "own", "classes": classes, **(more or {})}, sort_keys=False))
+    (root / "taxonomy.yaml").write_text(
+        yaml.safe_dump({"name": "own", "classes": classes, **(more or {})}, sort_keys=False)
+    )
     return root / "taxonomy.yaml"
 
 
 def configuration(config: str, taxonomy: Path, output: Path, *opts):
     """A configuration of ``configs/`` at test scale, on the data set of :func:`write`, which is registered."""
-    data = ("DATASETS.TAXONOMY", taxonomy, "DATASETS.TRAIN", "('own_panoptic_train',)", "DATASETS.TEST", "('own_panoptic_train',)")
+    data = (
+        "DATASETS.TAXONOMY",
+        taxonomy,
+        "DATASETS.TRAIN",
+        "('own_panoptic_train',)",
+        "DATASETS.TEST",
+        "('own_panoptic_train',)",
+    )
     words = [str(word) for word in (*SMALL, *data, "OUTPUT_DIR", output, *opts)]
     cfg = load_config(str(ROOT / "configs" / config), words)
     if cfg.DATASETS.TARGET:

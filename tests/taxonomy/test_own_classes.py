@@ -65,14 +65,19 @@ def test_labels_keep_every_class_and_instance(root, space):
 def test_a_union_is_a_label_of_its_own(root):
     own_data.write(root, FIVE, names=["cup", "rug", "seat", "wall", "dog"])
     space = {
-        "classes": [{"name": n, "thing": n not in ("rug", "wall")} for n in ("cup", "rug", "chair", "sofa", "wall", "dog")],
+        "classes": [
+            {"name": n, "thing": n not in ("rug", "wall")} for n in ("cup", "rug", "chair", "sofa", "wall", "dog")
+        ],
         "unions": {"seat": ["chair", "sofa"]},
     }
     path = root / "taxonomy.yaml"
     path.write_text(yaml.safe_dump(space))
     (report,) = prepare("own", root, workers=1, taxonomy=path)
     assert not report.faults and not report.void_categories
-    assert report.statistics.class_names == ("cup", "rug", "chair", "sofa", "wall", "dog") and report.statistics.pixels[2:4].sum() == 0
+    assert (
+        report.statistics.class_names == ("cup", "rug", "chair", "sofa", "wall", "dog")
+        and report.statistics.pixels[2:4].sum() == 0
+    )
     register_all(taxonomy=str(path))
     metadata = MetadataCatalog.get(LABELLED)
     assert metadata.labels == (0, 1, 2, 3, 4, 5, 6) and metadata.labelled_classes == (0, 1, 2, 3, 4, 5)
@@ -118,9 +123,15 @@ def test_a_configuration_follows_its_taxonomy(root):
 @pytest.mark.parametrize(
     "opts, message",
     [
-        (("DATASETS.TRAIN", "('synthia_panoptic_train',)"), "DATASETS.TAXONOMY: expected the classes of synthia_panoptic_train, cityscapes"),
+        (
+            ("DATASETS.TRAIN", "('synthia_panoptic_train',)"),
+            "DATASETS.TAXONOMY: expected the classes of synthia_panoptic_train, cityscapes",
+        ),
         (("TEST.PROTOCOLS", "('alle',)"), "TEST.PROTOCOLS: .*one of all, found 'alle'"),
-        (("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 7), "NUM_CLASSES: expected 5, the number of classes of own_panoptic_train, found 7"),
+        (
+            ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", 7),
+            "NUM_CLASSES: expected 5, the number of classes of own_panoptic_train, found 7",
+        ),
     ],
 )
 def test_what_contradicts_a_taxonomy_is_one_sentence(root, opts, message):
@@ -163,7 +174,13 @@ def test_training_on_unions_and_scores_at_the_common_level(root, config):
     more = {"unions": {"seat": ["class 0", "class 2"], "ground": ["class 1", "class 3"]}}
     path = own_data.write(root, FIVE, more=more)
     value = yaml.safe_load((root / "custom.yaml").read_text())
-    value["own"]["categories"] = {"class 0": "seat", "class 1": "ground", "class 2": "class 2", "class 3": "class 3", "class 4": "class 4"}
+    value["own"]["categories"] = {
+        "class 0": "seat",
+        "class 1": "ground",
+        "class 2": "class 2",
+        "class 3": "class 3",
+        "class 4": "class 4",
+    }
     (root / "custom.yaml").write_text(yaml.safe_dump(value))
     prepare("own", root, workers=1, taxonomy=path)
     own_data.train(own_data.configuration(config, path, root / "run"))
@@ -179,9 +196,15 @@ def test_a_renamed_cityscapes_gives_the_same_bits(root, streets_root):
         shutil.copytree(streets_root / "cityscapes" / folder, root / folder)
     index = json.loads((streets_root / "cityscapes/gtFine/cityscapes_panoptic_val.json").read_text())
     for image in index["images"]:
-        image["file_name"] = str(next((root / "leftImg8bit/val").rglob(Path(image["file_name"]).name)).relative_to(root / "leftImg8bit/val"))
+        image["file_name"] = str(
+            next((root / "leftImg8bit/val").rglob(Path(image["file_name"]).name)).relative_to(root / "leftImg8bit/val")
+        )
     (root / "panoptic.json").write_text(json.dumps(index))
-    split = {"images": "leftImg8bit/val", "panoptic_json": "panoptic.json", "panoptic_root": "gtFine/cityscapes_panoptic_val"}
+    split = {
+        "images": "leftImg8bit/val",
+        "panoptic_json": "panoptic.json",
+        "panoptic_root": "gtFine/cityscapes_panoptic_val",
+    }
     states = []
     for names in (CITYSCAPES.names, tuple(f"renamed {i}" for i in range(19))):
         columns = zip(names, CITYSCAPES.dataset_ids, CITYSCAPES.is_thing)
@@ -190,7 +213,9 @@ def test_a_renamed_cityscapes_gives_the_same_bits(root, streets_root):
         entry = {"splits": {"train": split}, "categories": dict(zip(CITYSCAPES.names, names))}
         (root / "custom.yaml").write_text(yaml.safe_dump({"own": entry}))
         prepare("own", root, workers=1, taxonomy=root / "taxonomy.yaml")
-        cfg = own_data.configuration("quick/self_training_gbw.yaml", root / "taxonomy.yaml", root / names[0], "DATASETS.TEST", "()", "SEED", 3)
+        cfg = own_data.configuration(
+            "quick/self_training_gbw.yaml", root / "taxonomy.yaml", root / names[0], "DATASETS.TEST", "()", "SEED", 3
+        )
         torch.manual_seed(0)
         states.append(own_data.train(cfg).checkpointer.model.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0]) and len(states[0]) > 100
@@ -214,10 +239,23 @@ def test_every_tool_on_classes_of_ones_own(root, run_tool, space):
         assert result.returncode in (0, None), result.stderr
         return result.stdout
 
-    assert "own train: found 3, prepared 3" in ok("datasets/prepare.py", "own", "--root", root, "--taxonomy", path, "--workers", 1)
+    assert "own train: found 3, prepared 3" in ok(
+        "datasets/prepare.py", "own", "--root", root, "--taxonomy", path, "--workers", 1
+    )
     config = own_data.ROOT / "configs/quick/self_training_gbw.yaml"
     target = ("DATASETS.TARGET", "('own_images_train',)")
-    ok("tools/browse_data.py", "--config-file", config, "--output", root / "browse", "--num", 1, "--opts", *opts, *target)
+    ok(
+        "tools/browse_data.py",
+        "--config-file",
+        config,
+        "--output",
+        root / "browse",
+        "--num",
+        1,
+        "--opts",
+        *opts,
+        *target,
+    )
     ok("tools/train_net.py", "--config-file", config, "OUTPUT_DIR", run, *opts, *target)
     page = (run / "report.html").read_text()
     assert f"class {last % 5}" in page and "sidewalk" not in page
@@ -249,13 +287,17 @@ COCO = own_data.ROOT.parent / "shared/data/coco_panoptic_sample"
 @pytest.mark.skipif(not COCO.is_dir(), reason="the sample photographs of COCO are not part of the project")
 def test_photographs_of_coco_with_its_133_classes(root):
     split = {"images": "input_images", "panoptic_json": "panoptic_examples.json", "panoptic_root": "panoptic_examples"}
-    (root / "custom.yaml").write_text(yaml.safe_dump({"own": {"splits": {"train": {k: str(COCO / v) for k, v in split.items()}}}}))
+    (root / "custom.yaml").write_text(
+        yaml.safe_dump({"own": {"splits": {"train": {k: str(COCO / v) for k, v in split.items()}}}})
+    )
     (report,) = prepare("own", root, workers=1, taxonomy=COCO / "panoptic_coco_categories.json")
     assert not report.faults and not report.void_categories and len(report.statistics.class_names) == 133
     register_all(taxonomy=str(COCO / "panoptic_coco_categories.json"))
     raw = json.loads((COCO / "panoptic_examples.json").read_text())
     names = {c["id"]: c["name"] for c in raw["categories"]}
-    for record, annotation in zip(DatasetCatalog.get(LABELLED), sorted(raw["annotations"], key=lambda a: a["file_name"]), strict=True):
+    for record, annotation in zip(
+        DatasetCatalog.get(LABELLED), sorted(raw["annotations"], key=lambda a: a["file_name"]), strict=True
+    ):
         expected = sorted((names[s["category_id"]], s["area"], s["iscrowd"]) for s in annotation["segments_info"])
         found = record["segments_info"]
         classes = MetadataCatalog.get(LABELLED).taxonomy.names

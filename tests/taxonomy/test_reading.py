@@ -79,12 +79,22 @@ def test_all_that_a_file_may_say(tmp_path):
 
 def test_a_file_may_build_on_another(tmp_path):
     write(tmp_path / "rooms.yaml", {"classes": CLASSES})
-    more = {"base": "rooms.yaml", "unions": {"seat": ["chair", "sofa"]}, "protocols": {"x": {"classes": ["wall"], "others": "void"}}}
+    more = {
+        "base": "rooms.yaml",
+        "unions": {"seat": ["chair", "sofa"]},
+        "protocols": {"x": {"classes": ["wall"], "others": "void"}},
+    }
     more = read_taxonomy(write(tmp_path / "more.yaml", more))
     assert (more.name, [union.name for union in more.unions], list(more.protocols)) == ("rooms", ["seat"], ["x"])
-    fifteen = {"base": "cityscapes", "protocols": {"15": {"without": ["rider", "train", "motorcycle", "bicycle"], "others": "stays"}}}
+    fifteen = {
+        "base": "cityscapes",
+        "protocols": {"15": {"without": ["rider", "train", "motorcycle", "bicycle"], "others": "stays"}},
+    }
     fifteen = read_taxonomy(write(tmp_path / "fifteen.yaml", fifteen))
-    assert list(fifteen.protocols) == ["19", "16", "16-ignore", "13", "15"] and len(fifteen.protocols["15"].class_ids) == 15
+    assert (
+        list(fifteen.protocols) == ["19", "16", "16-ignore", "13", "15"]
+        and len(fifteen.protocols["15"].class_ids) == 15
+    )
     assert fifteen.same_classes(CITYSCAPES) and not more.same_classes(CITYSCAPES)
     write(tmp_path / "circle.yaml", {"base": "circle.yaml"})
     with pytest.raises(UserError, match="expected taxonomies whose bases end, found a circle"):
@@ -105,7 +115,12 @@ def test_categories_of_a_json(tmp_path, whole):
     path = tmp_path / "panoptic.json"
     path.write_text(json.dumps({"categories": categories, "images": []} if whole else categories))
     found = read_taxonomy(path)
-    assert (found.name, found.names, found.dataset_ids, found.is_thing) == ("panoptic", ("car", "rug"), (3, 200), (True, False))
+    assert (found.name, found.names, found.dataset_ids, found.is_thing) == (
+        "panoptic",
+        ("car", "rug"),
+        (3, 200),
+        (True, False),
+    )
     assert found.colors[0] == (9, 9, 9) and list(found.protocols) == ["all"]
 
 
@@ -113,9 +128,15 @@ def test_more_classes_than_bytes_tell_apart():
     def taxonomy(count: int, unions: int = 0) -> Taxonomy:
         ids = tuple(range(1, count + 1))
         of_unions = tuple(LabelUnion(f"u{i}", count + 1 + i, (0, 1)) for i in range(unions))
-        return Taxonomy("many", tuple(f"c{i}" for i in ids), ids, (True,) * count, ((0, 0, 0),) * count, unions=of_unions)
+        return Taxonomy(
+            "many", tuple(f"c{i}" for i in ids), ids, (True,) * count, ((0, 0, 0),) * count, unions=of_unions
+        )
 
-    for many, ignored, dtype in ((taxonomy(254), 255, np.uint8), (taxonomy(255), 65535, np.uint16), (taxonomy(254, 1), 65535, np.uint16)):
+    for many, ignored, dtype in (
+        (taxonomy(254), 255, np.uint8),
+        (taxonomy(255), 65535, np.uint16),
+        (taxonomy(254, 1), 65535, np.uint16),
+    ):
         assert (many.ignore_label, many.label_dtype) == (ignored, dtype)
 
 
@@ -123,27 +144,66 @@ BAD = {
     "no classes": ("name: x", "expected a list of classes, each with name and thing under classes in .*, found None"),
     "a list": ("[1]", "expected the classes of a taxonomy in"),
     "misspelt key": ("clases: [1]", "found 'clases'; did you mean classes\\?"),
-    "no thing": ("classes: [{name: a}]", "expected true or false under classes: 1: thing in .*, found None; say whether a has"),
+    "no thing": (
+        "classes: [{name: a}]",
+        "expected true or false under classes: 1: thing in .*, found None; say whether a has",
+    ),
     "a name that is a number": ("classes: [{name: 3, thing: true}]", "under classes: 1: name in .*, found 3"),
     "a class called void": ("classes: [{name: void, thing: true}]", "a name other than void"),
     "id 0": ("classes: [{name: a, thing: true, id: 0}]", "expected an id in 1..999 under classes: 1: id"),
     "a large id": ("classes: [{name: a, thing: true, id: 1000}]", "expected an id in 1..999"),
-    "equal ids": ("classes: [{name: a, thing: true, id: 2}, {name: b, thing: true}]", "expected different ids .*, found 2 twice"),
-    "equal names": ("classes: [{name: a, thing: true}, {name: a, thing: true}]", "expected different names .*'a' twice"),
+    "equal ids": (
+        "classes: [{name: a, thing: true, id: 2}, {name: b, thing: true}]",
+        "expected different ids .*, found 2 twice",
+    ),
+    "equal names": (
+        "classes: [{name: a, thing: true}, {name: a, thing: true}]",
+        "expected different names .*'a' twice",
+    ),
     "a colour of two": ("classes: [{name: a, thing: true, color: [1, 2]}]", "three integers in 0..255"),
-    "a void class": ("{base: cityscapes, void_ids: [0, 7]}", "expected ids that no class has under void_ids in .*, found 7 of road; leave it out"),
-    "a union without a name": ("{base: cityscapes, unions: {' ': [car, bus]}}", "expected a name that no class has .*, found ' '"),
-    "a protocol called common": ("{base: cityscapes, protocols: {common: {}}}", "expected a name of your own under protocols: common in .*, found common, the level"),
-    "a group called as another class": ("{base: cityscapes, protocols: {p: {groups: {car: [truck, bus]}}}}", "no class outside the group has .*, found 'car'"),
+    "a void class": (
+        "{base: cityscapes, void_ids: [0, 7]}",
+        "expected ids that no class has under void_ids in .*, found 7 of road; leave it out",
+    ),
+    "a union without a name": (
+        "{base: cityscapes, unions: {' ': [car, bus]}}",
+        "expected a name that no class has .*, found ' '",
+    ),
+    "a protocol called common": (
+        "{base: cityscapes, protocols: {common: {}}}",
+        "expected a name of your own under protocols: common in .*, found common, the level",
+    ),
+    "a group called as another class": (
+        "{base: cityscapes, protocols: {p: {groups: {car: [truck, bus]}}}}",
+        "no class outside the group has .*, found 'car'",
+    ),
     "base and classes": ("{base: cityscapes, classes: []}", "no `classes` beside `base`"),
-    "no such base": ("base: nowhere", "expected a taxonomy at .*nowhere, found nothing; give a YAML or JSON file, or one of .*cityscapes"),
-    "an unknown class": ("{base: cityscapes, protocols: {x: {classes: [cars], others: void}}}", "found 'cars'; did you mean car\\?"),
-    "others unsaid": ("{base: cityscapes, protocols: {x: {classes: [car]}}}", "one of stays, void under protocols: x: others"),
-    "both lists": ("{base: cityscapes, protocols: {x: {classes: [car], without: [bus], others: void}}}", "either `classes` or"),
-    "a union of one": ("{base: cityscapes, unions: {v: [car]}}", "two or more classes, all of them things or all of them stuff"),
+    "no such base": (
+        "base: nowhere",
+        "expected a taxonomy at .*nowhere, found nothing; give a YAML or JSON file, or one of .*cityscapes",
+    ),
+    "an unknown class": (
+        "{base: cityscapes, protocols: {x: {classes: [cars], others: void}}}",
+        "found 'cars'; did you mean car\\?",
+    ),
+    "others unsaid": (
+        "{base: cityscapes, protocols: {x: {classes: [car]}}}",
+        "one of stays, void under protocols: x: others",
+    ),
+    "both lists": (
+        "{base: cityscapes, protocols: {x: {classes: [car], without: [bus], others: void}}}",
+        "either `classes` or",
+    ),
+    "a union of one": (
+        "{base: cityscapes, unions: {v: [car]}}",
+        "two or more classes, all of them things or all of them stuff",
+    ),
     "a mixed union": ("{base: cityscapes, unions: {v: [car, road]}}", "all of them things or all of them stuff"),
     "a union called car": ("{base: cityscapes, unions: {car: [bus, truck]}}", "a name that no class has"),
-    "a class in two groups": ("{base: cityscapes, protocols: {x: {groups: {a: [car, bus], b: [car, truck]}}}}", "'car' in two"),
+    "a class in two groups": (
+        "{base: cityscapes, protocols: {x: {groups: {a: [car, bus], b: [car, truck]}}}}",
+        "'car' in two",
+    ),
     "an unknown rare class": ("{base: cityscapes, rare: [cars]}", "found 'cars'"),
     "too many rare classes": ("{base: cityscapes, rare: 20}", "how many of the 19"),
     "ids as words": ("{base: cityscapes, void_ids: [a]}", "expected a list of ids under void_ids"),
@@ -170,7 +230,9 @@ def test_chosen_colours_are_apart_for_all_kinds_of_colour_vision():
     for count in (1, 5, 12):
         colors = completed([None] * count)
         assert len(set(colors)) == count and completed([None] * count) == colors
-        assert _nearest([*colors, (0, 0, 0), (255, 255, 255)]) > 15  # two colours that are 2.3 apart are just told apart
+        assert (
+            _nearest([*colors, (0, 0, 0), (255, 255, 255)]) > 15
+        )  # two colours that are 2.3 apart are just told apart
     assert len(set(completed([None] * 300))) == 300
     some = completed([(10, 20, 30), None, (200, 0, 0), None])
     assert (some[0], some[2]) == ((10, 20, 30), (200, 0, 0)) and _nearest(some) > 15

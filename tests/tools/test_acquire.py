@@ -68,16 +68,29 @@ def test_humans_label_images_that_have_no_labels(run, run_tool, make_cfg, capsys
     printed, batch = capsys.readouterr().out, folder / "batches" / "1"
     assert "Round 1 asks for 6 parts (click) in" in printed and "6 clicks, 14 seconds" in printed
     assert not (folder / "manifest.json").exists() and "There are 6 parts" in (batch / "instructions.md").read_text()
-    assert {p.name for p in batch.iterdir()} == {"batch.json", "browser", "coco", "images", "instructions.md", "overlays"}
+    assert {p.name for p in batch.iterdir()} == {
+        "batch.json",
+        "browser",
+        "coco",
+        "images",
+        "instructions.md",
+        "overlays",
+    }
     assert files.read_image(next(batch.glob("overlays/*.png"))).shape[1] >= 512
     page = (batch / "browser" / "label.html").read_text()
     assert "Labels, round 1" in page and "http:" not in page and "https:" not in page
-    done = run_tool("tools/import_labels.py", folder, batch / "coco" / "panoptic.json", "--annotator", "anna", "--close")
-    assert done.returncode == 0 and "The round is closed" in done.stdout, done  # a random model suggests nothing for some
+    done = run_tool(
+        "tools/import_labels.py", folder, batch / "coco" / "panoptic.json", "--annotator", "anna", "--close"
+    )
+    assert done.returncode == 0 and "The round is closed" in done.stdout, (
+        done
+    )  # a random model suggests nothing for some
     entry = json.loads((folder / "manifest.json").read_text())["rounds"][0]
     assert 0 < entry["cost"] == entry["clicks"] <= 6 and entry["measure"] == "clicks" and entry["unit"] == "click"
     assert (folder / "classes.png").is_file() and list(folder.glob("overlays/1/*.png"))
-    cfg = make_cfg("quick/active_ripu.yaml", *keys, "ACTIVE.ANNOTATOR", "", "ACTIVE.ITERATIONS", "()", "ACTIVE.LABELS", folder)
+    cfg = make_cfg(
+        "quick/active_ripu.yaml", *keys, "ACTIVE.ANNOTATOR", "", "ACTIVE.ITERATIONS", "()", "ACTIVE.LABELS", folder
+    )
     assert list(active_problems(cfg)) == [] and len(build_label_store(cfg).rounds) == 1  # ready to be trained on
     again = run_tool("tools/import_labels.py", folder, batch / "coco" / "panoptic.json")
     assert again.returncode == 2 and "round 1 is closed" in again.stderr
@@ -87,7 +100,9 @@ def test_humans_label_images_that_have_no_labels(run, run_tool, make_cfg, capsys
         ((batch / "coco" / "panoptic.json", "--from", "cvatt"), "did you mean cvat?"), ((batch / "batch.json",), "expected answers of browser"),
     ):  # fmt: skip
         refused = run_tool("tools/import_labels.py", folder, *arguments)
-        assert refused.returncode == 2 and sentence in refused.stderr and refused.stderr.count("\n") == 1, refused.stderr
+        assert refused.returncode == 2 and sentence in refused.stderr and refused.stderr.count("\n") == 1, (
+            refused.stderr
+        )
 
 
 def test_errors_are_one_sentence(run, tmp_path):

@@ -36,7 +36,9 @@ RESULTS = {
 
 
 def cells(method, budget):
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in study_table(RESULTS, reference="RIPU").splitlines()]
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in study_table(RESULTS, reference="RIPU").splitlines()
+    ]
     (row,) = [line for line in lines if line[:2] == [budget, method]]
     return row
 
@@ -80,7 +82,9 @@ def call(tmp_path, monkeypatch):
         if len(trained) == 7:
             (folder / "half").mkdir(parents=True)
             raise UserError("stopped")
-        fabricate_run(folder, config=CONFIG.replace("teacher", "student") + "SOLVER: {MAX_ITER: 399}", scores={"student": 1})
+        fabricate_run(
+            folder, config=CONFIG.replace("teacher", "student") + "SOLVER: {MAX_ITER: 399}", scores={"student": 1}
+        )
         (folder / "model_final.pth").write_bytes(b"weights")
         if "ACTIVE.BUDGET" in options:
             (folder / "active").mkdir()
@@ -123,7 +127,9 @@ def test_a_study_goes_on_where_it_was_stopped_and_keeps_no_weights_but_the_start
 
 
 def test_a_run_that_has_not_ended_has_no_result(tmp_path):
-    fabricate_run(tmp_path / "run", config=CONFIG.replace("teacher", "student") + "SOLVER: {MAX_ITER: 999}", scores={"student": 1})
+    fabricate_run(
+        tmp_path / "run", config=CONFIG.replace("teacher", "student") + "SOLVER: {MAX_ITER: 999}", scores={"student": 1}
+    )
     assert run_result(tmp_path / "run", method="RIPU", budget=5, seed=0, protocol="16") is None
 
 

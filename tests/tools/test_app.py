@@ -30,7 +30,9 @@ def test_the_rows_are_the_segments_and_the_sliders_count(model):
     picture, rows = app.predicted(model, IMAGE, 0.0, 0.0)
     assert np.array_equal(np.asarray(picture), np.asarray(expected.plot()))
     assert sorted((name, area) for name, _, area, *_ in rows) == sorted((s.name, s.area) for s in expected.segments)
-    assert [row[2] for row in rows] == sorted((row[2] for row in rows), reverse=True) and all(len(row) == len(app.HEADERS) for row in rows)
+    assert [row[2] for row in rows] == sorted((row[2] for row in rows), reverse=True) and all(
+        len(row) == len(app.HEADERS) for row in rows
+    )
     assert objects(rows) and not objects(app.predicted(model, IMAGE, 1.0, 0.0)[1])  # no heat is above 1
     assert app.predicted(model, None, 0.0, 0.0) == (None, [])
     network = model.predictor.model

@@ -15,8 +15,12 @@ from gbw_panoptic.errors import UserError
 
 @pytest.mark.parametrize(
     "options",
-    [["targets", "--instances", "5"], ["postprocess", "--centers", "12"], ["pq", "--images", "2", "--things", "9"],
-     ["acquire", "--budget", "20"]],
+    [
+        ["targets", "--instances", "5"],
+        ["postprocess", "--centers", "12"],
+        ["pq", "--images", "2", "--things", "9"],
+        ["acquire", "--budget", "20"],
+    ],
     ids=lambda options: options[0],
 )
 def test_small_runs(options, capsys):

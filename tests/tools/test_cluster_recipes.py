@@ -46,7 +46,9 @@ def test_slurm_hands_its_jobs_to_submitit(run_tool, monkeypatch, tmp_path):
     monkeypatch.setattr(submitit, "AutoExecutor", lambda folder: Executor(folder=folder, cluster="slurm"))
     monkeypatch.setattr("submitit.slurm.slurm.SlurmExecutor.affinity", lambda *_: 2)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    done = run_tool("tools/recipes/slurm.py", ROW, "--seeds", 5, "--hours", 1.5, "--partition", "fast", "--logs", tmp_path)
+    done = run_tool(
+        "tools/recipes/slurm.py", ROW, "--seeds", 5, "--hours", 1.5, "--partition", "fast", "--logs", tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("17: ") and kept["command"][-5:] == [ROW, "--seeds", "5", "--num-gpus", "1"]
     wanted = ("--time=90", "--partition=fast", "--gpus-per-node=1", "--mem=64GB", "--cpus-per-task=8")

@@ -50,9 +50,7 @@ def tiny_config(dataset: str) -> CfgNode:
     cfg.MODEL.META_ARCHITECTURE = "PanopticDeepLab"
     cfg.MODEL.BACKBONE.NAME = "build_resnet_backbone"
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
-    cfg.MODEL.RESNETS.merge_from_other_cfg(
-        CfgNode(dict(DEPTH=18, RES2_OUT_CHANNELS=64, NORM="BN"))
-    )
+    cfg.MODEL.RESNETS.merge_from_other_cfg(CfgNode(dict(DEPTH=18, RES2_OUT_CHANNELS=64, NORM="BN")))
     cfg.MODEL.RESNETS.OUT_FEATURES = ["res2", "res3", "res5"]
     cfg.MODEL.SEM_SEG_HEAD.NAME = "PanopticDeepLabSemSegHead"
     cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = CLASSES

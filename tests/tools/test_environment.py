@@ -20,7 +20,9 @@ from gbw_panoptic.engine.merging import SCHEDULES
 from gbw_panoptic.errors import UserError
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = [p for folder in ("tools", "datasets") for p in sorted((ROOT / folder).glob("*.py")) if "__main__" in p.read_text()]
+SCRIPTS = [
+    p for folder in ("tools", "datasets") for p in sorted((ROOT / folder).glob("*.py")) if "__main__" in p.read_text()
+]
 TOOLS = [path for path in SCRIPTS if path.name != "setup_env.py"]  # which makes the environment
 EARLY = ("train_net", "predict", "report", "browse_data", "acquire", "merge_checkpoints")
 
@@ -39,7 +41,9 @@ def test_outside_the_environment_one_sentence_names_the_command_that_works(path)
     done = command(str(path.relative_to(ROOT)), "--list", "a b", options=["-S"])  # without site-packages
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
-    assert line.startswith("error: expected the environment of this project, found a Python without torch and torchvision and")
+    assert line.startswith(
+        "error: expected the environment of this project, found a Python without torch and torchvision and"
+    )
     assert line.endswith(f".venv/bin/python {path.relative_to(ROOT)} --list 'a b'`")
 
 
@@ -60,12 +64,17 @@ def test_the_set_up_comes_first_where_there_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(_environment, "PACKAGES", ("torch", "no_such_package"))
     monkeypatch.chdir(tmp_path)
     sentence = _environment.problem("/usr/bin/python3", ["tools/x.py"])
-    assert "found a Python without no_such_package at /usr/bin/python3; run `make setup && .venv/bin/python tools/x.py`" in sentence
+    assert (
+        "found a Python without no_such_package at /usr/bin/python3; run `make setup && .venv/bin/python tools/x.py`"
+        in sentence
+    )
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "setup.json").touch()
     assert _environment.problem("python3", ["tools/x.py"]).endswith("run `.venv/bin/python tools/x.py`")
     monkeypatch.setattr(_environment, "OLDEST", (99, 0))
-    assert f"found Python {sys.version_info[0]}.{sys.version_info[1]} at" in _environment.problem("python3", ["tools/x.py"])
+    assert f"found Python {sys.version_info[0]}.{sys.version_info[1]} at" in _environment.problem(
+        "python3", ["tools/x.py"]
+    )
 
 
 def test_every_dependency_is_looked_for():
@@ -94,10 +103,18 @@ def test_help_and_usage_errors_do_not_wait_for_torch(name):
 
 def test_list_and_a_wrong_name_do_not_wait_either(tmp_path):
     done = command("tools/train_net.py", "--list", options=["-X", "importtime"])
-    assert done.returncode == 0 and "configs/streets/self_training_gbw.yaml" in done.stdout and "| torch\n" not in done.stderr
-    done = command("tools/train_net.py", "--config-file", "configs/streets/self_trainin.yaml", options=["-X", "importtime"])
+    assert (
+        done.returncode == 0
+        and "configs/streets/self_training_gbw.yaml" in done.stdout
+        and "| torch\n" not in done.stderr
+    )
+    done = command(
+        "tools/train_net.py", "--config-file", "configs/streets/self_trainin.yaml", options=["-X", "importtime"]
+    )
     assert done.returncode == 2 and "| torch\n" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: --config-file: expected a YAML file, found nothing at configs/streets")
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: --config-file: expected a YAML file, found nothing at configs/streets"
+    )
 
 
 def test_train_net_has_the_flags_of_detectron2(monkeypatch):
@@ -106,7 +123,11 @@ def test_train_net_has_the_flags_of_detectron2(monkeypatch):
         return [(type(a), *(getattr(a, key) for key in keys)) for a in parser._actions]
 
     taken = []
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", lambda self, words: taken.append(self) or argparse.Namespace(config_file="x"))
+    monkeypatch.setattr(
+        argparse.ArgumentParser,
+        "parse_args",
+        lambda self, words: taken.append(self) or argparse.Namespace(config_file="x"),
+    )
     train_net.parse([])
     theirs, ours = flags(default_argument_parser()), flags(taken[0])
     assert [flag for flag in ours if flag in theirs] == theirs
@@ -118,7 +139,9 @@ def test_train_net_without_arguments_prints_its_usage(capsys):
         with pytest.raises(SystemExit) as stop:
             train_net.parse(words)
         error = capsys.readouterr().err
-        assert stop.value.code == 2 and error.startswith("usage: ") and "expected --config-file FILE, found none" in error
+        assert (
+            stop.value.code == 2 and error.startswith("usage: ") and "expected --config-file FILE, found none" in error
+        )
 
 
 def test_merging_knows_its_schedules_before_they_are_imported():

@@ -167,9 +167,15 @@ FAULTS = {
     "only in the PNG": (lambda path: _edit_segment(path, id=77), r"image \S+: .*found \[\d+\] only in the map"),
     "id": (lambda path: _edit_segment(path, id="7"), "the segment"),
     "id of void": (lambda path: _edit_segment(path, id=0), r"the segment id 0, which is void in image"),
-    "id of 25 bits": (lambda path: _edit_segment(path, id=1 << 24), r"the segment id 16777216: ids are 1\.\.16777215 in"),
+    "id of 25 bits": (
+        lambda path: _edit_segment(path, id=1 << 24),
+        r"the segment id 16777216: ids are 1\.\.16777215 in",
+    ),
     "crowd as text": (lambda path: _edit_segment(path, iscrowd="0"), "iscrowd '0' of the segment"),
-    "another encoding": (lambda path: path.write_bytes(path.read_text().replace("_", "ä").encode("latin-1")), "not UTF-8"),
+    "another encoding": (
+        lambda path: path.write_bytes(path.read_text().replace("_", "ä").encode("latin-1")),
+        "not UTF-8",
+    ),
     "key": (lambda path: write(path, {"images": []}), "found no 'annotations'"),
     "JSON": (lambda path: path.write_text("{"), "damaged file"),
     "path": (
@@ -232,7 +238,9 @@ def test_image_ids_of_another_kind_are_named(tmp_path, monkeypatch, true, predic
         files.write_panoptic(tmp_path / name / "1.png", np.full((2, 2), 8))
         annotation = {"image_id": image_id, "file_name": "1.png", "segments_info": [{"id": 8, "category_id": 1}]}
         write(tmp_path / f"{name}.json", {"annotations": [annotation], "categories": categories})
-    with pytest.raises(UserError, match=f"kind, such as {true!r}, found {predicted!r} in the predictions; write numbers without"):
+    with pytest.raises(
+        UserError, match=f"kind, such as {true!r}, found {predicted!r} in the predictions; write numbers without"
+    ):
         run(monkeypatch, tmp_path / "p.json", "--truth", tmp_path / "t.json")
 
 

@@ -105,11 +105,18 @@ def test_a_place_that_cannot_be_written_to(run, monkeypatch):
 
 
 def test_metrics_that_lack_a_kind_or_a_class(tmp_path, monkeypatch, capsys):
-    line = {"iteration": 1, "gbw/source/sem_seg/weight/car": 1.5, "gbw/source/sem_seg/weight/sky": 0.5, "gbw/source/sem_seg/share/sky": 0.9}
+    line = {
+        "iteration": 1,
+        "gbw/source/sem_seg/weight/car": 1.5,
+        "gbw/source/sem_seg/weight/sky": 0.5,
+        "gbw/source/sem_seg/share/sky": 0.9,
+    }
     (tmp_path / "metrics.json").write_text(json.dumps(line))
     monkeypatch.setattr(sys, "argv", ["plot_weights.py", str(tmp_path), "--kind", "weight", "share"])
     plot_weights.main()
     assert "up to iteration 1" in capsys.readouterr().out
     monkeypatch.setattr(sys, "argv", ["plot_weights.py", str(tmp_path)])
-    with pytest.raises(UserError, match="expected a gradient for each class of source/sem_seg in .*metrics.json, found none"):
+    with pytest.raises(
+        UserError, match="expected a gradient for each class of source/sem_seg in .*metrics.json, found none"
+    ):
         plot_weights.main()

@@ -211,7 +211,9 @@ def test_a_video_becomes_a_video_and_maps_of_its_frames(run_tool, tmp_path):
     frames = []
     while (frame := capture.read())[0]:
         frames.append(frame[1])
-    assert len(frames) == 5 and all(frame.shape == (64, 98, 3) for frame in frames)  # the rate and the size of the video
+    assert len(frames) == 5 and all(
+        frame.shape == (64, 98, 3) for frame in frames
+    )  # the rate and the size of the video
     before = (tmp_path / "out" / "panoptic.json").read_bytes()
     stamp = (tmp_path / "out" / "overlay" / "drive.mp4").stat().st_mtime_ns
     assert run_tool("--input", path, "--resume") == 0
@@ -279,7 +281,21 @@ def test_the_journal_knows_inputs_by_their_content(tmp_path):
     journal = begin(tmp_path / "out", {"weights": "1"}, [item], resume=False)
     journal.finish(item, "digest", frames=3)
     with open(journal.path, "a") as file:
-        file.write("\n".join(['null', '5', '{"a": 1}', '["c", 5, 1]', '[[], "x", 1]', '["d", "x", true]', '["e", "x", -1]', "[" * 5000, "\0\0"]))
+        file.write(
+            "\n".join(
+                [
+                    "null",
+                    "5",
+                    '{"a": 1}',
+                    '["c", 5, 1]',
+                    '[[], "x", 1]',
+                    '["d", "x", true]',
+                    '["e", "x", -1]',
+                    "[" * 5000,
+                    "\0\0",
+                ]
+            )
+        )
         file.write('\n["b", "half of a li')  # the process was killed
     left = tmp_path / "out" / "labelIds" / "drive" / ".000001.png.99999999.tmp"  # and another one before
     left.parent.mkdir(parents=True)
@@ -316,7 +332,10 @@ def test_weights_that_do_not_fit_are_refused(run_tool, run_folder, tmp_path):
     backbone = {key: value for key, value in state.items() if key.startswith("backbone.")}
     for contents, message in (
         (backbone, "found [0-9]+ of [0-9]+ absent or of another shape, first sem_seg_head.*absent"),
-        ({**state, "sem_seg_head.predictor.bias": torch.zeros(3)}, r"first sem_seg_head.predictor.bias \(of shape \(3,\) instead of"),
+        (
+            {**state, "sem_seg_head.predictor.bias": torch.zeros(3)},
+            r"first sem_seg_head.predictor.bias \(of shape \(3,\) instead of",
+        ),
     ):
         torch.save(contents, tmp_path / "w.pth")
         with pytest.raises(UserError, match=message):
@@ -348,25 +367,29 @@ def test_truth_needs_a_labelled_data_set(run_tool):
         run_tool("--dataset", "cityscapes_uda_panoptic_vall")
 
 
-
-
 def test_pictures_show_what_is_asked_for(run_tool, tmp_path, monkeypatch):
     notes = []
     draw = job.make_overlay
-    monkeypatch.setattr(job, "make_overlay", lambda *a, **options: notes.append(options["notes"]) or draw(*a, **options))
+    monkeypatch.setattr(
+        job, "make_overlay", lambda *a, **options: notes.append(options["notes"]) or draw(*a, **options)
+    )
     image = random_image(tmp_path / "in" / "a.png", 48, 96)
     assert run_tool("--input", image, output=tmp_path / "plain") == 0
     output = tmp_path / "out"
     assert run_tool("--input", image, "--beside", "--scores", "--confidence", output=output) == 0
     plain, beside = (np.asarray(Image.open(folder / "overlay" / "a.png")) for folder in (tmp_path / "plain", output))
     assert beside.shape[1] > 2 * plain.shape[1]
-    left = cv2.resize(np.asarray(Image.open(image)), (plain.shape[1], plain.shape[1] // 2), interpolation=cv2.INTER_CUBIC)
+    left = cv2.resize(
+        np.asarray(Image.open(image)), (plain.shape[1], plain.shape[1] // 2), interpolation=cv2.INTER_CUBIC
+    )
     np.testing.assert_array_equal(beside[: len(left), : left.shape[1]], left)
     assert notes[0] == {} and len(notes[1]) == sum(s["id"] >= 1000 for s in panoptic_entries(output)["a"].segments_info)
     assert all(re.fullmatch(r"\d+: -?\d+\.\d\d", note) for note in notes[1].values())
     confidence = np.asarray(Image.open(output / "confidence" / "a.png"))
     assert confidence.shape[0] > 48 and confidence.shape[1] >= 96
     assert not (tmp_path / "plain" / "confidence").exists()
-    with pytest.raises(UserError, match=r"expected the pictures of the run .*\(overlay, beside, scores, confidence\), found overlay"):
+    with pytest.raises(
+        UserError, match=r"expected the pictures of the run .*\(overlay, beside, scores, confidence\), found overlay"
+    ):
         run_tool("--input", image, "--resume", output=output)
     assert run_tool("--input", image, "--resume", output=tmp_path / "plain") == 0

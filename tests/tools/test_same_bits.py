@@ -24,7 +24,9 @@ def first_step(recorded: dict) -> dict[str, float]:
     return {k: v for k, v in recorded["losses"][0].items() if "loss" in k or k == "gradient_norm"}
 
 
-@pytest.mark.parametrize("case", [pytest.param(c, marks=() if c in QUICK else pytest.mark.slow) for c in same_bits.CASES])
+@pytest.mark.parametrize(
+    "case", [pytest.param(c, marks=() if c in QUICK else pytest.mark.slow) for c in same_bits.CASES]
+)
 def test_the_first_step_is_the_one_that_was_recorded(streets, tmp_path, monkeypatch, case):
     monkeypatch.setattr(same_bits, "STEPS", 1)
     found, expected = first_step(same_bits.record(case, ROOT, tmp_path)), json.loads(RECORDED.read_text())[case]
@@ -39,7 +41,11 @@ def test_two_processes_record_the_same_bits(streets_root, tmp_path):
 
 
 def test_a_difference_is_named_with_its_first_step_and_tensor():
-    before = {"losses": [{"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 2.5}], "state": {"x": "1", "y": "2"}, "outputs": {"z": "3"}}
+    before = {
+        "losses": [{"a": 1.0, "b": 2.0}, {"a": 1.0, "b": 2.5}],
+        "state": {"x": "1", "y": "2"},
+        "outputs": {"z": "3"},
+    }
     assert same_bits.compared("case", before, before) == []
     after = {**before, "losses": [before["losses"][0], {"a": 1.0, "b": 2.25}], "state": {"x": "1", "y": "9"}}
     loss, state = same_bits.compared("case", before, after)

@@ -127,7 +127,9 @@ class TestErrors:
 
     def test_python_without_pip_is_named(self):
         assert "python3-venv" in setup_env.remedy("not created successfully because ensurepip is not available")
-        refused = "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate\nERROR: No matching distribution found for torch"
+        refused = (
+            "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate\nERROR: No matching distribution found for torch"
+        )
         assert "PIP_CERT" in setup_env.remedy(refused)
 
     def test_exit_code_is_2_without_a_traceback(self):
@@ -141,7 +143,10 @@ class TestErrors:
 def test_lock_pins_everything_exactly_once():
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     lines = [line for line in lines if line and not line.startswith("#")]
-    assert all(re.fullmatch(r'[\w.-]+==[\w.]+( ; platform_system == "Linux"( and platform_machine == "x86_64"  #.*)?)?', line) for line in lines)
+    assert all(
+        re.fullmatch(r'[\w.-]+==[\w.]+( ; platform_system == "Linux"( and platform_machine == "x86_64"  #.*)?)?', line)
+        for line in lines
+    )
     names = [line.split("==")[0] for line in lines]
     assert len(names) == len(set(names))
     assert set(setup_env.BUILD_TOOLS) < set(names)
@@ -149,7 +154,9 @@ def test_lock_pins_everything_exactly_once():
 
 def test_two_set_ups_at_once_are_refused(tmp_path):
     with setup_env.alone(tmp_path):
-        with pytest.raises(SetupError, match="error: expected one set-up at a time in .*; wait for its end, or end it first"):
+        with pytest.raises(
+            SetupError, match="error: expected one set-up at a time in .*; wait for its end, or end it first"
+        ):
             with setup_env.alone(tmp_path):
                 pass
     assert not list(tmp_path.iterdir())

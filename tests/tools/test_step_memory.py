@@ -24,4 +24,6 @@ def test_tensors_without_contents_count_as_those_with(make_cfg, run_tool):
     half = peak_of_a_pass(model, 1, (64, 96), torch.bfloat16)
     assert half < found
     done = run_tool("tools/step_memory.py", "--config-file", f"configs/{CONFIG}", "INPUT.CROP.SIZE", "(64, 64)")
-    assert done.returncode == 0 and re.match(r"0\.\d GiB: weights 0\.\d+, .* 2 images of 64x64 0\.\d+ in float32\.", done.stdout)
+    assert done.returncode == 0 and re.match(
+        r"0\.\d GiB: weights 0\.\d+, .* 2 images of 64x64 0\.\d+ in float32\.", done.stdout
+    )

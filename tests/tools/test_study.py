@@ -9,7 +9,9 @@ import study
 from gbw_panoptic.errors import UserError
 
 
-@pytest.mark.parametrize("status, words", [(1, "to end well, found exit status 1"), (0, "to leave an evaluation of its last")])
+@pytest.mark.parametrize(
+    "status, words", [(1, "to end well, found exit status 1"), (0, "to leave an evaluation of its last")]
+)
 def test_a_run_without_a_result_is_one_sentence(tmp_path, monkeypatch, status, words):
     monkeypatch.setattr(study.subprocess, "call", lambda *arguments, **options: status)
     arguments = SimpleNamespace(model="teacher", folder="configs/streets", opts=[], root=str(tmp_path), jobs=1)
@@ -36,7 +38,9 @@ def fake_runs(tmp_path, monkeypatch, *arguments):
     (tmp_path / "out").mkdir()
     study.main()
     out = tmp_path / "out"
-    weights = [options[options.index("MODEL.WEIGHTS") + 1] if "MODEL.WEIGHTS" in options else None for _, options in runs]
+    weights = [
+        options[options.index("MODEL.WEIGHTS") + 1] if "MODEL.WEIGHTS" in options else None for _, options in runs
+    ]
     return [folder.relative_to(out).as_posix() for folder, _ in runs], weights, out
 
 
@@ -50,7 +54,17 @@ def test_the_second_stage_starts_from_the_first_of_its_seed(tmp_path, monkeypatc
 
 
 def test_rows_that_start_alone_come_first_and_the_first_stage_is_trained_once(tmp_path, monkeypatch):
-    given = ("--first", "source_only_continued", "--alone", "source_only", "source_only_continued", "--configs", "self_training", "--seeds", "3")
+    given = (
+        "--first",
+        "source_only_continued",
+        "--alone",
+        "source_only",
+        "source_only_continued",
+        "--configs",
+        "self_training",
+        "--seeds",
+        "3",
+    )
     folders, weights, out = fake_runs(tmp_path, monkeypatch, *given)
     assert folders == ["first/source_only_continued/seed3", "source_only/seed3", "self_training/seed3"]
     assert weights == [None, None, str(out / "first/source_only_continued/seed3/model_final.pth")]
@@ -61,7 +75,9 @@ def test_rows_that_start_alone_come_first_and_the_first_stage_is_trained_once(tm
         ["source_only", "1", "20.0", "1.0", ""], ["source_only_continued", "1", "10.0", "1.0", "-10.0"],
         ["self_training", "1", "30.0", "1.0", "+10.0"],
     ]  # fmt: skip
-    assert json.loads((out / "study.json").read_text())["runs"]["source_only_continued"] == [{"mIoU": 1.0, "mean recall": 1.0}]
+    assert json.loads((out / "study.json").read_text())["runs"]["source_only_continued"] == [
+        {"mIoU": 1.0, "mean recall": 1.0}
+    ]
 
 
 def test_a_configuration_starts_alone_or_from_the_first_stage(tmp_path, monkeypatch, capsys):
@@ -73,5 +89,7 @@ def test_a_configuration_starts_alone_or_from_the_first_stage(tmp_path, monkeypa
 def test_a_configuration_that_is_not_there_is_said_before_anything_is_trained(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         fake_runs(tmp_path, monkeypatch, "--first", "source_only", "--configs", "self_trainin")
-    assert "expected a configuration of configs/demo, such as self_training, found self_trainin" in capsys.readouterr().err
+    assert (
+        "expected a configuration of configs/demo, such as self_training, found self_trainin" in capsys.readouterr().err
+    )
     assert not list((tmp_path / "out").iterdir())

@@ -40,7 +40,11 @@ def places(value) -> list[tuple]:
 
 
 def read(kind: str, folder) -> None:
-    path = folder / {"reproduction": "results/a/b_seed0.json", "weighting": "a/seed0.json", "streets": "streets.json"}.get(kind, "r.json")
+    path = folder / {
+        "reproduction": "results/a/b_seed0.json",
+        "weighting": "a/seed0.json",
+        "streets": "streets.json",
+    }.get(kind, "r.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     (folder / "document").replace(path)
     if kind == "reproduction":

@@ -110,7 +110,9 @@ def test_the_tool_reads_what_the_study_of_class_weighting_keeps(tmp_path, run_to
     assert done.stdout.startswith("12 evaluations of 4 runs in 2 cells.")
     _, evidence, alarms, warned = done.stdout.strip().split("\n\n")
     assert evidence == evidence_table(rows([p for p in points if p.strategy == "A"]))
-    assert alarms.startswith("Alarms are known of 2 runs. The score of 2 never fell by 5 points: 1 of them had a warning.")
+    assert alarms.startswith(
+        "Alarms are known of 2 runs. The score of 2 never fell by 5 points: 1 of them had a warning."
+    )
     assert "car dies" in warned and "| 200 " in warned
     (tmp_path / "old.json").write_text(json.dumps({key: result[key] for key in result if key != "evaluations"}))
     assert "expected the key evaluations" in run_tool("tools/trust_study.py", tmp_path / "old.json").stderr

@@ -44,7 +44,14 @@ def result(weighting, seed, value, machine="a", precision="bfloat16"):
         for name, pixels in (("road", 75), ("train", 5), ("car", 20))
     }
     scores = {"mIoU": value, "rare recall": value / 2}
-    kept = {"seed": seed, "model": "student", "iterations": 400, "device": "cpu", "machine": machine, "precision": precision}
+    kept = {
+        "seed": seed,
+        "model": "student",
+        "iterations": 400,
+        "device": "cpu",
+        "machine": machine,
+        "precision": precision,
+    }
     return {**vars(cell), **kept, "scores": scores, "classes": classes, "pseudo_labels": {}, "quality": [], "gbw": {}}
 
 
@@ -126,7 +133,9 @@ def test_machines_are_named_and_mixing_them_is_marked():
     one, _ = first_table([result("unweighted", 0, 1.0), result(design.GBW, 0, 2.0)])
     two, _ = first_table([result("unweighted", 0, 1.0), result("unweighted", 1, 2.0, machine="b", precision="float32")])
     assert "several machines" not in one and "\na, bfloat16\n" in one
-    assert "**Of several machines or precisions; the runs of a seed share the precision**: a, bfloat16; b, float32." in two
+    assert (
+        "**Of several machines or precisions; the runs of a seed share the precision**: a, bfloat16; b, float32." in two
+    )
 
 
 def test_what_is_missing_by_hand():
@@ -153,7 +162,12 @@ def test_gains_over_the_source_alone_by_hand():
     page = weighting_runs.adaptation_page(Results(runs), [Block("one", cells)])
     rows = rows_of(page, "Against the source alone")
     (row,) = rows.values()  # b has no run on the source alone
-    assert (row["weighting"], row["seeds"], row["mIoU"], row["seeds of two precisions"]) == ("a", "2", "+2.5 ± 1.5", "1")
+    assert (row["weighting"], row["seeds"], row["mIoU"], row["seeds of two precisions"]) == (
+        "a",
+        "2",
+        "+2.5 ± 1.5",
+        "1",
+    )
 
 
 def test_adjusted_p_values_by_hand():
@@ -176,7 +190,10 @@ def test_pictures_are_drawn(results):
 
 def test_the_largest_effects_are_cut_and_written(monkeypatch):
     monkeypatch.setattr("studies.weighting.effects.png_bytes", lambda figure: figure)
-    panels = {"small": {"row": {"x": Effect(2.0, 1.0)}}, "large": {"row": {"x": Effect(-30.0, 3.0), "y": Effect(1.0, 0.5)}}}
+    panels = {
+        "small": {"row": {"x": Effect(2.0, 1.0)}},
+        "large": {"row": {"x": Effect(-30.0, 3.0), "y": Effect(1.0, 0.5)}},
+    }
     small, large = effect_bars(panels, widest=10.0).axes
     assert not small.texts and 3.0 <= small.get_xlim()[1] < 10.0
     assert [text.get_text() for text in large.texts] == ["-30.0"] and large.get_xlim()[0] == -10.0
@@ -205,7 +222,10 @@ def test_weights_are_means_over_runs_and_tenths_of_the_iterations(tmp_path):
         line.update({f"gbw/target/alignment/{kind}/road": 2.0 for kind in ("weight", "gradient", "share")})
     (tmp_path / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = run_result(RunFolder.read(tmp_path), "16", source_pixels=PIXELS)["gbw"]
-    assert sorted(found) == ["source/sem_seg", "target/alignment"]  # the fabricated head "semantic" is none that is kept
+    assert sorted(found) == [
+        "source/sem_seg",
+        "target/alignment",
+    ]  # the fabricated head "semantic" is none that is kept
     assert set(found["target/alignment"]["weight"]["road"]) == {2.0}
     kept = found["source/sem_seg"]
     assert len(kept["iterations"]) == 10 and kept["iterations"][:2] == [29, 69]
@@ -217,7 +237,11 @@ def test_weights_are_means_over_runs_and_tenths_of_the_iterations(tmp_path):
 
 def test_weights_of_a_class_that_only_one_run_has_seen():
     place = {"iterations": [1, 2], "weight": {"road": [1.0, None]}, "gradient": {"road": [0.5, 0.5]}}
-    more = {**place, "weight": {"road": [3.0, 4.0], "truck": [None, 2.0]}, "gradient": {"road": [0.5, 0.5], "truck": [0.1, 0.1]}}
+    more = {
+        **place,
+        "weight": {"road": [3.0, 4.0], "truck": [None, 2.0]},
+        "gradient": {"road": [0.5, 0.5], "truck": [0.1, 0.1]},
+    }
     runs = [{**result(design.GBW, seed, 1.0), "gbw": {"mixed/sem_seg": x}} for seed, x in enumerate((place, more))]
     mean = weighting_pictures._mean_over_runs([place, more], "weight", ["road", "truck"])
     np.testing.assert_array_equal(mean, [[2.0, np.nan], [4.0, 2.0]])
@@ -226,7 +250,11 @@ def test_weights_of_a_class_that_only_one_run_has_seen():
 
 def test_weights_by_hand():
     def seen(weight):
-        kinds = {"weight": weight, "gradient": {"road": [0.2, 0.1], "car": [1.0, 0.5]}, "share": {"road": [0.8, 0.6], "car": [0.2, 0.4]}}
+        kinds = {
+            "weight": weight,
+            "gradient": {"road": [0.2, 0.1], "car": [1.0, 0.5]},
+            "share": {"road": [0.8, 0.6], "car": [0.2, 0.4]},
+        }
         return {"source/sem_seg": {"iterations": [1, 2], **kinds}}
 
     weights = ({"road": [0.5, 0.5], "car": [2.0, 1.0]}, {"road": [0.7, 0.9], "car": [2.0, None]})
@@ -234,7 +262,14 @@ def test_weights_by_hand():
     page = weighting_tables.class_page(Results([*by_hand()[:3], *runs]), BLOCKS)
     table = page.split("Weights of source/sem_seg:\n\n")[1]
     road, car = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:4])
-    assert road[:6] == ["road", "0.20", "0.10", "0.60", "0.70", "70.00 %"] and car[:6] == ["car", "1.00", "0.50", "2.00", "1.00", "30.00 %"]
+    assert road[:6] == ["road", "0.20", "0.10", "0.60", "0.70", "70.00 %"] and car[:6] == [
+        "car",
+        "1.00",
+        "0.50",
+        "2.00",
+        "1.00",
+        "30.00 %",
+    ]
     first = [0.8 * 0.5 / (0.8 * 0.5 + 0.2 * 2), 0.6 * 0.5 / (0.6 * 0.5 + 0.4 * 1)]
     second = [0.8 * 0.7 / (0.8 * 0.7 + 0.2 * 2), 1.0]
     assert road[6] == f"{100 * np.mean([first, second]):.2f} %"
@@ -285,6 +320,7 @@ def run_study(tmp_path, monkeypatch, write_statistics):
         weighting_study.main()
 
     monkeypatch.setattr(study, "run_training", fake)
+
     def call(*command, data=None, jobs=1):
         commands.append(command)
         if command[0] == "tools/tau_curve.py":
@@ -344,7 +380,12 @@ def test_the_repositorys_results_take_no_other_settings(monkeypatch, run_study):
 
 
 @pytest.mark.parametrize(
-    "content, words", [("{", "damaged file .*in .*seed0.json; remove it"), ("[]", "expected a mapping"), ('{"task": 1}', "expected a text at task")]
+    "content, words",
+    [
+        ("{", "damaged file .*in .*seed0.json; remove it"),
+        ("[]", "expected a mapping"),
+        ('{"task": 1}', "expected a text at task"),
+    ],
 )
 def test_a_file_that_is_no_result_is_one_sentence(tmp_path, run_study, content, words):
     file = tmp_path / "results" / "cell" / "seed0.json"
@@ -354,7 +395,10 @@ def test_a_file_that_is_no_result_is_one_sentence(tmp_path, run_study, content, 
         run_study("--rebuild")
 
 
-@pytest.mark.parametrize("option, least, value", [("jobs", 1, "0"), ("jobs", 1, "-1"), ("jobs", 1, "two"), ("seeds", 0, "-1"), ("seeds", 0, "x")])
+@pytest.mark.parametrize(
+    "option, least, value",
+    [("jobs", 1, "0"), ("jobs", 1, "-1"), ("jobs", 1, "two"), ("seeds", 0, "-1"), ("seeds", 0, "x")],
+)
 def test_no_jobs_and_no_seeds_are_one_sentence(run_study, capsys, option, least, value):
     with pytest.raises(SystemExit) as stopped:
         run_study(f"--{option}", value)
@@ -377,7 +421,10 @@ def test_other_data_want_another_folder(run_study):
     run_study("--tiers", "1", "--seeds", "0", "--data", "source", "24")
     trained = len(run_study.trained)
     for other in ((), ("--data", "source", "25")):
-        with pytest.raises(UserError, match="--data: expected data of .*'source': .*, found those of .*'source': '24'.* another --output"):
+        with pytest.raises(
+            UserError,
+            match="--data: expected data of .*'source': .*, found those of .*'source': '24'.* another --output",
+        ):
             run_study("--tiers", "1", *other)
     run_study("--tiers", "1", "--seeds", "0", "1", "--data", "source", "24")
     assert len(run_study.trained) == 2 * trained > 0 and len(run_study.commands) == 4
@@ -441,12 +488,17 @@ def test_the_second_edition_is_of_two_stages_and_over_tau(tmp_path, run_study):
     assert [config for config, *_ in run_study.trained] == ["source_only"] + ["self_training"] * len(design.SECOND)
     assert run_study.starts[0] is None  # ImageNet's, by its configuration
     assert set(run_study.starts[1:]) == {str(tmp_path / "runs/float32/first/source_only/seed0/model_final.pth")}
-    assert ("--reach", "25") in zip(run_study.commands[0], run_study.commands[0][1:]) and str(tmp_path / "demo/datasets") in run_study.commands[0]
+    assert ("--reach", "25") in zip(run_study.commands[0], run_study.commands[0][1:]) and str(
+        tmp_path / "demo/datasets"
+    ) in run_study.commands[0]
     curves = [command[3] for command in run_study.commands if command[0] == "tools/tau_curve.py"]
     assert sorted(curves) == ["frequencies"] * 2 + ["weights"] * 6
     tables = (tmp_path / "results/second/tables.md").read_text()
     rows = rows_of(tables, f"Over tau: {design.TIERS[5][0].title}")
-    assert (rows[design.SCALE_FREE]["tau"], rows[design.SCALE_FREE]["rare recall"]) == ("1", "31.0")  # the last of its rows
+    assert (rows[design.SCALE_FREE]["tau"], rows[design.SCALE_FREE]["rare recall"]) == (
+        "1",
+        "31.0",
+    )  # the last of its rows
     assert not (tmp_path / "results/tables.md").exists()  # of the first edition, which has no run here
     assert (tmp_path / "results/second/tau.png").read_bytes().startswith(b"\x89PNG")
     run_study("--tiers", "5", "--seeds", "0", "--precision", "float32")
@@ -465,7 +517,18 @@ def test_both_cells_of_a_seed_share_their_first_teacher(tmp_path, run_study):
 
 
 def test_a_network_may_be_chosen(run_study):
-    run_study("--tiers", "2", "3", "--seeds", "1", "--networks", design.TRANSFORMER, design.MASK2FORMER, "--weightings", design.GBW)
+    run_study(
+        "--tiers",
+        "2",
+        "3",
+        "--seeds",
+        "1",
+        "--networks",
+        design.TRANSFORMER,
+        design.MASK2FORMER,
+        "--weightings",
+        design.GBW,
+    )
     found = [config for config, *_ in run_study.trained]
     assert found == ["source_only_mask2former", "self_training_mit_b0", "self_training_mask2former"]
     with pytest.raises(UserError, match="a cell of all that .* name, found none"):
@@ -481,7 +544,9 @@ def test_a_first_teacher_trains_ahead_of_the_seed_before(run_study):
     assert [(config, seed) for config, _, seed in run_study.trained] == expected
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["Ctrl-C", "full disk"])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), OSError(28, "No space left on device")], ids=["Ctrl-C", "full disk"]
+)
 def test_what_ends_the_study_begins_no_further_run(run_study, monkeypatch, error):
     begun = []
 
@@ -503,11 +568,18 @@ def test_what_a_failed_teacher_should_have_taught_is_repeated_alone(run_study):
     run_study.trained.clear()
     run_study.failing = None
     run_study("--tiers", "3", "--seeds", "0")
-    assert [config for config, *_ in run_study.trained] == ["source_only_mask2former", *["self_training_mask2former"] * 2]
+    assert [config for config, *_ in run_study.trained] == [
+        "source_only_mask2former",
+        *["self_training_mask2former"] * 2,
+    ]
 
 
 def test_estimates_and_their_alarms_are_kept(tmp_path):
-    fabricate_run(tmp_path, config=config_of_student(399).replace("MODEL: student", "MODEL: student, UNSUPERVISED: true"), scores={"student": 1})
+    fabricate_run(
+        tmp_path,
+        config=config_of_student(399).replace("MODEL: student", "MODEL: student, UNSUPERVISED: true"),
+        scores={"student": 1},
+    )
     lines = [
         {"iteration": i, "student/panoptic/16/PQ": 40.0, "student/semantic/16/mIoU": 50.0,
          "unsupervised/student/view_mIoU": 60.0, "unsupervised/student/confidence": 80.0,
@@ -519,7 +591,11 @@ def test_estimates_and_their_alarms_are_kept(tmp_path):
     assert [one["iteration"] for one in found["evaluations"]] == [199, 299, 399]
     assert found["evaluations"][0]["estimates"]["view_mIoU"] == 60.0
     signs = [(alarm["model"], alarm["iteration"], alarm["sign"].split(" (")[0]) for alarm in found["alarms"]]
-    assert ("student", 299, "it predicts road for 100 % of the pixels") in signs and ("student", 299, "car dies") in signs
+    assert ("student", 299, "it predicts road for 100 % of the pixels") in signs and (
+        "student",
+        299,
+        "car dies",
+    ) in signs
     assert {iteration for _, iteration, _ in signs} == {299}  # each once
 
 

@@ -113,7 +113,9 @@ def test_bought_labels_are_audited_as_far_as_they_go(streets, tmp_path):
         files.write_png(folder / "labels" / f"{record['image_id']}.png", bought)
     with pytest.raises(UserError, match="--folds: expected at most the 8 images of .*, found 9"):
         auditing.audit("cityscapes_uda_images_train", bought=str(folder), folds=9, epochs=1)
-    with pytest.raises(UserError, match="DATASET: expected a data set such as synthia_panoptic_train, .*found 'synthia'"):
+    with pytest.raises(
+        UserError, match="DATASET: expected a data set such as synthia_panoptic_train, .*found 'synthia'"
+    ):
         auditing.audit("synthia")
     found = auditing.audit("cityscapes_uda_images_train", bought=str(folder), folds=2, epochs=1)
     assert len(found.records) == 8 and np.isfinite(found.scores).all()

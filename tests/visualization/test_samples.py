@@ -145,7 +145,9 @@ def test_cells_of_a_mask_models_targets_tell_each_segments_weight():
     ramp = samples.draw_weights(np.array([[0.25, 1.0, 0.9, 0.1]]))[0]
     assert (found["segment weights"][150, 150] == ramp[0]).all() and (found["segment weights"][60, 60] == ramp[1]).all()
     assert (found["confidence 0.1, 0.9"][60, 60] == ramp[2]).all()
-    plain = dict(samples.sample_cells({"image": image, **segments, "segment_weights": np.array([1.0, 1.0])}, CITYSCAPES))
+    plain = dict(
+        samples.sample_cells({"image": image, **segments, "segment_weights": np.array([1.0, 1.0])}, CITYSCAPES)
+    )
     changed = (found["segments, weights 0.25, 1"] != plain["segments, weights 1"]).any(axis=2)
     assert changed.any() and not changed[:100].any() and not changed[:, 200:].any()  # the number on the car alone
     empty = {"segment_ids": 0 * ids, "segment_classes": np.empty(0, int), "segment_weights": np.empty(0)}

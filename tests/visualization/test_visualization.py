@@ -190,13 +190,17 @@ def test_labels_that_are_unions_have_names_and_colours_in_pictures_of_samples():
     taxonomy = replace(CITYSCAPES, unions=(LabelUnion("vehicle", 100, (13, 14)), LabelUnion("flat", 101, (0, 1))))
     drawn = taxonomy.of_labels
     assert drawn.names[19:] == ("vehicle", "flat") and drawn.is_thing[19:] == (True, False)
-    assert drawn.colors[:19] == CITYSCAPES.colors and len(set(drawn.colors)) == 21 and CITYSCAPES.of_labels is CITYSCAPES
+    assert (
+        drawn.colors[:19] == CITYSCAPES.colors and len(set(drawn.colors)) == 21 and CITYSCAPES.of_labels is CITYSCAPES
+    )
     labels = np.repeat(np.repeat(np.array([[19, 20], [0, 255]], np.uint8), 100, axis=0), 150, axis=1)
     maps = {"sem_seg": labels, "sem_seg_weights": np.ones(labels.shape), "instance_ids": (labels == 19).astype(int)}
     cells = sample_cells({"image": np.zeros((*labels.shape, 3), np.uint8), **maps}, drawn)
     picture = dict(cells)["labels"]
     places = [(picture.shape[0] // 20, picture.shape[1] * place // 20) for place in (1, 19)]
-    assert [tuple(picture[place]) for place in places] == [tuple(np.rint(0.7 * np.array(c)).astype(int)) for c in drawn.colors[19:]]
+    assert [tuple(picture[place]) for place in places] == [
+        tuple(np.rint(0.7 * np.array(c)).astype(int)) for c in drawn.colors[19:]
+    ]
     assert make_page("a page", [("a row", cells)], [0, 19, 20], drawn).ndim == 3
 
 

@@ -68,7 +68,6 @@ def test_a_branch_without_weights_passes_the_gradient_through():
         assert torch.allclose(weighted, plain, rtol=1e-6, atol=0) == equal
 
 
-
 # The forward form
 
 

@@ -45,7 +45,10 @@ def jacobian(logits, labels, quality):
     bias = torch.zeros(C, dtype=torch.float64, requires_grad=True)
     z = logits.double() + bias.view(1, -1, 1, 1)
     losses = quality.double() * F.cross_entropy(z, labels, ignore_index=255, reduction="none")
-    rows = [torch.autograd.grad(losses[labels == c].mean(), bias, retain_graph=True)[0] if (labels == c).any() else 0 * bias for c in range(C)]
+    rows = [
+        torch.autograd.grad(losses[labels == c].mean(), bias, retain_graph=True)[0] if (labels == c).any() else 0 * bias
+        for c in range(C)
+    ]
     return torch.stack(rows).detach()
 
 
@@ -60,7 +63,9 @@ def test_magnitudes_are_those_of_autograd(seed):
     expected = {"misses": rows, "both": columns, "signed": signed.sign() * signed.abs().sqrt()}
     for errors in ERRORS:
         found = magnitudes(loss.gradient.double(), loss.count, errors)
-        torch.testing.assert_close(found.square() * found.sign(), expected[errors].square() * expected[errors].sign(), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            found.square() * found.sign(), expected[errors].square() * expected[errors].sign(), rtol=0, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize("errors", ERRORS)
@@ -110,7 +115,9 @@ def test_guard_takes_the_gradient_of_a_class_that_is_predicted_too_often():
             weighting.excess[0] = torch.tensor([0.5, -1.0, 0.5])  # the mean of many such steps
         found = weights_of(weighting, logits, labels)
         scores = torch.tensor([0.5 * kept, 2.0, 0.0])
-        torch.testing.assert_close(found, score_weights(scores, 0.5, torch.ones(3, dtype=torch.bool)).float(), rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            found, score_weights(scores, 0.5, torch.ones(3, dtype=torch.bool)).float(), rtol=0, atol=1e-6
+        )
         if guard:
             torch.testing.assert_close(weighting.excess[0], torch.tensor([0.5, -1.0, 0.5]))
 
@@ -156,15 +163,19 @@ def test_mean_weights_by_hand_and_from_older_checkpoints():
 def test_mean_weights_of_the_others():
     assert (ClassWeighting(num_classes=3).mean_class_weights("source") == 1).all()
     static = StaticWeighting(weights=torch.tensor([0.5, 2.0, 0.5]), num_classes=3, branches=("source",))
-    assert torch.equal(static.mean_class_weights("source"), static.weights) and (static.mean_class_weights("mixed") == 1).all()
+    assert (
+        torch.equal(static.mean_class_weights("source"), static.weights)
+        and (static.mean_class_weights("mixed") == 1).all()
+    )
     logits, labels, _ = batch()
     released = ReleasedGradientWeighting(num_classes=C, lam=0.01)
     released(cross_entropy_per_class(logits, labels, gradient=released.gradient), branch="source")
     torch.testing.assert_close(released.mean_class_weights("source"), released.statistics["source"]["weight"])
 
 
-@pytest.mark.parametrize("options", [dict(errors="none"), dict(errors="both", gradient="pixel"), dict(guard=1.0, gradient="last_layer")])
+@pytest.mark.parametrize(
+    "options", [dict(errors="none"), dict(errors="both", gradient="pixel"), dict(guard=1.0, gradient="last_layer")]
+)
 def test_wrong_options_are_refused(options):
     with pytest.raises(ValueError, match="Expected"):
         gbw(**options)
-

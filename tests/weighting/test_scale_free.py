@@ -63,7 +63,9 @@ def sums(loss: str, x: dict[str, torch.Tensor], factor: float = 1.0) -> tuple[to
     if loss == "center":
         found = center_loss_per_class(x["center"], 0 * ones, ones, x["labels"], num_classes=C, with_gradient=True)
     elif loss == "offset":
-        found = offset_loss_per_class(x["offset"], 0 * x["offset"], ones, x["labels"], num_classes=C, with_gradient=True)
+        found = offset_loss_per_class(
+            x["offset"], 0 * x["offset"], ones, x["labels"], num_classes=C, with_gradient=True
+        )
     elif loss == "cross_entropy":
         found = cross_entropy_per_class(x["logits"], x["labels"], gradient="logits")
     else:
@@ -115,9 +117,13 @@ def test_weights_do_not_know_size_batch_ranks_units_and_absent_classes(loss, see
     halves = [sums(loss, {key: value.chunk(2)[rank] for key, value in x.items()}) for rank in (0, 1)]
     same["two ranks"] = tuple(sum(parts) for parts in zip(*halves))
     same["more classes"] = tuple(torch.cat((part, torch.zeros_like(part[:3]))) for part in (count, gradient))
-    atol = 5e-3 if loss == "dice" else 1e-3  # of a mean weight of 1; dice adds 1 to numerator and denominator, whatever the size
+    atol = (
+        5e-3 if loss == "dice" else 1e-3
+    )  # of a mean weight of 1; dice adds 1 to numerator and denominator, whatever the size
     for change, changed in same.items():
-        torch.testing.assert_close(weights(*changed, lam), expected, rtol=0.01, atol=atol, msg=lambda text: f"{change}: {text}")
+        torch.testing.assert_close(
+            weights(*changed, lam), expected, rtol=0.01, atol=atol, msg=lambda text: f"{change}: {text}"
+        )
 
 
 @settings(max_examples=12, deadline=None)
@@ -133,7 +139,9 @@ def test_lambda_is_the_same_spread_of_weights_for_every_loss(seed, lam):
         variation = scores.std(unbiased=False) / scores.square().mean().sqrt()
         spread = min(1, variation / NOISE) / (2 * lam)
         if found.min() > 0:
-            assert found.std(unbiased=False).item() == pytest.approx(spread.item() if variation < NOISE else 1 / (2 * lam), rel=1e-4)
+            assert found.std(unbiased=False).item() == pytest.approx(
+                spread.item() if variation < NOISE else 1 / (2 * lam), rel=1e-4
+            )
         else:
             assert found.std(unbiased=False) < 1 / (2 * lam)
 
