@@ -58,7 +58,7 @@ def _name(path: Path, depth: int) -> str:
     """Depth 0: stem; 1: folder_stem; 2: folder_stem_suffix; 3: folder_folder_stem_suffix; ...; at last, the digest of
     the path."""
     if depth > len(path.parts):
-        return f"{legal_name(path.stem)[:_LONGEST // 8]}~{hashlib.sha256(os.fsencode(path)).hexdigest()}"
+        return f"{legal_name(path.stem)[: _LONGEST // 8]}~{hashlib.sha256(os.fsencode(path)).hexdigest()}"
     folders = path.parts[1:-1]
     kept = folders[max(0, len(folders) - max(1, depth - 1)) :] if depth else ()
     return "_".join([*kept, path.stem, *([path.suffix[1:]] if depth > 1 else [])])

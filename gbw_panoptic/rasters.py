@@ -26,18 +26,22 @@ _LOSSLESS = ("PNG", "BMP", "PPM")
 _LOSSLESS_TIFF = ("raw", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "lzma", "zstd")
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 _SIDEWAYS = (5, 6, 7, 8)
 #: Below this share of 16 bits, the pixels are those of a file of fewer bits: their high bytes are (nearly) black.
 _LEAST_OF_16_BITS = 1 << 12
 _SIGNATURES = (
-    (rb"\xff\xd8\xff", "a damaged JPEG file"), (rb"\x89PNG", "a damaged PNG file"), (rb"RIFF....WEBP", "a damaged WebP file"),
-    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF file that is damaged or of a rare kind"), (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript"),
+    (rb"\xff\xd8\xff", "a damaged JPEG file"), (rb"\x89PNG", "a damaged PNG file"),
+    (rb"RIFF....WEBP", "a damaged WebP file"),
+    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF file that is damaged or of a rare kind"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript"),
     (rb"%PDF", "a PDF file"), (rb"GIF8", "a GIF image"), (rb"....ftyp(hei|hev|mif|msf)", "a HEIC image"),
     (rb"....ftypavi[fs]", "an AVIF image"), (rb"....ftyp", "a video"), (rb"....jP  |\xff\x4f\xff\x51", "a JPEG 2000 image"),
     (rb"\xff\x0a|....JXL ", "a JPEG XL image"), (rb"8BPS", "a Photoshop file"), (rb"PK\x03\x04", "a zip archive"),
-    (rb"\x1f\x8b", "a gzip archive"), (rb"\s*<(!doctype|html)", "a web page"), (rb"version https://git-lfs", "a pointer of Git LFS"),
+    (rb"\x1f\x8b", "a gzip archive"), (rb"\s*<(!doctype|html)", "a web page"),
+    (rb"version https://git-lfs", "a pointer of Git LFS"),
 )  # fmt: skip
 _said: set[str] = set()
 

@@ -41,7 +41,8 @@ def test_slow_work_is_heard_of_every_minute(monkeypatch, clock):
             clock[0] += 25
             line.update()
     assert stream.getvalue().splitlines() == [
-        "Reading: 3/? batches, 25.0 s/batch", "Reading: 6/? batches, 25.0 s/batch", "Reading: 9/? batches, 25.0 s/batch",
+        "Reading: 3/? batches, 25.0 s/batch", "Reading: 6/? batches, 25.0 s/batch",
+        "Reading: 9/? batches, 25.0 s/batch",
         "Reading: 10 batches in 0:04:10",
     ]  # fmt: skip
 

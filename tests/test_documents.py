@@ -191,7 +191,8 @@ def test_documents_of_any_values_are_taken_or_refused(tmp_path, data):
         "annotations": [{"image_id": "a", "file_name": "a.png", "segments_info": [{"id": 1, "category_id": 7, "iscrowd": 0}]}],
     }  # fmt: skip
     statistics = {"version": 1, "class_names": ["a", "b"], "pixels": [3, 0], "images": {"x": {"0": 3}}}
-    rounds = {"version": 1, "class_names": ["a", "b"], "with_instances": False, "region": {"radius": 1, "bar_radius": 2}, "rounds": [
+    rounds = {"version": 1, "class_names": ["a", "b"], "with_instances": False,
+              "region": {"radius": 1, "bar_radius": 2}, "rounds": [
         {"round": 1, "cost": 3, "pixels": 3, "void": 0, "imbalance": 0.5, "classes": {"a": 3, "b": 0}}]}  # fmt: skip
     readers = (
         (sound, load_raw_panoptic_json), (sound, read_categories), (sound, lambda path: read_annotations(path, tmp_path)),
@@ -224,7 +225,8 @@ def places(value) -> list[tuple]:
 
 
 YAML_VALUES = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.text("abc~/{}[]: .é", max_size=6), st.sampled_from(["car", "void", "~nobody/x"])),
+    st.one_of(st.none(), st.booleans(), st.integers(), st.text("abc~/{}[]: .é", max_size=6),
+              st.sampled_from(["car", "void", "~nobody/x"])),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.one_of(st.integers(0, 3), st.sampled_from(
         ["images", "panoptic_json", "panoptic_root", "count", "splits", "categories", "train"])), inner, max_size=3),
     max_leaves=8,

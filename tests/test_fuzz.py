@@ -54,17 +54,22 @@ def keys_of(node: CfgNode, prefix: str = "") -> list[str]:
 
 #: Keys that a user may reach for; what only Detectron2's detectors read is left out.
 SECTIONS = (
-    "SOLVER", "INPUT", "DATASETS", "DATALOADER", "WEIGHTING", "GBW", "TRAINER", "SELF_TRAINING", "ADVERSARIAL", "ENTROPY",
+    "SOLVER", "INPUT", "DATASETS", "DATALOADER", "WEIGHTING", "GBW", "TRAINER", "SELF_TRAINING", "ADVERSARIAL",
+    "ENTROPY",
     "ACTIVE", "TEST", "TRACKING", "SEED", "OUTPUT_DIR", "MODEL.TASK", "MODEL.WEIGHTS", "MODEL.SEM_SEG_HEAD",
     "MODEL.INS_EMBED_HEAD", "MODEL.AUXILIARY_HEAD", "MODEL.PANOPTIC_DEEPLAB",
 )  # fmt: skip
 KEYS = [key for key in keys_of(load_config(CONFIG, [])) if key.startswith(SECTIONS)]
 VALUES = st.one_of(
     st.sampled_from([
-        "", "()", "[]", "{}", "None", "True", "False", "0", "1", "-1", "0.5", "-0.5", "nan", "inf", "1e400", "2147483648", "gbw",
-        "none", "manual", "focal", "quality", "teacher", "semantic", "(1,)", "('a',)", "(None,)", "[[1, 2]]", "(-1, 0)", "(1, 'a')",
-        "((", "'", "a b", "\\x00", "../..", "/", "5%", "-5%", "%", "1%%", "SelfTrainingTrainer", "ActiveTrainer", "é", "(64, 64)",
-        "('nowhere',)", "{'a': 1}", "lambda: 0", "__import__('os')", "!!python/name:os.system", "(1, 2, 3)", "(0.5, 0.5)",
+        "", "()", "[]", "{}", "None", "True", "False", "0", "1", "-1", "0.5", "-0.5", "nan", "inf", "1e400",
+        "2147483648", "gbw",
+        "none", "manual", "focal", "quality", "teacher", "semantic", "(1,)", "('a',)", "(None,)", "[[1, 2]]", "(-1, 0)",
+        "(1, 'a')",
+        "((", "'", "a b", "\\x00", "../..", "/", "5%", "-5%", "%", "1%%", "SelfTrainingTrainer", "ActiveTrainer", "é",
+        "(64, 64)",
+        "('nowhere',)", "{'a': 1}", "lambda: 0", "__import__('os')", "!!python/name:os.system", "(1, 2, 3)",
+        "(0.5, 0.5)",
     ]),
     st.integers(-3, 70000).map(str),
     st.floats(allow_nan=True, allow_infinity=True).map(str),

@@ -143,8 +143,10 @@ def test_damaged_segments_of_a_jpeg_beside_sound_pixels(tmp_path, payload, marke
     check_pixels(path, files.read_image(sound), 1)
 
 
-MODES = {"PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "RGB;16"], "JPEG": ["L", "RGB", "CMYK"], "WEBP": ["RGB", "RGBA"],
-         "TIFF": ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "YCbCr", "LAB"], "BMP": ["1", "L", "P", "RGB"],
+MODES = {"PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "RGB;16"], "JPEG": ["L", "RGB", "CMYK"],
+         "WEBP": ["RGB", "RGBA"],
+         "TIFF": ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "YCbCr", "LAB"],
+         "BMP": ["1", "L", "P", "RGB"],
          "PPM": ["1", "L", "RGB", "I;16"]}  # fmt: skip
 
 
@@ -204,7 +206,8 @@ def images(draw):
 
 #: Orientation -> how stored pixels [H, W, ...] are shown.
 SHOWN = {
-    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1),
+    1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
     6: lambda a: np.rot90(a, -1), 7: lambda a: a[::-1, ::-1].swapaxes(0, 1), 8: lambda a: np.rot90(a),
 }  # fmt: skip
 

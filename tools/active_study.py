@@ -49,7 +49,8 @@ CHOICES = {
 SOURCE_ONLY = ("TRAINER.NAME", "SourceOnlyTrainer", "DATASETS.TARGET", "()")
 #: Every pixel is a pick that bars no other one: all labels are bought before the first iteration.
 ALL_LABELS = ("ACTIVE.SCORE", "random", "ACTIVE.MODE", "pixel", "ACTIVE.RADIUS", "0", "ACTIVE.BUDGET", "100%",
-              "ACTIVE.ITERATIONS", "(0,)", "ACTIVE.CLASS_BALANCE", "False", "ACTIVE.DYNAMIC_BUDGET", "False")  # fmt: skip
+              "ACTIVE.ITERATIONS", "(0,)", "ACTIVE.CLASS_BALANCE", "False", "ACTIVE.DYNAMIC_BUDGET",
+              "False")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,10 @@ def collect(runs: list[Run], output: Path, arguments: argparse.Namespace) -> dic
         raise UserError(f"expected finished runs in {output}, found none; run the study without --collect first.")
     iterations = RunFolder.read(output / finished[0].folder).value("SOLVER.MAX_ITER")
     return {
-        "measure": "clicks" if arguments.units else "%", "setting": Path(arguments.config_file).name, "protocol": arguments.protocol,
-        "start_iterations": arguments.start_iterations, "iterations": iterations, "runs": [found[run] for run in finished],
+        "measure": "clicks" if arguments.units else "%", "setting": Path(arguments.config_file).name,
+        "protocol": arguments.protocol,
+        "start_iterations": arguments.start_iterations, "iterations": iterations,
+        "runs": [found[run] for run in finished],
     }  # fmt: skip
 
 

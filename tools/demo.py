@@ -26,7 +26,8 @@ from gbw_panoptic.reporting.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = (
-    "--size", "128x256", "--gap", "0.4", "--reach", "25", "--source", "400", "--target-train", "400", "--target-val", "100",
+    "--size", "128x256", "--gap", "0.4", "--reach", "25", "--source", "400", "--target-train", "400", "--target-val",
+    "100",
     "--seed", "0",
 )  # fmt: skip
 #: Stage -> its folder in the output and its configuration.

@@ -1,6 +1,6 @@
 """Print the environment, then which data sets are there, what is missing and how to get it.
 
-    python tools/doctor.py [--root FOLDER] [--custom FILE]
+python tools/doctor.py [--root FOLDER] [--custom FILE]
 """
 
 import _environment  # noqa: F401  (first: says what is missing)

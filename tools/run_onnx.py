@@ -1,6 +1,6 @@
 """An exported model on an image, with NumPy, Pillow and onnxruntime alone: no torch, nothing of this project.
 
-    python tools/run_onnx.py exported/model.onnx image.jpg overlay.png
+python tools/run_onnx.py exported/model.onnx image.jpg overlay.png
 """
 
 import json

@@ -23,14 +23,16 @@ ROOT = Path(__file__).resolve().parents[1]
 STEPS = 6
 #: Nothing here changes what is trained and how, only how large it is, and that an untrained teacher finds instances.
 TINY = (
-    "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.AMP.ENABLED", False, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", STEPS,
+    "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.AMP.ENABLED", False, "SOLVER.IMS_PER_BATCH", 2,
+    "SOLVER.MAX_ITER", STEPS,
     "SOLVER.CHECKPOINT_PERIOD", 1000, "TEST.EVAL_PERIOD", 0, "TEST.NUM_PANELS", 0, "DATASETS.TEST", "()",
     "DATALOADER.NUM_WORKERS", 0, "INPUT.CROP.SIZE", "(64, 128)", "INPUT.MIN_SIZE_TEST", 32, "INPUT.MAX_SIZE_TEST", 64,
     "MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16,
     "MODEL.RESNETS.WIDTH_PER_GROUP", 4,
     "MODEL.SEM_SEG_HEAD.ASPP_CHANNELS", 8, "MODEL.SEM_SEG_HEAD.CONVS_DIM", 8, "MODEL.SEM_SEG_HEAD.HEAD_CHANNELS", 8,
     "MODEL.SEM_SEG_HEAD.PROJECT_CHANNELS", "[8, 8]", "MODEL.INS_EMBED_HEAD.PROJECT_CHANNELS", "[8, 8]",
-    "MODEL.INS_EMBED_HEAD.ASPP_CHANNELS", 8, "MODEL.INS_EMBED_HEAD.CONVS_DIM", 8, "MODEL.INS_EMBED_HEAD.HEAD_CHANNELS", 8,
+    "MODEL.INS_EMBED_HEAD.ASPP_CHANNELS", 8, "MODEL.INS_EMBED_HEAD.CONVS_DIM", 8, "MODEL.INS_EMBED_HEAD.HEAD_CHANNELS",
+    8,
     "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", 0.0,
     "MODEL.MASK2FORMER.ENCODER_FEEDFORWARD_DIM", 32, "MODEL.MASK2FORMER.DECODER_FEEDFORWARD_DIM", 32,
     "MODEL.MASK2FORMER.NUM_QUERIES", 10, "MODEL.MASK2FORMER.HIDDEN_DIM", 32, "MODEL.MASK2FORMER.NUM_HEADS", 2,
@@ -47,7 +49,8 @@ _SWITCHES = (
     "INPUT.TARGET.IGNORE_TOP", 2, "INPUT.TARGET.IGNORE_LEFT", 3,
 )  # fmt: skip
 _INSTANCES = (
-    "SELF_TRAINING.SELECTION", "class_percentile", "SELF_TRAINING.INSTANCE_LOSSES", True, "SELF_TRAINING.INSTANCE_QUALITY", "score",
+    "SELF_TRAINING.SELECTION", "class_percentile", "SELF_TRAINING.INSTANCE_LOSSES", True,
+    "SELF_TRAINING.INSTANCE_QUALITY", "score",
 )  # fmt: skip
 _TARGET = ("DATASETS.TARGET", "('cityscapes_uda_images_train',)", "TRAINER.NAME")
 #: Name -> configuration and what else is set.
@@ -56,7 +59,8 @@ CASES = {
     "self_training": ("quick/self_training_gbw.yaml", ()),
     "self_training_switches": ("quick/self_training_gbw.yaml", (*_SWITCHES, *_INSTANCES)),
     "semantic": ("quick/self_training.yaml", ("MODEL.TASK", "semantic", "DATASETS.TRAIN", "('gta5_sem_train',)")),
-    "adversarial": ("quick/adversarial_gbw.yaml", ("MODEL.AUXILIARY_HEAD.ENABLED", True, "MODEL.AUXILIARY_HEAD.IN_FEATURE", "res3")),
+    "adversarial": ("quick/adversarial_gbw.yaml", ("MODEL.AUXILIARY_HEAD.ENABLED", True,
+                                                   "MODEL.AUXILIARY_HEAD.IN_FEATURE", "res3")),
     "entropy": ("quick/entropy_gbw.yaml", ()),
     "active": ("quick/active_cbda.yaml", ("ACTIVE.SELF_TRAINING", True, "ACTIVE.PANOPTIC", True)),
     "mask2former_source_only": ("quick/mask2former_source_only.yaml", ("WEIGHTING.MASK", "gbw", "WEIGHTING.CLASSIFICATION", "gbw")),

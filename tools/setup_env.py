@@ -38,16 +38,24 @@ IMPORTS = "import cv2, torch, torchvision, panopticapi, detectron2.projects.pano
 HEARTBEAT = 30  # seconds between signs of life
 # (what pip or venv printed, what to do about it); the first match counts
 REMEDIES = (
-    (r"ensurepip|No module named venv", "this Python cannot make an environment with pip; install its venv package "
-     "(Debian, Ubuntu: python3-venv) or name another Python with PYTHON=<python>"),
+    (
+        r"ensurepip|No module named venv",
+        "this Python cannot make an environment with pip; install its venv package "
+        "(Debian, Ubuntu: python3-venv) or name another Python with PYTHON=<python>",
+    ),
     (r"No module named pip", "there is no pip in .venv; remove .venv and run again"),
     (r"DO NOT MATCH THE HASHES", "the package index serves another file than the expected one; do not install it"),
     (r"No space left on device", "free some GB on this disk and run again; what is installed is kept"),
-    (r"NewConnectionError|establish a new connection|name resolution|ConnectTimeout|ProxyError|Connection refused",
-     "the package index cannot be reached; check the network, the proxy or pip's index setting, and run again"),
+    (
+        r"NewConnectionError|establish a new connection|name resolution|ConnectTimeout|ProxyError|Connection refused",
+        "the package index cannot be reached; check the network, the proxy or pip's index setting, and run again",
+    ),
     (r"Read timed out|IncompleteRead|Connection broken", "the network is slow; run again, what is installed is kept"),
-    (r"CERTIFICATE_VERIFY_FAILED", "the certificate of the package index is not trusted; name the certificates of your "
-     "proxy with PIP_CERT=<file>, and run again"),
+    (
+        r"CERTIFICATE_VERIFY_FAILED",
+        "the certificate of the package index is not trusted; name the certificates of your "
+        "proxy with PIP_CERT=<file>, and run again",
+    ),
     (r"No matching distribution found", "the package index has no such version for this Python and this platform"),
 )
 

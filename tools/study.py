@@ -63,9 +63,13 @@ def write_tables(output: Path, places: Mapping[str, Path], arguments: argparse.N
     runs = {name: {config: list(scores.values()) for config, scores in rows.items()} for name, rows in tables.items()}
     about = {"seeds": arguments.seeds, "protocol": arguments.protocol}
     files.write_json(output / "study.json", {**about, "runs": next(iter(runs.values())), "data_sets": runs})
-    text = "\n\n".join(f"{name}:\n\n{_table(rows)}" if len(tables) > 1 else _table(rows) for name, rows in tables.items())
+    text = "\n\n".join(
+        f"{name}:\n\n{_table(rows)}" if len(tables) > 1 else _table(rows) for name, rows in tables.items()
+    )
     reference = next(iter(places))
-    text += f"\n\nProtocol {arguments.protocol}; mean ± standard error over seeds; gains over {reference} paired by seed.\n"
+    text += (
+        f"\n\nProtocol {arguments.protocol}; mean ± standard error over seeds; gains over {reference} paired by seed.\n"
+    )
     files.atomic_write(output / "study.md", text.encode())
     print(text)
 
@@ -95,9 +99,7 @@ def first_weights(output: Path, first: str, seed: int) -> list[str]:
     return ["MODEL.WEIGHTS", str(output / FIRST / first / f"seed{seed}" / "model_final.pth")] if first else []
 
 
-def train(
-    config: str, seed: int, output: Path, arguments: argparse.Namespace, overrides: Sequence[str] = ()
-) -> str:
+def train(config: str, seed: int, output: Path, arguments: argparse.Namespace, overrides: Sequence[str] = ()) -> str:
     """One run; finished ones are kept."""
     folder = output / config / f"seed{seed}"
     if headline(folder, arguments.model):

@@ -48,7 +48,8 @@ SELF_TRAINING = (
     Key("SELF_TRAINING.CLASS_PERCENTILE.MAX_THRESHOLD", _threshold,
         "Pixels of this confidence are kept in any case (FDA).", 0.9),
     Key("SELF_TRAINING.TAU", share(),
-        "The same as TEST.TAU, of the teacher before it labels pixels (ours): pseudo labels of a balanced teacher.", 0.0),
+        "The same as TEST.TAU, of the teacher before it labels pixels (ours): pseudo labels of a balanced teacher.",
+        0.0),
     Key("SELF_TRAINING.LOCATION_PRIOR", share("a strength"),
         "How much the teacher's labels look where the source shows a class (CBST-SP, arXiv 1810.07911). The class's "
         "frequency is divided out (ours). 0: not at all.", 0.0),

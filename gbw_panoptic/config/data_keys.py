@@ -25,7 +25,8 @@ DATASETS = (
     Key("DATASETS.CUSTOM", text("the path of a YAML file, or ''"),
         "Your own data sets (datasets/README.md); '': custom.yaml in the root, if there.", ""),
     Key("DATASETS.TAXONOMY", text("the name or the path of a taxonomy", empty=False),
-        "The classes: cityscapes, a YAML file (datasets/README.md), or a JSON file with COCO's categories.", "cityscapes"),
+        "The classes: cityscapes, a YAML file (datasets/README.md), or a JSON file with COCO's categories.",
+        "cityscapes"),
 )  # fmt: skip
 
 INPUT = (
@@ -59,7 +60,8 @@ INPUT = (
     Key("INPUT.TARGET.IGNORE_LEFT", _margin, "Columns on the left (HRDA: 30 of 2048).", 0),
     Key("INPUT.TARGET.IGNORE_RIGHT", _margin, "Columns on the right (HRDA: 30 of 2048).", 0),
     Key("INPUT.PHOTOMETRIC_STRENGTH", number("a factor", low=0, high=4),
-        "Of the ranges of photometric distortion of source images (SSD, arXiv 1512.02325; noise is ours); 0: none.", 0.0),
+        "Of the ranges of photometric distortion of source images (SSD, arXiv 1512.02325; noise is ours); 0: none.",
+        0.0),
     Key("INPUT.TARGET.PHOTOMETRIC_STRENGTH", number("a factor", low=0, high=4),
         "The same of the student's view of target images in self-training; the teacher sees them as they are "
         "(MC-PanDA++).", 0.0),
@@ -89,7 +91,8 @@ DATALOADER = (
 
 TEST = (
     Key("TEST.EVAL_PERIOD", integer(low=0), "Iterations between evaluations; 0: at the end only."),
-    Key("TEST.PROTOCOLS", listing(text("the name of a protocol of DATASETS.TAXONOMY", empty=False), least=1, distinct=True),
+    Key("TEST.PROTOCOLS", listing(text("the name of a protocol of DATASETS.TAXONOMY", empty=False), least=1,
+                                  distinct=True),
         "Classes that are averaged; the first one is the headline.", ("19",)),
     Key("TEST.MODEL", choice("student", "teacher"),
         "Whose last iteration is the headline; both are evaluated.", "student"),
@@ -99,7 +102,8 @@ TEST = (
     Key("TEST.RARE_CLASSES", integer(low=1, high=999),
         "The k source-rarest classes whose mean recall is reported, unless DATASETS.TAXONOMY says which.", 5),
     Key("TEST.UNSUPERVISED", _data_sets,
-        "Data sets of images alone: each evaluation logs estimates of the score on them (docs/no_labels.md); (): none.", ()),
+        "Data sets of images alone: each evaluation logs estimates of the score on them (docs/no_labels.md); (): none.",
+        ()),
     Key("TEST.UNSUPERVISED_IMAGES", integer(low=0), "Of all of them, evenly spaced; 0: all.", 100),
     Key("TEST.INSTANCE_AP", switch(), "Cityscapes AP of the panoptic maps' things, too.", False),
     Key("TEST.NUM_PANELS", integer(low=0, high=100000), "Pictures (image, truth, prediction, error) in the report.", 8),

@@ -37,7 +37,8 @@ WEIGHTING = (
     Key("WEIGHTING.LOG_INVERSE_K", number(low=1), "k of log_inverse (ENet).", 1.02),
     Key("WEIGHTING.PRIOR", choice(*PRIORS),
         "What TEST.TAU and SELF_TRAINING.TAU take back. With weights, the mean class weights of the source branch, "
-        "which the checkpoint holds. With frequencies, the shares of the classes in the source (arXiv 2007.07314).", "weights"),
+        "which the checkpoint holds. With frequencies, the shares of the classes in the source (arXiv 2007.07314).",
+        "weights"),
     Key("WEIGHTING.LOSS_DENOMINATOR", choice(*DENOMINATORS),
         "What a weighted sum of pixel losses is divided by. With weights it is the sum of the weights of its pixels: a "
         "weighting then only redistributes. With valid it is their number. With all it is that of all pixels, ignored "
@@ -54,7 +55,8 @@ GBW = (
     Key("GBW.GRADIENT", choice(*GRADIENTS),
         "Which gradients, of semantic and classification heads; autograd is slow, for checking.", "logits"),
     Key("GBW.NORMALIZE", switch(),
-        "Divide gradients by their mean first; always on for instance heads and masks. No choice of scale_free.", False),
+        "Divide gradients by their mean first; always on for instance heads and masks. No choice of scale_free.",
+        False),
     Key("GBW.ERRORS", choice(*ERRORS),
         "Which errors the gradients of semantic heads see (ours). With misses, those on a class's own pixels. With "
         "both, also what is wrongly taken for the class. With signed, the latter counts against it.", "misses"),

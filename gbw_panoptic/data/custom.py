@@ -29,7 +29,8 @@ _VOID_WORD = "void"
 #: Kind of labels -> the keys of a split that say where they are.
 _LABEL_KINDS = {"panoptic_json": ("panoptic_json", "panoptic_root"), "labels": ("labels",), "instances": ("instances",)}
 _SPLIT_KEYS = (
-    "images", "count", "panoptic_json", "panoptic_root", "labels", "instances", "ids", "numbering", "image_suffix", "label_suffix",
+    "images", "count", "panoptic_json", "panoptic_root", "labels", "instances", "ids", "numbering", "image_suffix",
+    "label_suffix",
 )  # fmt: skip
 
 

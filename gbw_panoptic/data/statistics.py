@@ -58,9 +58,7 @@ class ClassStatistics:
 
     def restricted_to(self, class_ids: Collection[int]) -> "ClassStatistics":
         """Statistics in which all other classes count as unlabelled (what an instance head sees: things)."""
-        images = {
-            stem: {c: n for c, n in counts.items() if c in class_ids} for stem, counts in self.images.items()
-        }
+        images = {stem: {c: n for c, n in counts.items() if c in class_ids} for stem, counts in self.images.items()}
         return ClassStatistics(self.class_names, images)
 
     def images_with(self, class_id: int, min_pixels: int = 0) -> list[str]:

@@ -141,5 +141,3 @@ def _check_options(opts: list[str]) -> None:
         raise UserError(
             f"Expected KEY VALUE pairs, found {len(opts)} words ({' '.join(opts)}); give every key exactly one value."
         )
-
-

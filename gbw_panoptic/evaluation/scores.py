@@ -79,7 +79,8 @@ def flatten(scores: Mapping[str, Mapping[str, Mapping]]) -> OrderedDict:
 
 def summary_line(panoptic: Mapping | None, semantic: Mapping, instance: Mapping | None = None) -> str:
     """The averages of one protocol that people compare, in one line."""
-    values = [("PQ", panoptic, "PQ"), ("things", panoptic, "PQ_things"), ("stuff", panoptic, "PQ_stuff"), ("AP", instance, "AP"),
+    values = [("PQ", panoptic, "PQ"), ("things", panoptic, "PQ_things"), ("stuff", panoptic, "PQ_stuff"),
+              ("AP", instance, "AP"),
               ("mIoU", semantic, "mIoU"), ("rare recall", semantic, "rare_recall")]  # fmt: skip
     return ", ".join(f"{name} {scores[key]:.1f}" for name, scores, key in values if scores and key in scores)
 

@@ -29,9 +29,7 @@ _PARTS = {"runtime": "ort.wasm.bundle.min.mjs", "wasm": "ort-wasm-simd-threaded.
 _REMEDY = f"`npm pack {PACKAGE}@{VERSION}` fetches it, and --onnxruntime-web names the file"
 
 
-def write_page(
-    model: PanopticModel, folder: Path, *, archive: Path | None = None, example: Path | None = None
-) -> Path:
+def write_page(model: PanopticModel, folder: Path, *, archive: Path | None = None, example: Path | None = None) -> Path:
     """``page.html`` in ``folder``.
 
     Args:

@@ -25,7 +25,8 @@ TERMS = {
 _SCORES = {"model": str, "dataset": str, "scores": Each(Each(object))}
 _METRICS = {"panoptic": ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff"), "semantic": ("mIoU",)}
 _LEARNT = {
-    "trainer": "TRAINER.NAME", "sources": "DATASETS.TRAIN", "targets": "DATASETS.TARGET", "class weights": "WEIGHTING.SEMANTIC",
+    "trainer": "TRAINER.NAME", "sources": "DATASETS.TRAIN", "targets": "DATASETS.TARGET",
+    "class weights": "WEIGHTING.SEMANTIC",
     "iterations": "SOLVER.MAX_ITER", "images in a step": "SOLVER.IMS_PER_BATCH", "learning rate": "SOLVER.BASE_LR",
     "seed": "SEED",
 }  # fmt: skip

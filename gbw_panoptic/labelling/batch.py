@@ -27,8 +27,10 @@ NAME = "batch.json"
 _KEPT = (".png", ".jpg", ".jpeg")  # suffixes that every tool shows
 _IMAGE = {"id": str, "file": str, "path": str, "height": int, "width": int, "parts": int}
 _FORM = {
-    "round": int, "taxonomy": {"name": str, "names": [str], "ids": [int], "things": [bool], "colors": [[int]], "divisor": int},
-    "region": files.Each(object), "with_instances": bool, "allowed": int, "facts": files.Each(object), "images": [_IMAGE],
+    "round": int, "taxonomy": {"name": str, "names": [str], "ids": [int], "things": [bool], "colors": [[int]],
+                               "divisor": int},
+    "region": files.Each(object), "with_instances": bool, "allowed": int, "facts": files.Each(object),
+    "images": [_IMAGE],
 }  # fmt: skip
 
 
@@ -201,11 +203,13 @@ def _plain(batch: Batch) -> dict[str, Any]:
         "version": 1, "round": batch.number, "unit": batch.unit, "region": dict(batch.region),
         "taxonomy": {
             "name": taxonomy.name, "names": list(taxonomy.names), "ids": list(taxonomy.dataset_ids),
-            "things": list(taxonomy.is_thing), "colors": [list(c) for c in taxonomy.colors], "divisor": taxonomy.label_divisor,
+            "things": list(taxonomy.is_thing), "colors": [list(c) for c in taxonomy.colors],
+            "divisor": taxonomy.label_divisor,
         },
         "with_instances": batch.with_instances, "allowed": batch.allowed, "facts": dict(batch.facts),
         "images": [
-            {"id": i.image_id, "file": i.file, "path": i.path, "height": i.size[0], "width": i.size[1], "parts": i.count}
+            {"id": i.image_id, "file": i.file, "path": i.path, "height": i.size[0], "width": i.size[1],
+             "parts": i.count}
             for i in batch.images.values()
         ],
     }  # fmt: skip

@@ -122,7 +122,8 @@ def _attribute(shape: tree.Element, key: str) -> str:
 def _mask(shape: tree.Element, size: tuple[int, int]) -> tuple[int, int, np.ndarray]:
     if shape.tag == "mask":
         top, left, height, width = (
-            read_number(_attribute(shape, key) or "none", f"{key} of a mask") for key in ("top", "left", "height", "width")
+            read_number(_attribute(shape, key) or "none", f"{key} of a mask")
+            for key in ("top", "left", "height", "width")
         )
         if not (0 < height <= size[0] and 0 < width <= size[1]):
             raise ValueError(f"a mask of {height}x{width} pixels")

@@ -20,9 +20,7 @@ def mean_or_zero(total: Tensor, count: Tensor) -> Tensor:
     return total / count.clamp(min=1)
 
 
-def negative_learning(
-    logits: Tensor, valid: Tensor, threshold: float = 0.05, *, mean: Mean = mean_or_zero
-) -> Tensor:
+def negative_learning(logits: Tensor, valid: Tensor, threshold: float = 0.05, *, mean: Mean = mean_or_zero) -> Tensor:
     """Pushes improbable classes of a pixel to 0: the mean of -ln(1 - p + 1e-6) over all probabilities p <
     ``threshold``.
 
@@ -41,9 +39,7 @@ def negative_learning(
     return mean(losses.sum(), unlikely.sum())
 
 
-def boundary_consistency(
-    logits: Tensor, labels: Tensor, ignore_label: int, *, mean: Mean = mean_or_zero
-) -> Tensor:
+def boundary_consistency(logits: Tensor, labels: Tensor, ignore_label: int, *, mean: Mean = mean_or_zero) -> Tensor:
     """Scalar: mean over boundary pixels of sum_c |p_c - mean of p_c over 3 x 3 pixels|.
 
     A boundary pixel is labelled, and the Laplacian of the label map (8 neighbours, zeros beyond the border) is not 0

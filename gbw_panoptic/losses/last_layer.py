@@ -18,9 +18,7 @@ from torch import Tensor
 _BLOCK_ROWS, _NUMBERS = 32, 1 << 25
 
 
-def last_layer_products(
-    residual: Tensor, groups: Tensor, features: Tensor, *, stride: int, num_classes: int
-) -> Tensor:
+def last_layer_products(residual: Tensor, groups: Tensor, features: Tensor, *, stride: int, num_classes: int) -> Tensor:
     """sum over the pixels i of each class of residual_i (x) h_i, with h upsampled by ``stride`` (bilinear, half-pixel
     centres).
 

@@ -205,4 +205,3 @@ def _anchor_samples(samples: Tensor, known: Tensor, classes: Tensor) -> tuple[Te
     channel = (classes.unsqueeze(1) + step) % samples.shape[1]
     other = samples.gather(1, channel.unsqueeze(1)).squeeze(1)
     return torch.stack((true.flatten(), other.flatten())), known.flatten().expand(2, -1)
-

@@ -77,9 +77,7 @@ def _candidates(centers: Tensor, size: tuple[int, int], dtype: torch.dtype) -> t
     Returns:
         int64 [cells, at most the last of ``_CANDIDATES``] and int64 [cells].
     """
-    rows, columns = (
-        (torch.arange(n, device=centers.device, dtype=dtype) + 0.5) * _CELL - _MARGIN for n in _grid(size)
-    )
+    rows, columns = ((torch.arange(n, device=centers.device, dtype=dtype) + 0.5) * _CELL - _MARGIN for n in _grid(size))
     middles = torch.cartesian_prod(rows, columns)
     parts = []
     for part in middles.split(max(1, _distances_per_chunk(centers) // len(centers))):

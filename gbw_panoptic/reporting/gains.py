@@ -9,7 +9,8 @@ from .page import table
 
 #: Column -> task, metric of a result file; in percent.
 COLUMNS = {
-    "PQ": ("panoptic", "PQ"), "PQ things": ("panoptic", "PQ_things"), "PQ stuff": ("panoptic", "PQ_stuff"), "SQ": ("panoptic", "SQ"), "RQ": ("panoptic", "RQ"), "mIoU": ("semantic", "mIoU"),
+    "PQ": ("panoptic", "PQ"), "PQ things": ("panoptic", "PQ_things"), "PQ stuff": ("panoptic", "PQ_stuff"),
+    "SQ": ("panoptic", "SQ"), "RQ": ("panoptic", "RQ"), "mIoU": ("semantic", "mIoU"),
     "mean recall": ("semantic", "mean_recall"), "rare recall": ("semantic", "rare_recall"),
     "mean precision": ("semantic", "mean_precision"),
 }  # fmt: skip

@@ -41,7 +41,9 @@ _CONFIG = {
     "SEED?": int,
     "ACTIVE?": {"LABELS?": str},
     "DATASETS?": {
-        "TRAIN?": [str], "TARGET?": [str], "TEST?": [str],
+        "TRAIN?": [str],
+        "TARGET?": [str],
+        "TEST?": [str],
         "TARGET_LABELLED?": {"NAME?": str, "FILES?": [str], "SHARE?": float, "SEED?": int},
     },
     "MODEL?": {"DEVICE?": str, "TASK?": str},

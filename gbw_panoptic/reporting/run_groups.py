@@ -130,7 +130,9 @@ def progress(run: RunFolder) -> str:
     """How far an unfinished run is."""
     last, end, evaluation = run.last_iteration, run.value("SOLVER.MAX_ITER"), run.headline()
     logged = "nothing logged" if last is None else f"iteration {last} of {end}"
-    return logged + (", not evaluated" if evaluation is None else f", evaluated at iteration {evaluation.get('iteration')}")
+    return logged + (
+        ", not evaluated" if evaluation is None else f", evaluated at iteration {evaluation.get('iteration')}"
+    )
 
 
 def differing_keys(groups: Sequence[RunGroup]) -> dict[str, list[object]]:

@@ -8,7 +8,8 @@ from . import samples
 PATH = Path("docs/architecture.md")
 BEGIN, END = "<!-- tables of gbw_panoptic.structures.document -->\n", "<!-- end of the tables -->\n"
 SHOWN = (
-    samples.Record, samples.Metadata, samples.SourceSample, samples.TargetSample, samples.LabelledTarget, samples.MixedSample,
+    samples.Record, samples.Metadata, samples.SourceSample, samples.TargetSample, samples.LabelledTarget,
+    samples.MixedSample,
     samples.ModelOutput,
 )  # fmt: skip
 

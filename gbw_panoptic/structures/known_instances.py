@@ -14,7 +14,8 @@ import numpy as np
 
 #: What NumPy raises where a file is no archive of arrays, or a damaged one; nothing of it is executed.
 ARRAY_DAMAGE = (
-    AttributeError, EOFError, KeyError, MemoryError, NotImplementedError, OSError, OverflowError, RuntimeError, SyntaxError,
+    AttributeError, EOFError, KeyError, MemoryError, NotImplementedError, OSError, OverflowError, RuntimeError,
+    SyntaxError,
     TypeError, ValueError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 

@@ -136,10 +136,14 @@ def test_bad_input_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     "name, content",
     [
-        ("manifest.json", b"[]"), ("manifest.json", b'{"rounds": {}}'), ("manifest.json", b"[" * 99999), ("manifest.json", b"\xff"),
-        ("picks/1/a.npy", b"\x93NUMPY\x01\x00\x10\x00((((((((((((((((((((((((("), ("picks/1/a.npy", b"\x93NUMPY"), ("picks/1/a.npy", b""),
-        ("picks/1/a.npy", [[0, 0, 0, 0]]), ("picks/1/a.npy", [[-1, 0]]), ("picks/1/a.npy", [[9999, 0]]), ("picks/1/a.npy", 3),
-        ("instances/a.npz", b"PK\x03\x04"), ("instances/a.npz", b"PK\x05\x06" + bytes(18)), ("instances/a.npz", b"x" * 50),
+        ("manifest.json", b"[]"), ("manifest.json", b'{"rounds": {}}'), ("manifest.json", b"[" * 99999),
+        ("manifest.json", b"\xff"),
+        ("picks/1/a.npy", b"\x93NUMPY\x01\x00\x10\x00((((((((((((((((((((((((("), ("picks/1/a.npy", b"\x93NUMPY"),
+        ("picks/1/a.npy", b""),
+        ("picks/1/a.npy", [[0, 0, 0, 0]]), ("picks/1/a.npy", [[-1, 0]]), ("picks/1/a.npy", [[9999, 0]]),
+        ("picks/1/a.npy", 3),
+        ("instances/a.npz", b"PK\x03\x04"), ("instances/a.npz", b"PK\x05\x06" + bytes(18)),
+        ("instances/a.npz", b"x" * 50),
         ("labels/a.png", b"no image"),
     ],
 )  # fmt: skip

@@ -154,7 +154,9 @@ def test_class_weights_scale_the_alignment_gradient_by_predicted_class():
     plain, classes = logit_gradients(ClassWeighting(num_classes=C))
     weighted, _ = logit_gradients(gbw)
     weights = gbw.statistics["target"]["weight"]
-    assert weights[classes.unique()].sum().item() == pytest.approx(len(classes.unique()), rel=1e-5) and weights.std() > 0
+    assert (
+        weights[classes.unique()].sum().item() == pytest.approx(len(classes.unique()), rel=1e-5) and weights.std() > 0
+    )
     factor = weights[classes] * classes.numel() / weights[classes].sum()
     torch.testing.assert_close(weighted, plain * factor.unsqueeze(1), rtol=1e-4, atol=1e-9)
 

@@ -93,7 +93,9 @@ def test_gbw_weights_the_predicted_classes(gradient):
     model, found = run(minimization(weighting=weighting), data)
     p = model.convolution(data.target[0]["image"][None]).softmax(1)
     classes, weights = p.argmax(1), weighting.statistics["target"]["weight"]
-    assert weights[classes.unique()].sum().item() == pytest.approx(len(classes.unique()), rel=1e-5) and weights.std() > 0
+    assert (
+        weights[classes.unique()].sum().item() == pytest.approx(len(classes.unique()), rel=1e-5) and weights.std() > 0
+    )
     w = weights[classes]
     expected = 0.5 * (w * -(p * p.log()).sum(1) / math.log(C)).sum() / w.sum()
     torch.testing.assert_close(found["target/loss_sem_seg_entropy"], expected.float())

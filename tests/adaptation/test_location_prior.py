@@ -67,5 +67,7 @@ def test_a_crop_gets_its_part_of_the_image(flip):
 
 def test_beyond_the_border_as_at_the_border():
     prior = LocationPrior.of([halves(0, 1)], 2, strength=1.0)
-    (crop,) = prior([{"place": Window(0, 0, 2 * SIZE[0], SIZE[1]).place(SIZE, flip=False)}], (SIZE[0], 8), torch.device("cpu"))
+    (crop,) = prior(
+        [{"place": Window(0, 0, 2 * SIZE[0], SIZE[1]).place(SIZE, flip=False)}], (SIZE[0], 8), torch.device("cpu")
+    )
     assert torch.equal(crop[:, -1], crop[:, -(SIZE[0] // 2) + 1])

@@ -63,7 +63,9 @@ def mix(mask, source, ids, classes, weight, factors=None):
 def test_whole_source_gives_the_source_targets():
     source = sample(0)
     mask = torch.ones(H, W, dtype=torch.bool)
-    mixed = mix(mask, source, torch.zeros(H, W, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.zeros(H, W))
+    mixed = mix(
+        mask, source, torch.zeros(H, W, dtype=torch.int64), torch.empty(0, dtype=torch.int64), torch.zeros(H, W)
+    )
     for key in ("center", "offset", "center_classes", "center_weights", "offset_weights", "instance_ids"):
         assert torch.equal(mixed[key], source[key]), key
 
@@ -71,7 +73,9 @@ def test_whole_source_gives_the_source_targets():
 def test_nothing_pasted_gives_the_target_instances():
     target = sample(1)
     weight = torch.full((H, W), 0.5)
-    mixed = mix(torch.zeros(H, W, dtype=torch.bool), sample(0), target["instance_ids"], target["instance_classes"], weight)
+    mixed = mix(
+        torch.zeros(H, W, dtype=torch.bool), sample(0), target["instance_ids"], target["instance_classes"], weight
+    )
     for key in ("center", "offset", "center_classes"):
         assert torch.equal(mixed[key], target[key]), key
     assert mixed["center_weights"].unique().tolist() == [0.5]
@@ -148,13 +152,22 @@ def test_sure_instances_are_pasted_on_the_source_for_the_instance_heads_alone():
     assert torch.equal(mixed["offset"], expected["offset"])
     for key in ("center_weights", "offset_weights"):
         assert (mixed[key][0][mask] == 1).all() and torch.equal(mixed[key][0][~mask], source[key][0][~mask])
-    assert mixed["instance_classes"].tolist() == [*source["instance_classes"].tolist(), *target["instance_classes"].tolist()]
+    assert mixed["instance_classes"].tolist() == [
+        *source["instance_classes"].tolist(),
+        *target["instance_classes"].tolist(),
+    ]
     assert (mixed["sem_seg"] == IGNORE).all() and not mixed["sem_seg_weights"].any()
 
 
 def test_without_a_sure_instance_no_pixel_counts():
     source, target = sample(0), sample(1)
     found = PseudoInstances(target["instance_ids"], target["instance_classes"], torch.ones(3), torch.ones(H, W))
-    mixed = paste_instances(source, target["image"], found.sure(torch.zeros(3), 0.75, torch.ones(H, W, dtype=torch.bool)), sigma=2, ignore_label=IGNORE)
+    mixed = paste_instances(
+        source,
+        target["image"],
+        found.sure(torch.zeros(3), 0.75, torch.ones(H, W, dtype=torch.bool)),
+        sigma=2,
+        ignore_label=IGNORE,
+    )
     assert torch.equal(mixed["image"], source["image"])
     assert not mixed["center_weights"].any() and not mixed["offset_weights"].any()

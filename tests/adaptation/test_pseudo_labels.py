@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from gbw_panoptic.adaptation.mean_teacher.pseudo_labels import PseudoLabeller, Selection, class_thresholds, image_quality
+from gbw_panoptic.adaptation.mean_teacher.pseudo_labels import (
+    PseudoLabeller,
+    Selection,
+    class_thresholds,
+    image_quality,
+)
 from gbw_panoptic.structures.predictions import DensePrediction
 
 IGNORE = 255
@@ -137,7 +142,9 @@ def test_a_teachers_decision_is_corrected_before_it_labels():
         teacher.dense = DensePrediction(sem_seg=TWO)
         labelled, _ = PseudoLabeller(rule, False, "pixel", IGNORE, tau)(teacher, samples(2), with_instances=False)
         found[tau] = torch.stack([sample["sem_seg"] for sample in labelled])
-    assert torch.equal(found[0.0], TWO.argmax(1)) and torch.equal(found[1.0], (TWO + torch.tensor([0.0, 3.0]).view(-1, 1, 1)).argmax(1))
+    assert torch.equal(found[0.0], TWO.argmax(1)) and torch.equal(
+        found[1.0], (TWO + torch.tensor([0.0, 3.0]).view(-1, 1, 1)).argmax(1)
+    )
     assert not torch.equal(found[0.0], found[1.0])
 
 

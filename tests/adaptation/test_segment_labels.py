@@ -28,7 +28,9 @@ def random_map(seed, *, size=(17, 23), segments=6):
 
 
 def scaling(**changes):
-    return MaskScaling(**{"thing_ids": THINGS, "num_classes": NUM_CLASSES, "things": 0.95, "stuff": 0.97, "min_area": 25, **changes})
+    return MaskScaling(
+        **{"thing_ids": THINGS, "num_classes": NUM_CLASSES, "things": 0.95, "stuff": 0.97, "min_area": 25, **changes}
+    )
 
 
 def naive_weight(segments, number, taus):
@@ -69,7 +71,9 @@ def test_targets_are_the_segments_above_the_smallest_area(seed):
     for index, number in enumerate(kept):
         assert torch.equal(targets.masks[index], segments.ids == number)
         assert targets.classes[index] == segments.classes[number - 1]
-        assert targets.weights[index].item() == pytest.approx(naive_weight(segments, number, [0.97, 0.97, 0.95, 0.95])[1])
+        assert targets.weights[index].item() == pytest.approx(
+            naive_weight(segments, number, [0.97, 0.97, 0.95, 0.95])[1]
+        )
     assert (targets.masks.sum(dim=0) <= 1).all()
     assert torch.equal(targets.valid, segments.valid) and torch.equal(targets.confidence, segments.confidence)
 
@@ -81,8 +85,14 @@ def test_numbering_of_instances_does_not_matter():
     classes = torch.empty(6, dtype=torch.int64).index_copy(0, order, segments.classes)
     other = SegmentMap(table[segments.ids], classes, segments.own_confidence, segments.confidence, segments.valid)
     (one,), (two,) = scaling()([segments]), scaling()([other])
-    key = [(mask.flatten().int().argmax().item(), c.item(), w.item()) for mask, c, w in zip(one.masks, one.classes, one.weights)]
-    again = [(mask.flatten().int().argmax().item(), c.item(), w.item()) for mask, c, w in zip(two.masks, two.classes, two.weights)]
+    key = [
+        (mask.flatten().int().argmax().item(), c.item(), w.item())
+        for mask, c, w in zip(one.masks, one.classes, one.weights)
+    ]
+    again = [
+        (mask.flatten().int().argmax().item(), c.item(), w.item())
+        for mask, c, w in zip(two.masks, two.classes, two.weights)
+    ]
     assert sorted(key) == sorted(again)
 
 
@@ -106,7 +116,10 @@ def test_thresholds_of_zero_turn_the_scaling_off():
 
 def found(segments):
     return SimpleNamespace(
-        ids=segments.ids, classes=segments.classes, confidence=segments.confidence, region_confidence=segments.own_confidence
+        ids=segments.ids,
+        classes=segments.classes,
+        confidence=segments.confidence,
+        region_confidence=segments.own_confidence,
     )
 
 

@@ -89,7 +89,11 @@ def test_pasted_pixels_are_certain_and_valid_and_the_rest_stays():
     source, target = source_targets(0), target_map(0)
     mixed = mix(source, [1, 3], target)
     pasted = source.masks[[1, 3]].any(dim=0)
-    assert (mixed.confidence[pasted] == 1).all() and (mixed.own_confidence[pasted] == 1).all() and mixed.valid[pasted].all()
+    assert (
+        (mixed.confidence[pasted] == 1).all()
+        and (mixed.own_confidence[pasted] == 1).all()
+        and mixed.valid[pasted].all()
+    )
     for name in ("ids", "confidence", "own_confidence", "valid"):
         assert torch.equal(getattr(mixed, name)[~pasted], getattr(target, name)[~pasted]), name
 

@@ -79,7 +79,8 @@ def batch(sizes=((H, W), (H, W)), void=False):
         right = (sem_seg == 2) & (torch.arange(size[1]) > size[1] // 2)
         order, ids = torch.where(sem_seg == IGNORE, -1, sem_seg + right).unique(return_inverse=True)
         source.append({
-            "image": blobs(generator, size), "sem_seg": sem_seg, "segment_ids": ids, "segment_classes": order[1:].clamp(max=2),
+            "image": blobs(generator, size), "sem_seg": sem_seg, "segment_ids": ids,
+            "segment_classes": order[1:].clamp(max=2),
         })  # fmt: skip
         valid = torch.ones(size, dtype=torch.bool)
         valid[-3:] = False

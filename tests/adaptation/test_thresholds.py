@@ -37,7 +37,9 @@ def arrays(maps):
 
 
 def adaptive(start=0.0, **changes):
-    return scaling(min_area=MIN_AREA, adaptive=ClassThresholds(NUM_CLASSES, start=start, decay=DECAY, names=("a", "b")), **changes)
+    return scaling(
+        min_area=MIN_AREA, adaptive=ClassThresholds(NUM_CLASSES, start=start, decay=DECAY, names=("a", "b")), **changes
+    )
 
 
 def batches(number=6):
@@ -51,16 +53,23 @@ def test_thresholds_and_weights_equal_the_reference(start):
     labeller, tau = SegmentLabeller(rule), rule.adaptive
     for of_batch, expected in zip(maps, reference([arrays(x) for x in maps], start)):
         tau.begin()
-        samples = [{"image": torch.rand(3, 17, 23), "valid_mask": torch.ones(17, 23, dtype=torch.bool)} for _ in of_batch]
+        samples = [
+            {"image": torch.rand(3, 17, 23), "valid_mask": torch.ones(17, 23, dtype=torch.bool)} for _ in of_batch
+        ]
         labelled, health = labeller(Teacher(of_batch), samples, with_instances=True)
-        np.testing.assert_allclose(tau.current(), expected, atol=1e-6)  # the batch's own update comes before its weights
+        np.testing.assert_allclose(
+            tau.current(), expected, atol=1e-6
+        )  # the batch's own update comes before its weights
         for targets, segments in zip(rule([x["segment_map"] for x in labelled]), of_batch):
             areas, weights = areas_and_weights(segments, torch.tensor(expected, dtype=torch.float32))
             torch.testing.assert_close(targets.weights, weights[areas > MIN_AREA])
         assert health["pseudo_labels/threshold/b"] == tau.current()[1]
         tau.commit()
         np.testing.assert_allclose(tau.values, expected, atol=1e-6)
-    present = [{k for _, ids, classes in arrays(x) for n, k in enumerate(classes, 1) if (ids == n).sum() > MIN_AREA} for x in maps]
+    present = [
+        {k for _, ids, classes in arrays(x) for n, k in enumerate(classes, 1) if (ids == n).sum() > MIN_AREA}
+        for x in maps
+    ]
     assert tau.updates.tolist() == [sum(k in found for found in present) for k in range(NUM_CLASSES)]
 
 

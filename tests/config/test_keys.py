@@ -33,7 +33,8 @@ HOST = (
 )  # fmt: skip
 #: Small, and the trainers that between them read every section.
 TINY = (
-    "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.IMS_PER_BATCH", 1, "SOLVER.MAX_ITER", 2, "INPUT.CROP.SIZE", "(64, 128)",
+    "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.IMS_PER_BATCH", 1, "SOLVER.MAX_ITER", 2, "INPUT.CROP.SIZE",
+    "(64, 128)",
     "DATALOADER.NUM_WORKERS", 0, "ACTIVE.ITERATIONS", "(1,)", "MODEL.MASK2FORMER.ENCODER_LAYERS", 1,
     "MODEL.MASK2FORMER.DECODER_LAYERS", 1, "MODEL.MASK2FORMER.HIDDEN_DIM", 32,
 )  # fmt: skip
@@ -221,8 +222,10 @@ def value_of(cfg: CfgNode, name: str):
 
 
 ODD = (
-    "-1", "0", "1", "0.5", "-0.5", "nan", "inf", "1e999", "-1e999", "1e400", str(2**31), str(2**64), str(10**30), "9" * 5000, "None", "''",
-    "foo", "True", "()", "[]", "{}", "(None,)", "(1,)", "('a',)", "(-1, -1)", "(1, 'a')", "[[1, 2]]", "(1, 2, 3, 4, 5)", "{'a': 1}",
+    "-1", "0", "1", "0.5", "-0.5", "nan", "inf", "1e999", "-1e999", "1e400", str(2**31), str(2**64), str(10**30),
+    "9" * 5000, "None", "''",
+    "foo", "True", "()", "[]", "{}", "(None,)", "(1,)", "('a',)", "(-1, -1)", "(1, 'a')", "[[1, 2]]", "(1, 2, 3, 4, 5)",
+    "{'a': 1}",
     "((", "\x00", "(" * 300, "-" * 99999 + "1", "1_0", "b'a'", "1j", "...", "{1}", "\ud800", "lambda: 0",
 )  # fmt: skip
 
@@ -257,11 +260,13 @@ def test_a_bound_that_no_row_names_is_said():
         ("SOLVER.BASE_LR", "-1"), ("SOLVER.WEIGHT_DECAY", "-0.1"), ("SOLVER.BACKBONE_MULTIPLIER", "-1"),
         ("MODEL.SEM_SEG_HEAD.LOSS_WEIGHT", "-1"), ("MODEL.INS_EMBED_HEAD.CENTER_LOSS_WEIGHT", "-1"),
         ("INPUT.TARGET.IGNORE_TOP", "-3"), ("SOLVER.WARMUP_METHOD", "foo"), ("SOLVER.LR_SCHEDULER_NAME", "foo"),
-        ("INPUT.CROP.SIZE", "(0, 64)"), ("INPUT.CROP.SIZE", "(64,)"), ("INPUT.CROP.SIZE", "64"), ("MODEL.DEVICE", "banana"),
+        ("INPUT.CROP.SIZE", "(0, 64)"), ("INPUT.CROP.SIZE", "(64,)"), ("INPUT.CROP.SIZE", "64"),
+        ("MODEL.DEVICE", "banana"),
         ("MODEL.RESNETS.NORM", "foo"), ("MODEL.RESNETS.OUT_FEATURES", "[]"), ("SEED", str(2**64)), ("SEED", "-1"),
         ("SOLVER.IMS_PER_BATCH", "0"), ("DATALOADER.NUM_WORKERS", "-1"), ("SOLVER.CHECKPOINT_PERIOD", "0"),
         ("MODEL.PIXEL_MEAN", "(1.0, 2.0)"), ("MODEL.PIXEL_STD", "(1.0, 0.0, 1.0)"), ("MODEL.TASK", "1"),
-        ("MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", "70000"), ("MODEL.MASK2FORMER.NUM_QUERIES", "70000"), ("GBW.LAMBDA", "nan"),
+        ("MODEL.PANOPTIC_DEEPLAB.TOP_K_INSTANCE", "70000"), ("MODEL.MASK2FORMER.NUM_QUERIES", "70000"),
+        ("GBW.LAMBDA", "nan"),
         ("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "3000"),
     ],
 )  # fmt: skip

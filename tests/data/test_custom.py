@@ -395,12 +395,14 @@ FAULTS = {
         A_JSON, lambda p: edit_segments(p, lambda s: s.append({**s[0], "id": 1})),
         {(K.DISAGREE, "no pixel of the ids [1]")},
     ),
-    "id of void": (A_JSON, lambda p: edit_segments(p, lambda s: s[0].update(id=0)), {(K.UNREADABLE, "id 0, which is void")}),
+    "id of void": (A_JSON, lambda p: edit_segments(p, lambda s: s[0].update(id=0)),
+                   {(K.UNREADABLE, "id 0, which is void")}),
     "id of 25 bits": (
         A_JSON, lambda p: edit_segments(p, lambda s: s[0].update(id=1 << 24)), {(K.UNREADABLE, "ids are 1..16777215")}
     ),
     "crowd as text": (
-        A_JSON, lambda p: edit_segments(p, lambda s: s[0].update(iscrowd="0")), {(K.UNREADABLE, "iscrowd '0' of the segment")}
+        A_JSON, lambda p: edit_segments(p, lambda s: s[0].update(iscrowd="0")),
+        {(K.UNREADABLE, "iscrowd '0' of the segment")}
     ),
     "segment twice": (A_JSON, lambda p: edit_segments(p, lambda s: s.append(s[0])), {(K.DISAGREE, "twice")}),
     "segment without category": (

@@ -43,15 +43,18 @@ COLORS = {"0,0,0": "void", "128, 64, 128": "road", "0,0,142": "car"}
 #: Kind of file -> (the image of some ids, the table that reads it).
 KINDS = {
     "grey": (lambda ids: Image.fromarray(ids.astype(np.uint8)), TABLE),
-    "grey of 16 bits": (lambda ids: Image.fromarray((300 * ids).astype(np.uint16)), {300 * i: name for i, name in TABLE.items()}),
+    "grey of 16 bits": (lambda ids: Image.fromarray((300 * ids).astype(np.uint16)),
+                        {300 * i: name for i, name in TABLE.items()}),
     "black and white": (lambda ids: Image.fromarray(ids == 1), {0: "void", 1: "road"}),
     "palette": (palette_png, TABLE),
     "colours": (lambda ids: Image.fromarray(colored(ids)), COLORS),
-    "colours with alpha": (lambda ids: Image.fromarray(np.dstack([colored(ids), np.full(ids.shape, 255, np.uint8)])), COLORS),
+    "colours with alpha": (lambda ids: Image.fromarray(np.dstack([colored(ids), np.full(ids.shape, 255, np.uint8)])),
+                           COLORS),
     "colours of a palette": (palette_png, COLORS),
     "ids in the first of three channels": (lambda ids: Image.fromarray(np.dstack([ids, 0 * ids, 0 * ids]).astype(np.uint8)), TABLE),
     "ids over three channels": (
-        lambda ids: Image.fromarray(np.dstack([ids, ids, 0 * ids]).astype(np.uint8)), {257 * i: name for i, name in TABLE.items()}
+        lambda ids: Image.fromarray(np.dstack([ids, ids, 0 * ids]).astype(np.uint8)),
+        {257 * i: name for i, name in TABLE.items()}
     ),
 }  # fmt: skip
 
@@ -179,22 +182,29 @@ def test_names_that_differ_in_their_ends_are_paired_and_the_others_counted(tmp_p
 
 
 BAD = {
-    "no table": ({"splits": {"a": {"images": "x", "labels": "y"}}}, "expected class_ids, train_ids, or each id with a class under mine"),
-    "an unknown class": ({"ids": {1: "cars"}, "splits": {"a": {"images": "x", "labels": "y"}}}, "found 'cars'; did you mean car"),
-    "a colour of two": ({"ids": {"1, 2": "car"}, "splits": {"a": {"images": "x", "labels": "y"}}}, "or colours such as"),
-    "ids and colours": ({"ids": {"1, 2, 3": "car", 4: "bus"}, "splits": {"a": {"images": "x", "labels": "y"}}}, "write all of them alike"),
+    "no table": ({"splits": {"a": {"images": "x", "labels": "y"}}},
+                 "expected class_ids, train_ids, or each id with a class under mine"),
+    "an unknown class": ({"ids": {1: "cars"}, "splits": {"a": {"images": "x", "labels": "y"}}},
+                         "found 'cars'; did you mean car"),
+    "a colour of two": ({"ids": {"1, 2": "car"}, "splits": {"a": {"images": "x", "labels": "y"}}},
+                        "or colours such as"),
+    "ids and colours": ({"ids": {"1, 2, 3": "car", 4: "bus"}, "splits": {"a": {"images": "x", "labels": "y"}}},
+                        "write all of them alike"),
     "the same colour twice": (
         {"ids": {"1, 2, 3": "car", "1,2,3": "bus"}, "splits": {"a": {"images": "x", "labels": "y"}}}, "each colour once"
     ),
     "a negative id": ({"ids": {-1: "car"}, "splits": {"a": {"images": "x", "labels": "y"}}}, "ids from 0 on"),
     "two kinds of labels": (
-        {"ids": "class_ids", "splits": {"a": {"images": "x", "labels": "y", "instances": "z"}}}, "one kind of labels .*labels and instances"
+        {"ids": "class_ids", "splits": {"a": {"images": "x", "labels": "y", "instances": "z"}}},
+        "one kind of labels .*labels and instances"
     ),
     "another numbering": (
-        {"ids": "class_ids", "splits": {"a": {"images": "x", "instances": "y", "numbering": "coco"}}}, "one of cityscapes, kitti"
+        {"ids": "class_ids", "splits": {"a": {"images": "x", "instances": "y", "numbering": "coco"}}},
+        "one of cityscapes, kitti"
     ),
     "a suffix with a folder": (
-        {"ids": "class_ids", "splits": {"a": {"images": "x", "labels": "y", "label_suffix": "/b"}}}, "the end of a file's name"
+        {"ids": "class_ids", "splits": {"a": {"images": "x", "labels": "y", "label_suffix": "/b"}}},
+        "the end of a file's name"
     ),
 }  # fmt: skip
 

@@ -13,10 +13,12 @@ from gbw_panoptic.engine.build import build_models
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.validation import validate
 
-SHORT = (*FAST, "ACTIVE.NUM_OVERLAYS", 1, "SOLVER.MAX_ITER", 4, "ACTIVE.ITERATIONS", "(1, 3)", "SOLVER.CHECKPOINT_PERIOD", 2,
+SHORT = (*FAST, "ACTIVE.NUM_OVERLAYS", 1, "SOLVER.MAX_ITER", 4, "ACTIVE.ITERATIONS", "(1, 3)",
+         "SOLVER.CHECKPOINT_PERIOD", 2,
          "INPUT.MIN_SIZE_TEST", 32, "INPUT.MAX_SIZE_TEST", 64)  # fmt: skip
 GBW = ("WEIGHTING.SEMANTIC", "gbw", "WEIGHTING.CENTER", "gbw", "WEIGHTING.OFFSET", "gbw")
-SELF_TRAINING = ("ACTIVE.SELF_TRAINING", True, "SELF_TRAINING.MASKED.ENABLED", True, "SELF_TRAINING.MASKED.BLOCK_SIZE", 16,
+SELF_TRAINING = ("ACTIVE.SELF_TRAINING", True, "SELF_TRAINING.MASKED.ENABLED", True, "SELF_TRAINING.MASKED.BLOCK_SIZE",
+                 16,
                  "TEST.MODEL", "teacher")  # fmt: skip
 PANOPTIC = ("ACTIVE.PANOPTIC", True)
 
@@ -74,7 +76,8 @@ def test_bought_things_train_the_instance_heads_through_the_store_alone(make_cfg
     opts = (*SHORT, *PANOPTIC, "ACTIVE.BUDGET", "30%", "MODEL.WEIGHTS", weights, "ACTIVE.NEGATIVE_LOSS_WEIGHT", 0.0)
     train(make_cfg("quick/active_cbda.yaml", *opts, "ACTIVE.ITERATIONS", "(0,)", "SOLVER.MAX_ITER", 1))
     monkeypatch.setattr(known_instances, "read_label_map", lambda *_: pytest.fail("the target's truth was read"))
-    cfg = make_cfg("quick/active_cbda.yaml", *opts, "ACTIVE.ITERATIONS", "()", "SOLVER.MAX_ITER", 2, "ACTIVE.SOURCE_FREE", True,
+    cfg = make_cfg("quick/active_cbda.yaml", *opts, "ACTIVE.ITERATIONS", "()", "SOLVER.MAX_ITER", 2,
+                   "ACTIVE.SOURCE_FREE", True,
                    "ACTIVE.LABELS", tmp_path / "run" / "active", "OUTPUT_DIR", tmp_path / "more")  # fmt: skip
     start = build_models(cfg)["student"]
     start.load_state_dict(torch.load(weights, weights_only=True)["model"])

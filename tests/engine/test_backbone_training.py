@@ -19,7 +19,8 @@ DISTANCE = (
 )  # fmt: skip
 SWIN = ("MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.OUT_FEATURES", ["res2", "res3", "res5"])
 VIT = (
-    "MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.VARIANT", "dinov2_tiny_reg", "MODEL.VIT.PYRAMID_CHANNELS", 32,
+    "MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.VARIANT", "dinov2_tiny_reg", "MODEL.VIT.PYRAMID_CHANNELS",
+    32,
     "MODEL.VIT.PYRAMID_NORM", "GN", "MODEL.VIT.OUT_FEATURES", ["res2", "res3", "res5"],
 )  # fmt: skip
 CONVNEXT = (

@@ -110,8 +110,10 @@ def replaced(value, path, new):
 
 
 PLACES = [
-    ("iteration",), ("optimizer",), ("loader",), ("loader", "consumed"), ("rng",), ("rng", "seed"), ("optimizer", "state"),
-    ("optimizer", "state", 0), ("optimizer", "state", 0, "exp_avg"), ("optimizer", "state", 0, "step"), ("optimizer", "param_groups"),
+    ("iteration",), ("optimizer",), ("loader",), ("loader", "consumed"), ("rng",), ("rng", "seed"),
+    ("optimizer", "state"),
+    ("optimizer", "state", 0), ("optimizer", "state", 0, "exp_avg"), ("optimizer", "state", 0, "step"),
+    ("optimizer", "param_groups"),
 ]  # fmt: skip
 
 

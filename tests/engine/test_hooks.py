@@ -83,7 +83,8 @@ def test_a_resumed_run_does_not_warn_again(warnings):
 
 
 @pytest.mark.parametrize(
-    "line", ["", "null", "5", "[1]", '{"a": 1}', '{"iteration": "2"}', '{"iteration": 1e999}', '{"iteration": true}', "[" * 9999,
+    "line", ["", "null", "5", "[1]", '{"a": 1}', '{"iteration": "2"}', '{"iteration": 1e999}', '{"iteration": true}',
+             "[" * 9999,
              '{"iteration": ' + "9" * 5000 + "}", '{"iteration": 2, "x": "\\ud800"}', "\0" * 40, '{"iteration": 2']
 )  # fmt: skip
 def test_metrics_end_where_a_line_is_damaged(tmp_path, line):

@@ -21,8 +21,10 @@ from gbw_panoptic.errors import UserError
 SMALL = [str(word) for word in (*TINY, "SOLVER.WARMUP_ITERS", 1, "DATALOADER.NUM_WORKERS", 0)]
 SMALL = SMALL[: SMALL.index("DATASETS.TEST")] + SMALL[SMALL.index("DATASETS.TEST") + 2 :]
 RUN = {
-    "config.yaml": "MODEL: {WEIGHTS: ''}", "log.txt": "old", "metrics.json": '{"iteration": 1}\n', "last_checkpoint": "model_final.pth",
-    "model_final.pth": "weights", "model_0000099.pth": "weights", "inference/student.json": "{}", "report/a.png": "", "report.md": "",
+    "config.yaml": "MODEL: {WEIGHTS: ''}", "log.txt": "old", "metrics.json": '{"iteration": 1}\n',
+    "last_checkpoint": "model_final.pth",
+    "model_final.pth": "weights", "model_0000099.pth": "weights", "inference/student.json": "{}", "report/a.png": "",
+    "report.md": "",
     "events.out.tfevents.1": "",
 }  # fmt: skip
 OTHERS = {"notes.md": "the user's", "stdout.txt": "a study's", "active/manifest.json": "{}", "best.pth": "the user's"}

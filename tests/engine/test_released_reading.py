@@ -77,7 +77,8 @@ def train(cfg, *, stop_at, resume=False):
 
 
 SCALE_FREE = (
-    "GBW.READING", "scale_free", "GBW.ERRORS", "signed", "GBW.GUARD", 0.5, "GBW.COOLDOWN_ITERS", 1, "SELF_TRAINING.TAU", 0.5,
+    "GBW.READING", "scale_free", "GBW.ERRORS", "signed", "GBW.GUARD", 0.5, "GBW.COOLDOWN_ITERS", 1, "SELF_TRAINING.TAU",
+    0.5,
     "MODEL.SEM_SEG_HEAD.LOSS_TYPE", "blda",
 )  # fmt: skip
 

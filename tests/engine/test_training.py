@@ -122,8 +122,10 @@ def test_every_switch_trains(make_cfg, opts):
 
 
 def test_instance_mix_teaches_instance_heads_alone(make_cfg, tmp_path):
-    cfg = make_cfg("quick/self_training.yaml", *FAST, *TINY, "SOLVER.MAX_ITER", 1, "SELF_TRAINING.INSTANCE_MIX.ENABLED", True,
-                   "SELF_TRAINING.INSTANCE_MIX.MIN_SCORE", 0.0, "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD", 0.0)  # fmt: skip
+    cfg = make_cfg("quick/self_training.yaml", *FAST, *TINY, "SOLVER.MAX_ITER", 1, "SELF_TRAINING.INSTANCE_MIX.ENABLED",
+                   True,
+                   "SELF_TRAINING.INSTANCE_MIX.MIN_SCORE", 0.0, "MODEL.PANOPTIC_DEEPLAB.CENTER_THRESHOLD",
+                   0.0)  # fmt: skip
     train(cfg)
     last = metrics(tmp_path / "run")[-1]
     assert last["instance_mix/loss_center"] > 0 and last["instance_mix/loss_offset"] > 0

@@ -15,24 +15,29 @@ from two_ranks import on_two_ranks
 GBW = ("WEIGHTING.SEMANTIC", "gbw", "WEIGHTING.CENTER", "gbw", "WEIGHTING.OFFSET", "gbw", "GBW.MOMENTUM", 0.5)
 SELF_TRAINING = ("SELF_TRAINING.INSTANCE_LOSSES", True, "SELF_TRAINING.CONFIDENCE_THRESHOLD", 0.05,
                  "SELF_TRAINING.MASKED.ENABLED", True, "SELF_TRAINING.MASKED.BLOCK_SIZE", 16)  # fmt: skip
-DISTANCE = ("SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True, "SELF_TRAINING.FEATURE_DISTANCE.CLASSES", "('road', 'building')",
+DISTANCE = ("SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True, "SELF_TRAINING.FEATURE_DISTANCE.CLASSES",
+            "('road', 'building')",
             "SELF_TRAINING.FEATURE_DISTANCE.MIN_SHARE", 0.6)  # fmt: skip
 ADAPTIVE = ("SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED", True, "SELF_TRAINING.ADAPTIVE_THRESHOLDS.DECAY", 0.5,
-            "SELF_TRAINING.LOCATION_PRIOR", 0.5, "SELF_TRAINING.QUALITY", "class", "SELF_TRAINING.INSTANCE_MIX.ENABLED", True,
+            "SELF_TRAINING.LOCATION_PRIOR", 0.5, "SELF_TRAINING.QUALITY", "class", "SELF_TRAINING.INSTANCE_MIX.ENABLED",
+            True,
             "SELF_TRAINING.INSTANCE_MIX.MIN_SCORE", 0.0)  # fmt: skip
 #: Normalisation within an image, and no dropout, whose random numbers are those of a rank.
 OPTIONS = (
     "MODEL.BACKBONE.NAME", "build_compact_backbone", "MODEL.RESNETS.NORM", "GN",
     *(word for head in ("SEM_SEG_HEAD", "INS_EMBED_HEAD") for word in (
         f"MODEL.{head}.NORM", "GN", f"MODEL.{head}.ASPP_CHANNELS", 32, f"MODEL.{head}.CONVS_DIM", 32,
-        f"MODEL.{head}.HEAD_CHANNELS", 32, f"MODEL.{head}.PROJECT_CHANNELS", "[32, 32]", f"MODEL.{head}.ASPP_DROPOUT", 0.0,
+        f"MODEL.{head}.HEAD_CHANNELS", 32, f"MODEL.{head}.PROJECT_CHANNELS", "[32, 32]", f"MODEL.{head}.ASPP_DROPOUT",
+        0.0,
     )),
-    "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", 0.01, "SOLVER.WARMUP_ITERS", 0, "SOLVER.IMS_PER_BATCH", 2, "SOLVER.MAX_ITER", 3,
+    "SOLVER.OPTIMIZER", "SGD", "SOLVER.BASE_LR", 0.01, "SOLVER.WARMUP_ITERS", 0, "SOLVER.IMS_PER_BATCH", 2,
+    "SOLVER.MAX_ITER", 3,
     "DATALOADER.NUM_WORKERS", 0, "INPUT.CROP.SIZE", "(64, 128)",
 )  # fmt: skip
 EVALUATION = ("DATASETS.TEST", "('cityscapes_uda_panoptic_val',)")  # three images: one rank has two of them
 VIT = (
-    "MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.VARIANT", "dinov2_tiny_reg", "MODEL.VIT.PYRAMID_CHANNELS", 32,
+    "MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.VARIANT", "dinov2_tiny_reg", "MODEL.VIT.PYRAMID_CHANNELS",
+    32,
     "MODEL.VIT.PYRAMID_NORM", "GN", "MODEL.VIT.GRADIENT_CHECKPOINTING", True, "SOLVER.LAYER_DECAY", 0.8,
     "MODEL.VIT.OUT_FEATURES", "['res2', 'res3', 'res5']",
 )  # fmt: skip
@@ -43,7 +48,8 @@ CASES = {
     "vit": ("quick/self_training_gbw.yaml", *VIT, *SELF_TRAINING),
     "adversarial": ("quick/adversarial_gbw.yaml", "ADVERSARIAL.ALIGN_INSTANCES", True),
     "entropy": ("quick/entropy_gbw.yaml",),
-    "active": ("quick/active_ripu.yaml", *GBW, *SELF_TRAINING, "ACTIVE.ITERATIONS", "(1,)", "ACTIVE.SELF_TRAINING", True,
+    "active": ("quick/active_ripu.yaml", *GBW, *SELF_TRAINING, "ACTIVE.ITERATIONS", "(1,)", "ACTIVE.SELF_TRAINING",
+               True,
                "ACTIVE.NUM_OVERLAYS", 0, "TEST.MODEL", "teacher"),
 }  # fmt: skip
 

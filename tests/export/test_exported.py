@@ -33,7 +33,8 @@ CENTRES = (
     9,
 )
 MASKS = (
-    "MODEL.MASK2FORMER.OBJECT_THRESHOLD", 0.0, "MODEL.MASK2FORMER.OVERLAP_THRESHOLD", 0.0, "MODEL.MASK2FORMER.ENCODER_LAYERS", 1,
+    "MODEL.MASK2FORMER.OBJECT_THRESHOLD", 0.0, "MODEL.MASK2FORMER.OVERLAP_THRESHOLD", 0.0,
+    "MODEL.MASK2FORMER.ENCODER_LAYERS", 1,
     "MODEL.MASK2FORMER.DECODER_LAYERS", 2, "MODEL.MASK2FORMER.NUM_QUERIES", 12, "MODEL.MASK2FORMER.HIDDEN_DIM", 32,
 )  # fmt: skip
 PYRAMID = (
@@ -43,7 +44,8 @@ PYRAMID = (
     "['res2', 'res3', 'res5']",
 )
 VIT = (
-    "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_vit_backbone", "MODEL.VIT.PYRAMID_CHANNELS", 32,
+    "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_vit_backbone",
+    "MODEL.VIT.PYRAMID_CHANNELS", 32,
     "MODEL.VIT.OUT_FEATURES", "['res2', 'res3', 'res5']", "MODEL.VIT.VARIANT",
 )  # fmt: skip
 #: Name -> configuration and overrides. Between them: two architectures, two kinds of heads, all kinds of backbones, both orders of
@@ -52,14 +54,17 @@ MODELS = {
     "resnet": ("quick/source_only.yaml", *NARROW, *CENTRES, "INPUT.FORMAT", "BGR"),
     "mit_daformer": ("streets/panoptic_deeplab_mit_b0_source_only.yaml", *CENTRES),
     "efficientnet": ("demo/source_only.yaml", *CENTRES),
-    "compact_semantic": ("study/source_only.yaml", *CENTRES, "MODEL.TASK", "semantic", "WEIGHTING.CENTER", "none", "WEIGHTING.OFFSET", "none"),
+    "compact_semantic": ("study/source_only.yaml", *CENTRES, "MODEL.TASK", "semantic", "WEIGHTING.CENTER", "none",
+                         "WEIGHTING.OFFSET", "none"),
     "mask2former": ("quick/mask2former_source_only.yaml", *MASKS),
-    "mask2former_swin": ("quick/mask2former_source_only.yaml", *MASKS, "MODEL.BACKBONE.NAME", "build_swin_backbone", "MODEL.SWIN.WINDOW_SIZE", 3),
+    "mask2former_swin": ("quick/mask2former_source_only.yaml", *MASKS, "MODEL.BACKBONE.NAME", "build_swin_backbone",
+                         "MODEL.SWIN.WINDOW_SIZE", 3),
     "eomt": ("streets/eomt_source_only.yaml", *MASKS),  # untrained: its masks are on
     "dinov2": (*VIT, "dinov2_tiny"),  # its table of positions is enlarged by a factor
     "dinov3": (*VIT, "dinov3_tiny"),
     "convnext": (
-        "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.TIMM.NAME", "convnext_atto",
+        "quick/source_only.yaml", *NARROW, *CENTRES, *PYRAMID, "MODEL.BACKBONE.NAME", "build_timm_backbone",
+        "MODEL.TIMM.NAME", "convnext_atto",
         "MODEL.TIMM.OUT_FEATURES", "['res2', 'res3', 'res5']",
     ),
 }  # fmt: skip

@@ -45,7 +45,8 @@ def result():
 def test_segments(result):
     found = [(s.id, s.name, s.isthing, s.area, s.bbox, round(s.score, 6)) for s in result.segments]
     assert found == [
-        (SKY * 1000, "sky", False, 72, (0, 0, 12, 6), 0.75), (ONE, "car", True, 9, (1, 6, 6, 3), 0.9), (TWO, "car", True, 1, (11, 9, 1, 1), 0.4),
+        (SKY * 1000, "sky", False, 72, (0, 0, 12, 6), 0.75), (ONE, "car", True, 9, (1, 6, 6, 3), 0.9),
+        (TWO, "car", True, 1, (11, 9, 1, 1), 0.4),
     ]  # fmt: skip
 
 

@@ -264,8 +264,10 @@ def test_a_repository_is_what_save_pretrained_writes(model, elsewhere, monkeypat
 @pytest.mark.parametrize(
     "source, words",
     [
-        (np.zeros((4, 5), np.uint8), r"uint8 \[H, W, 3\]"), (np.zeros((4, 5, 3)), "float64"), (np.zeros((4, 5, 4), np.uint8), "4, 5, 4"),
-        (torch.zeros(4, 5, 3), r"tensor \[3, H, W\]"), (torch.full((3, 4, 5), -2.1), "undo the normalisation"), (7, "found int"),
+        (np.zeros((4, 5), np.uint8), r"uint8 \[H, W, 3\]"), (np.zeros((4, 5, 3)), "float64"),
+        (np.zeros((4, 5, 4), np.uint8), "4, 5, 4"),
+        (torch.zeros(4, 5, 3), r"tensor \[3, H, W\]"), (torch.full((3, 4, 5), -2.1), "undo the normalisation"),
+        (7, "found int"),
         (np.zeros((0, 5, 3), np.uint8), "0, 5, 3"), ("absent.png", "absent.png"), ("nothing/*.png", "found none"),
     ],
 )  # fmt: skip
@@ -329,9 +331,12 @@ def test_importing_the_package_is_quick_and_typed():
 
 UNION = {"name": "large", "dataset_id": 34, "class_ids": [13, 14]}
 ODD = {
-    "label_divisor": ("1000", 0, -5), "void_ids": ([None],), "rare": ("car", ["cars"], {}, 1.5, [[1]]), "names": ([], ["car"] * 19, [1] * 19),
-    "dataset_ids": ([7] * 19, [0, *range(2, 20)], [1000, *range(2, 20)]), "colors": ([[1, 2]] * 19, [[0, 0, 256]] * 19), "is_thing": ([1] * 19,),
-    "unions": ([{**UNION, "class_ids": [19]}], [{**UNION, "class_ids": []}], [{**UNION, "dataset_id": 7}], [{**UNION, "name": "car"}]),
+    "label_divisor": ("1000", 0, -5), "void_ids": ([None],), "rare": ("car", ["cars"], {}, 1.5, [[1]]),
+    "names": ([], ["car"] * 19, [1] * 19),
+    "dataset_ids": ([7] * 19, [0, *range(2, 20)], [1000, *range(2, 20)]), "colors": ([[1, 2]] * 19, [[0, 0, 256]] * 19),
+    "is_thing": ([1] * 19,),
+    "unions": ([{**UNION, "class_ids": [19]}], [{**UNION, "class_ids": []}], [{**UNION, "dataset_id": 7}],
+               [{**UNION, "name": "car"}]),
     "protocol_list": ([{"name": "a", "class_ids": [0], "void_ids": [], "tasks": [], "groups": [["x", ["y"]]]}],),
 }  # fmt: skip
 

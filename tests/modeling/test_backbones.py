@@ -200,7 +200,9 @@ def test_wrong_settings_are_one_sentence(opts, words):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name, package", [("mit", "transformers"), ("swin", "transformers"), ("pvt", "timm"), ("dinov2", "timm")])
+@pytest.mark.parametrize(
+    "name, package", [("mit", "transformers"), ("swin", "transformers"), ("pvt", "timm"), ("dinov2", "timm")]
+)
 def test_a_missing_package_is_one_sentence(monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match=f"build_.*_backbone: expected the package {package}, found none.*pip install"):

@@ -54,4 +54,6 @@ def test_the_start_of_training_warns(make_cfg, tmp_path, caplog):
         lose_patches(trainer.model.backbone)
     torch.save({"model": trainer.model.state_dict()}, tmp_path / "flat.pth")
     resume_or_load(trainer, str(tmp_path / "flat.pth"), resume=False)
-    assert [r for r in caplog.records if r.levelname == "WARNING" and "flat.pth: expected features that vary" in r.message]
+    assert [
+        r for r in caplog.records if r.levelname == "WARNING" and "flat.pth: expected features that vary" in r.message
+    ]

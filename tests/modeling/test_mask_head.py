@@ -13,7 +13,8 @@ from gbw_panoptic.modeling.masks.head import MaskHead
 
 SHAPES = {f"res{i}": ShapeSpec(channels=8 * 2**i, stride=2**i) for i in (2, 3, 4, 5)}
 OPTIONS = dict(
-    num_classes=5, num_queries=7, hidden_dim=32, num_heads=4, encoder_layers=2, encoder_feedforward_dim=48, decoder_layers=3,
+    num_classes=5, num_queries=7, hidden_dim=32, num_heads=4, encoder_layers=2, encoder_feedforward_dim=48,
+    decoder_layers=3,
     decoder_feedforward_dim=64,
 )  # fmt: skip
 
@@ -75,7 +76,9 @@ def test_two_heads_of_one_seed_are_equal(head):
 
 def test_the_pixel_decoder_stays_in_float32(head):
     seen = []
-    handle = head.pixel_decoder.register_forward_hook(lambda module, args, output: seen.append(output.mask_features.dtype))
+    handle = head.pixel_decoder.register_forward_hook(
+        lambda module, args, output: seen.append(output.mask_features.dtype)
+    )
     with torch.autocast("cpu", torch.bfloat16):
         output = head({name: x.bfloat16() for name, x in features(64, 64).items()})
     handle.remove()

@@ -60,7 +60,9 @@ def test_a_backbone_computes_what_the_classifier_does(name):
             for key, found in backbone(image).items():
                 shape = backbone.output_shape()[key]
                 assert torch.equal(found, expected[shape.stride]) and found.shape[1] == shape.channels
-    channels = [loaded(name, features).output_shape()[key].channels for features, key in ((FINE, "res1"), (COARSE, "res5"))]
+    channels = [
+        loaded(name, features).output_shape()[key].channels for features, key in ((FINE, "res1"), (COARSE, "res5"))
+    ]
     assert channels == [16, 352 if "lite2" in name else 320]
 
 
@@ -84,7 +86,9 @@ def test_nothing_of_the_package_is_imported_and_its_file_is_checked(monkeypatch,
     entry.dist = SimpleNamespace(locate_file=lambda name: tmp_path / name)
     monkeypatch.setattr(metadata, "files", lambda package: [entry])
     digest = hashlib.sha256(other.read_bytes()).hexdigest()
-    with pytest.raises(UserError, match=f"{LITE0}: expected a file of sha256 57934424.*found {digest} of .*other.pth; install version"):
+    with pytest.raises(
+        UserError, match=f"{LITE0}: expected a file of sha256 57934424.*found {digest} of .*other.pth; install version"
+    ):
         read_checkpoint(LITE0)
 
 
@@ -99,7 +103,9 @@ def test_an_absent_package_is_one_sentence(monkeypatch, make_cfg):
             door(LITE0)
     with pytest.raises(UserError, match=words):
         validate(with_lite0(make_cfg))
-    with pytest.raises(UserError, match="expected a file, or one of package://efficientnet-lite0, .*found package://resnet50"):
+    with pytest.raises(
+        UserError, match="expected a file, or one of package://efficientnet-lite0, .*found package://resnet50"
+    ):
         local_file("package://resnet50")
 
 
@@ -114,7 +120,10 @@ def with_lite0(make_cfg, *opts):
 @pytest.mark.parametrize(
     "opts, words",
     [
-        (("MODEL.PIXEL_MEAN", [123.675, 116.28, 103.53]), r"MODEL.PIXEL_MEAN: expected \[127.0, 127.0, 127.0\].*trained, found"),
+        (
+            ("MODEL.PIXEL_MEAN", [123.675, 116.28, 103.53]),
+            r"MODEL.PIXEL_MEAN: expected \[127.0, 127.0, 127.0\].*trained, found",
+        ),
         (("MODEL.PIXEL_STD", [127.0] * 3), r"MODEL.PIXEL_STD: expected \[128.0"),
         (("INPUT.FORMAT", "BGR"), "INPUT.FORMAT: expected RGB, with which package"),
         (("MODEL.TIMM.NAME", "efficientnet_lite0"), "MODEL.TIMM.NAME: expected tf_efficientnet_lite0"),

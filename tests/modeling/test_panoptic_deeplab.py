@@ -67,7 +67,9 @@ def test_instance_scores_equal_detectron2(pair, seed):
         for parameter in head.parameters():
             torch.nn.init.normal_(parameter, std=0.2)
     with torch.no_grad():
-        ours.sem_seg_head.predictor.bias[list(thing_ids)] += 3  # an untrained model may well see no thing at all, or no centre
+        ours.sem_seg_head.predictor.bias[list(thing_ids)] += (
+            3  # an untrained model may well see no thing at all, or no centre
+        )
         ours.ins_embed_head.center_predictor.bias += 3
     theirs.load_state_dict({k: v for k, v in ours.state_dict().items() if "weightings" not in k})
     theirs.predict_instances = True
@@ -84,7 +86,9 @@ def test_instance_scores_equal_detectron2(pair, seed):
     torch.testing.assert_close(scores, instances.scores, rtol=1e-4, atol=1e-6)
     own = found["panoptic_seg"][0]
     assert (own != panoptic).sum() <= 5  # of 25600
-    assert torch.equal(found["instance_scores"][0], own[torch.isin(own // 1000, torch.tensor(sorted(thing_ids)))].unique())
+    assert torch.equal(
+        found["instance_scores"][0], own[torch.isin(own // 1000, torch.tensor(sorted(thing_ids)))].unique()
+    )
 
 
 def test_instance_scores_are_off_by_default(pair):

@@ -22,7 +22,9 @@ OPTIONS = dict(
 class Model(nn.Module):
     def __init__(self, num_classes=5, **options):
         super().__init__()
-        self.backbone = Swin(variant="t", window_size=7, drop_path_rate=0.0, out_features=("res2", "res3", "res4", "res5"))
+        self.backbone = Swin(
+            variant="t", window_size=7, drop_path_rate=0.0, out_features=("res2", "res3", "res4", "res5")
+        )
         self.mask_head = MaskHead(self.backbone.output_shape(), num_classes=num_classes, **OPTIONS | options)
 
 
@@ -101,7 +103,9 @@ def authors_names(state):
         f"{predictor}class_embed.bias": "class_predictor.bias",
     }
     joint = {
-        f"{self_attention}self_attn.in_proj_{kind}": torch.cat([state[f"{decoder}self_attn.{x}_proj.{kind}"] for x in "qkv"])
+        f"{self_attention}self_attn.in_proj_{kind}": torch.cat(
+            [state[f"{decoder}self_attn.{x}_proj.{kind}"] for x in "qkv"]
+        )
         for kind in ("weight", "bias")
     }
     ours = {*pairs.values(), *(f"{decoder}self_attn.{x}_proj.{kind}" for x in "qkv" for kind in ("weight", "bias"))}
@@ -120,7 +124,9 @@ def test_the_authors_layout(theirs):
     kinds = {"".join(c for c in name if not c.isdigit()) for name in state}
     covered = {"".join(c for c in name if not c.isdigit()) for name in ours}
     same_module = {kind.rpartition(".")[0] for kind in covered}
-    attention = {"pixel_decoder.encoder.layers..self_attn." + x for x in ("attention_weights", "value_proj", "output_proj")}
+    attention = {
+        "pixel_decoder.encoder.layers..self_attn." + x for x in ("attention_weights", "value_proj", "output_proj")
+    }
     assert {kind.rpartition(".")[0] for kind in kinds} - same_module - attention == {
         "transformer.decoder.layers..cross_attn.out_proj"
     }

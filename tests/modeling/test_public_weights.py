@@ -250,7 +250,9 @@ def test_a_deeper_variant_is_refused_though_its_first_layers_fit(tmp_path):
     with pytest.raises(UserError, match="found a deeper one, with layer1.2.bn1.bias .*configure the backbone that"):
         loaded(narrow, deeper, tmp_path)
     short = TimmBackbone(name="resnet18", drop_path_rate=0.0, feature_norm=False, out_features=("res2", "res3"))
-    loaded(short, torchvision.models.resnet18(weights=None).state_dict(), tmp_path)  # stages that nothing reads are no fault
+    loaded(
+        short, torchvision.models.resnet18(weights=None).state_dict(), tmp_path
+    )  # stages that nothing reads are no fault
 
 
 def test_own_checkpoints_are_left_alone():

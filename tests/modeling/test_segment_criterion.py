@@ -81,7 +81,12 @@ def naive(output, targets, num_points=64):
     total = sum(float(x.weights.sum()) for x in targets)
     maps = segment_criterion.TargetMaps(targets, SIZE, min_confidence=0.8)
     matches = segment_criterion.match(
-        output.class_logits, output.mask_logits, [x.classes for x in targets], maps, num_points=num_points, weights=WEIGHTS
+        output.class_logits,
+        output.mask_logits,
+        [x.classes for x in targets],
+        maps,
+        num_points=num_points,
+        weights=WEIGHTS,
     )
     for class_logits, mask_logits, of_set in zip(output.class_logits, output.mask_logits, matches):
         labels = torch.full(class_logits.shape[:2], 4)
@@ -181,7 +186,9 @@ def test_gradients_reach_the_chosen_points_alone():
 
     def squares(x):
         z = x.detach().gather(1, chosen)
-        return AtChosenPoints.apply(x, chosen, torch.stack((z.square().sum(1), z.sum(1))), torch.stack((2 * z, torch.ones_like(z))))
+        return AtChosenPoints.apply(
+            x, chosen, torch.stack((z.square().sum(1), z.sum(1))), torch.stack((2 * z, torch.ones_like(z)))
+        )
 
     assert torch.autograd.gradcheck(squares, logits)
     squares(logits).sum().backward()
@@ -285,7 +292,9 @@ def _losses_and_gradients(share):
     part = MaskHeadOutput(
         tuple(x[share] for x in output.class_logits), tuple(x[share] for x in output.mask_logits), output.hidden[share]
     )
-    weightings = {x: GradientBasedWeighting(num_classes=4, lam=0.1, gradient=PIXEL[x], normalize=True) for x in WEIGHTED}
+    weightings = {
+        x: GradientBasedWeighting(num_classes=4, lam=0.1, gradient=PIXEL[x], normalize=True) for x in WEIGHTED
+    }
     parts = per_class(part, targets[share], PIXEL)
     found = {name: weightings[name](loss, branch="source") for name, loss in parts.items()}
     sum(found.values()).backward()
@@ -314,11 +323,14 @@ def test_two_ranks_equal_one_rank_of_double_batch(tmp_path, fixed_points):
 def test_nothing_but_the_costs_of_matching_is_read_on_the_host(monkeypatch):
     """A fake tensor has no values: any .item(), bool() or nonzero() would raise. The one copy of all costs is in ``_assign``."""
     copies = []
-    monkeypatch.setattr(segment_matching, "_assign", lambda costs: copies.append(1) or [([0, 1, 2], [2, 0, 1])] * len(costs))
+    monkeypatch.setattr(
+        segment_matching, "_assign", lambda costs: copies.append(1) or [([0, 1, 2], [2, 0, 1])] * len(costs)
+    )
     with FakeTensorMode():
         targets = [
             SegmentTargets(
-                torch.zeros(3, *SIZE, dtype=torch.bool), torch.zeros(3, dtype=torch.int64), torch.ones(SIZE, dtype=torch.bool),
+                torch.zeros(3, *SIZE, dtype=torch.bool), torch.zeros(3, dtype=torch.int64),
+                torch.ones(SIZE, dtype=torch.bool),
                 torch.ones(3), torch.ones(SIZE),
             )
             for _ in range(2)

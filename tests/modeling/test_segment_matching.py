@@ -8,7 +8,13 @@ import torch.nn.functional as F
 
 from gbw_panoptic.modeling.masks import matching as segment_matching
 from gbw_panoptic.modeling.masks.matching import CostWeights, match, pair_costs
-from gbw_panoptic.modeling.masks.points import TargetMaps, at_points, draw_candidates, masks_at_points, nearest_at_points
+from gbw_panoptic.modeling.masks.points import (
+    TargetMaps,
+    at_points,
+    draw_candidates,
+    masks_at_points,
+    nearest_at_points,
+)
 from gbw_panoptic.structures.segments import SegmentTargets
 
 WEIGHTS = CostWeights(classification=2.0, mask=5.0, dice=5.0)
@@ -58,7 +64,9 @@ def test_padding_void_and_doubt_do_not_count():
     row, column = (points[..., 1] * 16).long(), (points[..., 0] * 16).long()
     expected = (row >= 6) & (row < 12) & (column < 8)
     assert torch.equal(counts, expected) and all(len(x.unique()) == 400 for x in chosen)
-    assert 0.1 < counts[:, 300:].float().mean() < 0.3  # of the uniform quarter, too, only those of this region (3 / 16) count
+    assert (
+        0.1 < counts[:, 300:].float().mean() < 0.3
+    )  # of the uniform quarter, too, only those of this region (3 / 16) count
 
 
 def test_uncertain_points_have_the_smallest_logits_among_the_candidates():

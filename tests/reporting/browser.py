@@ -85,7 +85,8 @@ class Browser:
         y = round(box[1] + box[3] / 2)
         places = [round(box[0] + share * box[2]) for share in (start, end)]
         actions = [{"type": "pointerMove", "x": places[0], "y": y}, {"type": "pointerDown", "button": 0},
-                   {"type": "pointerMove", "x": places[1], "y": y, "duration": 50}, {"type": "pointerUp", "button": 0}]  # fmt: skip
+                   {"type": "pointerMove", "x": places[1], "y": y, "duration": 50},
+                   {"type": "pointerUp", "button": 0}]  # fmt: skip
         self.act([{"type": "pointer", "id": "mouse", "actions": actions}])
 
     def act(self, sources: list[dict]) -> None:

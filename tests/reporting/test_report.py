@@ -232,7 +232,8 @@ def places(value) -> list[tuple]:
 
 
 ANYTHING = st.one_of(
-    st.none(), st.booleans(), st.integers(-(2**66), 2**66), st.floats(), st.text(max_size=3), st.just([]), st.just({}), st.just([[1], "a"]),
+    st.none(), st.booleans(), st.integers(-(2**66), 2**66), st.floats(), st.text(max_size=3), st.just([]), st.just({}),
+    st.just([[1], "a"]),
     st.just({"a": 1}), st.just(["19"]), st.just("teacher"),
 )  # fmt: skip
 
@@ -267,12 +268,17 @@ def test_a_run_folder_of_any_values_is_reported_or_refused(run, no_drawing, data
 @pytest.mark.parametrize(
     "name, content",
     [
-        ("config.yaml", "a: &a [*a]"), ("config.yaml", "- " * 5000), ("config.yaml", "1: 2"), ("config.yaml", "DATASETS: {TEST: 3}"),
-        ("config.yaml", "SEED: 2020-13-45"), ("config.yaml", b"\xff\xfe\x00"), ("metrics.json", "[" * 99999), ("metrics.json", b"\xff\n\0"),
+        ("config.yaml", "a: &a [*a]"), ("config.yaml", "- " * 5000), ("config.yaml", "1: 2"),
+        ("config.yaml", "DATASETS: {TEST: 3}"),
+        ("config.yaml", "SEED: 2020-13-45"), ("config.yaml", b"\xff\xfe\x00"), ("metrics.json", "[" * 99999),
+        ("metrics.json", b"\xff\n\0"),
         ("metrics.json", '{"iteration": 1' + "0" * 400 + "}"), ("metrics.json", '{"iteration": true, "total_loss": "a"}'),
-        ("metrics.json", '{"iteration": 1, "total_loss": 1' + "0" * 400 + "}"), ("metrics.json", '{"iteration": 3, "total_loss": NaN}'),
-        ("inference/teacher.json", "[" * 99999), ("inference/teacher.json", '{"scores": 3}'), ("inference/teacher.json", '{"scores": {}}'),
-        ("inference/teacher.json", '{"scores": {"semantic": {"19": []}}, "model": [], "dataset": {}}'), ("inference/teacher.json", ""),
+        ("metrics.json", '{"iteration": 1, "total_loss": 1' + "0" * 400 + "}"),
+        ("metrics.json", '{"iteration": 3, "total_loss": NaN}'),
+        ("inference/teacher.json", "[" * 99999), ("inference/teacher.json", '{"scores": 3}'),
+        ("inference/teacher.json", '{"scores": {}}'),
+        ("inference/teacher.json", '{"scores": {"semantic": {"19": []}}, "model": [], "dataset": {}}'),
+        ("inference/teacher.json", ""),
     ],
 )  # fmt: skip
 def test_a_damaged_file_counts_as_missing_and_is_named(run, no_drawing, caplog, name, content):

@@ -229,7 +229,8 @@ def test_every_tool_on_classes_of_ones_own(root, run_tool, space):
     names = [f"class {i}" for i, thing in enumerate(things) if thing]
     path = own_data.write(root, things, more={"protocols": {"all": {}, "things": {"classes": names, "others": "void"}}})
     data = (
-        "DATASETS.TAXONOMY", path, "DATASETS.TRAIN", "('own_panoptic_train',)", "DATASETS.TEST", "('own_panoptic_train',)",
+        "DATASETS.TAXONOMY", path, "DATASETS.TRAIN", "('own_panoptic_train',)", "DATASETS.TEST",
+        "('own_panoptic_train',)",
         "TEST.PROTOCOLS", "('things', 'all')",
     )  # fmt: skip
     run, opts = root / "run", (*own_data.SMALL, *data)
@@ -270,7 +271,8 @@ def test_every_tool_on_classes_of_ones_own(root, run_tool, space):
     labels = np.array(Image.open(next((root / "predictions/labelIds").glob("*.png"))))
     assert set(np.unique(labels)) <= set(range(1, len(things) + 1))
     scored = ok(
-        "tools/evaluate_predictions.py", root / "predictions/panoptic.json", "--dataset", "own_panoptic_train", "--taxonomy", path,
+        "tools/evaluate_predictions.py", root / "predictions/panoptic.json", "--dataset", "own_panoptic_train",
+        "--taxonomy", path,
         "--workers", 1,
     )  # fmt: skip
     assert "PQ" in scored and f"class {last}" in scored

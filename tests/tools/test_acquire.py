@@ -96,8 +96,10 @@ def test_humans_label_images_that_have_no_labels(run, run_tool, make_cfg, capsys
     assert again.returncode == 2 and "round 1 is closed" in again.stderr
     assert run_tool("tools/import_labels.py", folder, "--undo", 1).returncode == 0
     for arguments, sentence in (
-        (("--close",), "expected answers for round 1"), ((tmp_path / "none.json",), "expected answers at"), (("--undo", 3), "--undo: expected"),
-        ((batch / "coco" / "panoptic.json", "--from", "cvatt"), "did you mean cvat?"), ((batch / "batch.json",), "expected answers of browser"),
+        (("--close",), "expected answers for round 1"), ((tmp_path / "none.json",), "expected answers at"),
+        (("--undo", 3), "--undo: expected"),
+        ((batch / "coco" / "panoptic.json", "--from", "cvatt"), "did you mean cvat?"),
+        ((batch / "batch.json",), "expected answers of browser"),
     ):  # fmt: skip
         refused = run_tool("tools/import_labels.py", folder, *arguments)
         assert refused.returncode == 2 and sentence in refused.stderr and refused.stderr.count("\n") == 1, (

@@ -20,7 +20,8 @@ IOU = {"RIPU": ((40, 0), (44, 2), (50, 1)), "CBDA (both)": ((41, 3), (43, 5), (5
 
 def runs(method, budget, imbalance):
     return [
-        {"method": method, "budget": budget, "seed": seed, "mIoU": sum(pair) / 2, "IoU": dict(zip(("road", "rider"), pair)),
+        {"method": method, "budget": budget, "seed": seed, "mIoU": sum(pair) / 2,
+         "IoU": dict(zip(("road", "rider"), pair)),
          "imbalance": imbalance and imbalance + seed / 100, "bought": {}}
         for seed, pair in enumerate(IOU[method])
     ]  # fmt: skip
@@ -46,7 +47,8 @@ def cells(method, budget):
 def test_table_by_hand():
     ours, base = (np.array([sum(pair) / 2 for pair in IOU[name]]) for name in ("CBDA (both)", "RIPU"))
     worst = np.array([3, 5, 1]), np.array([0, 2, 1])
-    assert cells("RIPU", "10 %") == ["10 %", "RIPU", "3", f"{base.mean():.1f} ± {base.std(ddof=1):.1f}", "", "1.0 ± 1.0", "",
+    assert cells("RIPU", "10 %") == ["10 %", "RIPU", "3", f"{base.mean():.1f} ± {base.std(ddof=1):.1f}", "",
+                                     "1.0 ± 1.0", "",
                                      f"{base.mean():.1f} ± {base.std(ddof=1):.1f}", "0.410 ± 0.010", ""]  # fmt: skip
     row = cells("CBDA (both)", "10 %")
     difference, lower = ours - base, worst[0] - worst[1]

@@ -134,7 +134,8 @@ def test_growth_at_a_small_size():
     comparisons = list(benchmark.load("growth").main(benchmark.parse(["growth", *options, *small])))
     assert [c.note.partition(";")[0] for c in comparisons] == [
         *["2.0 times as many classes"] * 3, "2.0 times as many instances", "2.0 times as many centres",
-        "2.0 times as many queries", "2.0 times as many segments", "2.0 times as many queries", *["4.0 times as many pixels"] * 2,
+        "2.0 times as many queries", "2.0 times as many segments", "2.0 times as many queries",
+        *["4.0 times as many pixels"] * 2,
     ]  # fmt: skip
     assert all(c.ratio > 0 for c in comparisons) and sum(" MB" in c.note for c in comparisons) == 7
 

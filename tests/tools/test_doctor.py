@@ -37,7 +37,8 @@ def test_flavour_and_release_of_detectron2_are_told_apart(monkeypatch):
 
 
 @pytest.mark.parametrize("gpu, there, words", [
-    (False, True, "the CPU has instructions for it"), (False, False, "the CPU has no instructions for it: leave SOLVER.AMP off"),
+    (False, True, "the CPU has instructions for it"), (False, False,
+                                                       "the CPU has no instructions for it: leave SOLVER.AMP off"),
     (True, False, "the GPU has no instructions for it: set SOLVER.AMP.PRECISION float16"),
 ])  # fmt: skip
 def test_what_autocast_saves_is_said(gpu, there, words, monkeypatch):

@@ -21,9 +21,12 @@ BENCHMARKS = [row.benchmark for row in ROWS.values()]
 TWO_STAGES = "mc_panda_synthia_to_cityscapes"
 #: Streets, two iterations, small networks; weights are random.
 SMALL = (
-    "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.IMS_PER_BATCH", "1", "SOLVER.MAX_ITER", "2", "INPUT.CROP.SIZE", "(64, 128)",
-    "INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.TARGET.MIN_SIZE_TRAIN", "(128,)", "INPUT.MIN_SIZE_TEST", "64", "DATALOADER.NUM_WORKERS",
-    "0", "MODEL.MIT.VARIANT", "b0", "MODEL.SWIN.VARIANT", "t", "MODEL.VIT.VARIANT", "dinov2_tiny", "MODEL.MASK2FORMER.NUM_POINTS", "64", "TEST.NUM_PANELS", "0",
+    "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.IMS_PER_BATCH", "1", "SOLVER.MAX_ITER", "2", "INPUT.CROP.SIZE",
+    "(64, 128)",
+    "INPUT.MIN_SIZE_TRAIN", "(128,)", "INPUT.TARGET.MIN_SIZE_TRAIN", "(128,)", "INPUT.MIN_SIZE_TEST", "64",
+    "DATALOADER.NUM_WORKERS",
+    "0", "MODEL.MIT.VARIANT", "b0", "MODEL.SWIN.VARIANT", "t", "MODEL.VIT.VARIANT", "dinov2_tiny",
+    "MODEL.MASK2FORMER.NUM_POINTS", "64", "TEST.NUM_PANELS", "0",
     "MODEL.MASK2FORMER.ENCODER_LAYERS", "1", "MODEL.MASK2FORMER.DECODER_LAYERS", "1",
 )  # fmt: skip
 
@@ -123,7 +126,8 @@ def test_both_methods_share_the_first_stage_and_nothing_is_trained_twice(call, t
     flags = ("--num-gpus", "2")
     teacher = str(tmp_path / "runs" / TWO_STAGES / "stage_one_seed3" / "model_final.pth")
     assert trained == [
-        ("stage_one_seed3", None, "3", flags), ("unweighted_seed3", teacher, "3", flags), ("GBW_seed3", teacher, "3", flags)
+        ("stage_one_seed3", None, "3", flags), ("unweighted_seed3", teacher, "3", flags),
+        ("GBW_seed3", teacher, "3", flags)
     ]  # fmt: skip
     cells = cells_of((tmp_path / "results" / "tables.md").read_text(), ROWS[TWO_STAGES].benchmark.title)
     kept = json.loads((tmp_path / "results" / TWO_STAGES / "GBW_seed3.json").read_text())
@@ -165,7 +169,8 @@ def test_a_benchmark_runs_on_streets_from_the_first_stage_to_the_table(streets_r
     (tmp_path / ROWS[name].weights).touch()
     burn_in = ("SELF_TRAINING.SEGMENTS.BURN_IN_ITERS", "1") if ROWS[name].stage_one else ()
     command = [
-        sys.executable, "tools/reproduce.py", name, "--weights", tmp_path, "--output", tmp_path, "--seeds", "0", "--opts", *SMALL, *burn_in
+        sys.executable, "tools/reproduce.py", name, "--weights", tmp_path, "--output", tmp_path, "--seeds", "0",
+        "--opts", *SMALL, *burn_in
     ]  # fmt: skip
     environment = {"DETECTRON2_DATASETS": str(streets_root), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(list(map(str, command)), cwd=ROOT, env=environment, capture_output=True, text=True)

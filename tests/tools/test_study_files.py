@@ -19,13 +19,17 @@ CELL = {"IoU": 50.0, "recall": 60.0, "precision": 70.0, "pixels": 5, "source_pix
 SOUND = {
     "reproduction": {"row": ROW.name, "method": "GBW", "seed": 0, "scores": dict.fromkeys(ROW.columns, 50.0)},
     "active": {"protocol": "16", "runs": [
-        {"method": method, "budget": budget, "seed": 0, "mIoU": 40.0, "IoU": {"road": 50.0, "car": 3.0}, "imbalance": 0.5}
+        {"method": method, "budget": budget, "seed": 0, "mIoU": 40.0, "IoU": {"road": 50.0, "car": 3.0},
+         "imbalance": 0.5}
         for method, budget in (("RIPU", 5), ("CBDA (both)", 5), ("source only", None))
     ]},
-    "weighting": {"task": "semantic", "network": "b0", "strategy": "source_only", "weighting": "gbw", "seed": 0, "model": "student",
+    "weighting": {"task": "semantic", "network": "b0", "strategy": "source_only", "weighting": "gbw", "seed": 0,
+                  "model": "student",
                   "iterations": 9, "device": "cpu", "machine": "a", "precision": "float32", "scores": {"mIoU": 3.0},
-                  "classes": {"road": CELL}, "pseudo_labels": {"road": {"recall": 1.0, "precision": 2.0}}, "quality": [0.5, None],
-                  "gbw": {"source/sem_seg": {"iterations": [1], "weight": {"road": [1.0]}, "gradient": {"road": [None]}, "share": {"road": [1]}}}},
+                  "classes": {"road": CELL}, "pseudo_labels": {"road": {"recall": 1.0, "precision": 2.0}},
+                  "quality": [0.5, None],
+                  "gbw": {"source/sem_seg": {"iterations": [1], "weight": {"road": [1.0]}, "gradient": {"road": [None]},
+                                             "share": {"road": [1]}}}},
     "streets": {"version": 1, "settings": SETTINGS, "datasets": {}},
 }  # fmt: skip
 ANYTHING = (None, True, 3, -1.5, 10**30, "", "road", [], [[1]], {}, {"road": []}, {"IoU": None}, [None], "\ud800")

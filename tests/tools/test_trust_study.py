@@ -26,7 +26,8 @@ def points() -> list[Point]:
     rng = np.random.default_rng(0)
     return [
         point(f"{strategy}{cell}", seed, iteration, 10 * cell + seed + bonus, rng, strategy)
-        for strategy in "AB" for cell in (1, 2) for seed in (0, 1) for iteration, bonus in ((100, 0.2), (200, 0.5), (300, 0.0))
+        for strategy in "AB" for cell in (1, 2) for seed in (0, 1) for iteration,
+        bonus in ((100, 0.2), (200, 0.5), (300, 0.0))
     ]  # fmt: skip
 
 
@@ -62,7 +63,8 @@ def test_the_tool_and_the_report_read_what_runs_have_logged(tmp_path, run_tool, 
         run = fabricate_run(tmp_path / f"gbw_seed{seed}", config=f"SEED: {seed}\n{CONFIG}", scores={"teacher": seed})
         lines = [
             {"iteration": i, "teacher/panoptic/16/PQ": 40 + v, "teacher/semantic/16/mIoU": 50 + v,
-             "unsupervised/teacher/view_PQ": 60.5 + v, "unsupervised/teacher/entropy": 9.0 - v, "unsupervised/teacher/view_PQ/car": 1.0}
+             "unsupervised/teacher/view_PQ": 60.5 + v, "unsupervised/teacher/entropy": 9.0 - v,
+             "unsupervised/teacher/view_PQ/car": 1.0}
             for i, v in ((449, 1.0), (499, 2.0), (549, 0.5))
         ]  # fmt: skip
         (run / "metrics.json").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -24,7 +24,8 @@ from gbw_panoptic.validation import validate
 IMAGES = "cityscapes_uda_images_train"
 NARROW = (
     "MODEL.SEM_SEG_HEAD.ASPP_CHANNELS", 8, "MODEL.SEM_SEG_HEAD.CONVS_DIM", 8, "MODEL.SEM_SEG_HEAD.HEAD_CHANNELS", 8,
-    "MODEL.INS_EMBED_HEAD.ASPP_CHANNELS", 8, "MODEL.INS_EMBED_HEAD.CONVS_DIM", 8, "MODEL.INS_EMBED_HEAD.HEAD_CHANNELS", 8,
+    "MODEL.INS_EMBED_HEAD.ASPP_CHANNELS", 8, "MODEL.INS_EMBED_HEAD.CONVS_DIM", 8, "MODEL.INS_EMBED_HEAD.HEAD_CHANNELS",
+    8,
     "INPUT.CROP.SIZE", "(32, 64)", "SOLVER.IMS_PER_BATCH", 1, "TEST.NUM_PANELS", 0, "DATASETS.TEST", "()",
     "INPUT.MIN_SIZE_TEST", 64, "TEST.UNSUPERVISED", f"('{IMAGES}',)", "TEST.UNSUPERVISED_IMAGES", 3,
 )  # fmt: skip
@@ -55,8 +56,10 @@ def test_a_training_without_any_label_of_the_target_logs_them(make_cfg, own_stre
 
 def test_a_mask_model_is_looked_at_in_its_own_confidence(make_cfg, monkeypatch):
     cfg = make_cfg(
-        "quick/mask2former_source_only.yaml", *NARROW, "TEST.UNSUPERVISED_IMAGES", 1, "MODEL.MASK2FORMER.OBJECT_THRESHOLD", 0.0,
-        "MODEL.MASK2FORMER.OVERLAP_THRESHOLD", 0.0, "MODEL.MASK2FORMER.NUM_QUERIES", 5, "MODEL.MASK2FORMER.DECODER_LAYERS", 1,
+        "quick/mask2former_source_only.yaml", *NARROW, "TEST.UNSUPERVISED_IMAGES", 1,
+        "MODEL.MASK2FORMER.OBJECT_THRESHOLD", 0.0,
+        "MODEL.MASK2FORMER.OVERLAP_THRESHOLD", 0.0, "MODEL.MASK2FORMER.NUM_QUERIES", 5,
+        "MODEL.MASK2FORMER.DECODER_LAYERS", 1,
     )  # fmt: skip
     seen = []
     real = unsupervised._output

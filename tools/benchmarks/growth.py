@@ -139,7 +139,9 @@ def _post_processing(size: tuple[int, int], centers: int, seed: int) -> Callable
 
 def _queries(arguments: argparse.Namespace, queries: int, seed: int) -> Callable[[], None]:
     sample = sample_of(argparse.Namespace(size=arguments.loss_size, things=12), seed)
-    return _mask_losses(arguments, queries, SegmentTargets.of_labels(sample["segment_ids"], sample["segment_classes"]), seed)
+    return _mask_losses(
+        arguments, queries, SegmentTargets.of_labels(sample["segment_ids"], sample["segment_classes"]), seed
+    )
 
 
 def _segments(arguments: argparse.Namespace, segments: int, seed: int) -> Callable[[], None]:
@@ -148,12 +150,12 @@ def _segments(arguments: argparse.Namespace, segments: int, seed: int) -> Callab
     ids = torch.randint(0, segments, (height // 8, width // 8), generator=generator)
     masks = ids.repeat_interleave(8, 0).repeat_interleave(8, 1) == torch.arange(segments).view(-1, 1, 1)
     classes, valid = torch.arange(segments) % CITYSCAPES.num_classes, torch.ones(masks.shape[1:], dtype=torch.bool)
-    return _mask_losses(arguments, 500, SegmentTargets(masks, classes, valid, torch.ones(segments), valid.float()), seed)
+    return _mask_losses(
+        arguments, 500, SegmentTargets(masks, classes, valid, torch.ones(segments), valid.float()), seed
+    )
 
 
-def _mask_losses(
-    arguments: argparse.Namespace, queries: int, targets: SegmentTargets, seed: int
-) -> Callable[[], None]:
+def _mask_losses(arguments: argparse.Namespace, queries: int, targets: SegmentTargets, seed: int) -> Callable[[], None]:
     size = tuple(arguments.loss_size)
     criterion = SegmentCriterion(
         num_classes=CITYSCAPES.num_classes, no_object_weight=0.1, num_points=arguments.points, oversample=3.0,

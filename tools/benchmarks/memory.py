@@ -62,14 +62,13 @@ def _compare(name: str, folder: str, arguments: argparse.Namespace) -> Compariso
     for connection in ways.values():
         connection.send(False)
     return Comparison(
-        f"Step of {name} that keeps freed memory", "gives it back", "keeps it", tuple(seconds[False]), tuple(seconds[True]),
+        f"Step of {name} that keeps freed memory", "gives it back", "keeps it", tuple(seconds[False]),
+        tuple(seconds[True]),
         note=f"page faults of the last step {faults[False]} and {faults[True]}",
     )  # fmt: skip
 
 
-def _serve(
-    connection: Connection, keep: bool, name: str, folder: str, seed: int, clock: str, threads: int
-) -> None:
+def _serve(connection: Connection, keep: bool, name: str, folder: str, seed: int, clock: str, threads: int) -> None:
     """One training step for every True that comes; answers with its seconds and page faults."""
     torch.set_num_threads(threads)
     register_all(folder)

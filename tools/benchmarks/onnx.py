@@ -57,7 +57,9 @@ def _image(arguments: argparse.Namespace) -> np.ndarray:
 
 def _random_model(folder: Path) -> Path:
     register_all()
-    cfg = load_config(str(CONFIGS / "demo/self_training_gbw.yaml"), ["MODEL.DEVICE", "cpu", "WEIGHTING.SEMANTIC", "none"])
+    cfg = load_config(
+        str(CONFIGS / "demo/self_training_gbw.yaml"), ["MODEL.DEVICE", "cpu", "WEIGHTING.SEMANTIC", "none"]
+    )
     contents = {"model": build_model(cfg).state_dict(), "settings": build_settings(cfg).values}
     path = folder / "random.pth"
     torch.save({**contents, "description": build_model_description(cfg).state_dict()}, path)

@@ -61,9 +61,7 @@ def imperfect(panoptic: np.ndarray, *, seed: int) -> np.ndarray:
     waves = cv2.GaussianBlur(rng.standard_normal((height, width, 2)).astype(np.float32), (0, 0), 6)
     shifts = np.rint(3 * waves / waves.std() + 0.5 * rng.standard_normal(waves.shape)).astype(np.int64)
     rows, columns = np.indices(panoptic.shape)
-    shifted = panoptic[
-        np.clip(rows + shifts[..., 0], 0, height - 1), np.clip(columns + shifts[..., 1], 0, width - 1)
-    ]
+    shifted = panoptic[np.clip(rows + shifts[..., 0], 0, height - 1), np.clip(columns + shifts[..., 1], 0, width - 1)]
     for value in np.unique(shifted[shifted >= 0]).tolist():
         if rng.random() < 0.1:
             classes = CITYSCAPES.thing_ids if value % _DIVISOR else CITYSCAPES.stuff_ids

@@ -63,9 +63,7 @@ class Comparison:
 
     def as_json(self) -> dict:
         """Plain values, with the medians and the ratio."""
-        medians = {
-            f"{way}_median": statistics.median(getattr(self, f"{way}_seconds")) for way in ("reference", "ours")
-        }
+        medians = {f"{way}_median": statistics.median(getattr(self, f"{way}_seconds")) for way in ("reference", "ours")}
         return {**asdict(self), **medians, "ratio": self.ratio}
 
 

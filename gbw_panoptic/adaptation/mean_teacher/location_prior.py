@@ -60,9 +60,7 @@ class LocationPrior:
             start[:, None] + (end - start)[:, None] * (torch.arange(length, device=device) + 0.5) / length
             for start, end, length in ((places[:, 0], places[:, 1], size[0]), (places[:, 2], places[:, 3], size[1]))
         )
-        grid = torch.stack(
-            [columns[:, None].expand(-1, size[0], -1), rows[:, :, None].expand(-1, -1, size[1])], dim=-1
-        )
+        grid = torch.stack([columns[:, None].expand(-1, size[0], -1), rows[:, :, None].expand(-1, -1, size[1])], dim=-1)
         prior = self.log_ratio.to(device, non_blocking=True)[None].expand(len(samples), -1, -1, -1)
         return F.grid_sample(prior, 2 * grid.float() - 1, mode="bilinear", padding_mode="border", align_corners=False)
 

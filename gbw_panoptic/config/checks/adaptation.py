@@ -48,7 +48,8 @@ def unlabelled_loss_problems(cfg) -> Iterator[str]:
         )  # fmt: skip
     if cfg.WEIGHTING.TARGET == "gbw" and cfg.GBW.GRADIENT == "autograd":
         yield refusal(
-            cfg, "GBW.GRADIENT", "logits, last_layer or pixel with WEIGHTING.TARGET gbw, since autograd checks the source's loss only",
+            cfg, "GBW.GRADIENT",
+            "logits, last_layer or pixel with WEIGHTING.TARGET gbw, since autograd checks the source's loss only",
             "choose one of them",
         )  # fmt: skip
 
@@ -101,7 +102,8 @@ def _burn_in(cfg) -> Iterator[str]:
         )
     if weights and not iterations:
         yield refusal(
-            cfg, "SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS", "'' without a burn-in, where the teacher starts as the student",
+            cfg, "SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS",
+            "'' without a burn-in, where the teacher starts as the student",
             "set it to '', or BURN_IN_ITERS above 0",
         )  # fmt: skip
     if iterations and not os.path.isfile(weights):

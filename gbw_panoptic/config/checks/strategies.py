@@ -13,7 +13,8 @@ def self_training_problems(cfg) -> Iterator[str]:
     """Of mean-teacher self-training."""
     if cfg.SELF_TRAINING.SHARED_PASS and cfg.SELF_TRAINING.FEATURE_DISTANCE.ENABLED:
         yield refusal(
-            cfg, "SELF_TRAINING.SHARED_PASS", "False with SELF_TRAINING.FEATURE_DISTANCE, which is the source images' alone",
+            cfg, "SELF_TRAINING.SHARED_PASS",
+            "False with SELF_TRAINING.FEATURE_DISTANCE, which is the source images' alone",
             "set one of them to False",
         )  # fmt: skip
     if learns_segments(cfg) and cfg.SELF_TRAINING.SELECTION != "quality":
@@ -94,7 +95,8 @@ def active_problems(cfg) -> Iterator[str]:
         )  # fmt: skip
     if cfg.SELF_TRAINING.SHARED_PASS:
         yield refusal(
-            cfg, "SELF_TRAINING.SHARED_PASS", f"False with {cfg.TRAINER.NAME}, whose source images have a pass of their own",
+            cfg, "SELF_TRAINING.SHARED_PASS",
+            f"False with {cfg.TRAINER.NAME}, whose source images have a pass of their own",
             "set it to False",
         )  # fmt: skip
     if cfg.SELF_TRAINING.FEATURE_DISTANCE.ENABLED:

@@ -35,7 +35,8 @@ def budget_curves(panels: Sequence[BudgetPanel], label: str) -> bytes:
             aside = 1 + 0.02 * (place - (len(panel.lines) - 1) / 2)
             budgets, means, deviations = zip(*points) if points else ((), (), ())
             handles[name] = axes.errorbar(
-                [budget * aside for budget in budgets], means, yerr=deviations, color=f"C{names.index(name)}", marker="o",
+                [budget * aside for budget in budgets], means, yerr=deviations, color=f"C{names.index(name)}",
+                marker="o",
                 markersize=4, linewidth=1.4, elinewidth=1, capsize=2,
             )  # fmt: skip
         for name, value in panel.levels.items():

@@ -26,7 +26,8 @@ _ROUND = {"classes": Each(int), "imbalance": float, "clicks?": int}
 RESULTS = {
     "protocol": str, "measure?": str,
     "runs": [
-        {"method": str, "budget": Maybe(float), "seed": int, "mIoU": float, "IoU": Each(float), "imbalance": Maybe(float),
+        {"method": str, "budget": Maybe(float), "seed": int, "mIoU": float, "IoU": Each(float),
+         "imbalance": Maybe(float),
          "clicks?": Maybe(int), "PQ?": Maybe(float), "PQ things?": Maybe(float)}
     ],
 }  # fmt: skip

@@ -85,7 +85,9 @@ def _mc_panda_pp(source: str, target: str, protocol: str, size: str, pq: float, 
     title = f"MC-PanDA++ with DINOv2-{size[0].upper()}, {names[source]} to {names[target]}, panoptic"
     published = (_panoptic("MC-PanDA++ (arXiv 2609.39681): mean of three seeds", pq, *others),)
     return Row(
-        Benchmark(f"mc_panda_pp_{size}_{pair}", title, protocol, ("PQ", "SQ", "RQ"), published, _MC_PANDA_PP_DIFFERENCES),
+        Benchmark(
+            f"mc_panda_pp_{size}_{pair}", title, protocol, ("PQ", "SQ", "RQ"), published, _MC_PANDA_PP_DIFFERENCES
+        ),
         {"unweighted": f"{config}.yaml", "GBW": f"{config}_gbw.yaml"},
         DINOV2[size],
     )
@@ -121,8 +123,10 @@ ROWS = {
             (_panoptic(_EDAPS, 36.6, 71.7, 46.1),), _EDAPS_DIFFERENCES,
         ),
         _mc_panda(
-            "mc_panda_synthia_to_cityscapes", "MC-PanDA, SYNTHIA to Cityscapes, panoptic", "synthia_to_cityscapes", "16",
-            (_panoptic("MC-PanDA (arXiv 2407.14110), abstract: mean of three seeds", 47.4), _panoptic(_MODEL_ZOO, 48.5, 77.3, 60.6)),
+            "mc_panda_synthia_to_cityscapes", "MC-PanDA, SYNTHIA to Cityscapes, panoptic", "synthia_to_cityscapes",
+            "16",
+            (_panoptic("MC-PanDA (arXiv 2407.14110), abstract: mean of three seeds", 47.4),
+             _panoptic(_MODEL_ZOO, 48.5, 77.3, 60.6)),
             stage_one=20000, burn_in=15000, points=0.8,
         ),
         _mc_panda(
@@ -130,11 +134,13 @@ ROWS = {
             (_panoptic(_MODEL_ZOO, 38.8, 71.6, 50.2),), stage_one=20000, burn_in=15000, points=0.9,
         ),
         _mc_panda(
-            "mc_panda_cityscapes_to_foggy", "MC-PanDA, Cityscapes to Foggy Cityscapes, panoptic", "cityscapes_to_foggy", "19",
+            "mc_panda_cityscapes_to_foggy", "MC-PanDA, Cityscapes to Foggy Cityscapes, panoptic", "cityscapes_to_foggy",
+            "19",
             (_panoptic(_MODEL_ZOO, 62.5, 82.7, 74.9),), stage_one=40000, burn_in=20000, points=0.8,
         ),
         _mc_panda(
-            "mc_panda_cityscapes_to_vistas", "MC-PanDA, Cityscapes to Mapillary Vistas, panoptic", "cityscapes_to_vistas", "19",
+            "mc_panda_cityscapes_to_vistas", "MC-PanDA, Cityscapes to Mapillary Vistas, panoptic",
+            "cityscapes_to_vistas", "19",
             (_panoptic(_MODEL_ZOO, 52.0, 79.7, 64.3),), stage_one=40000, burn_in=20000, points=0.9,
         ),
         _mc_panda_pp("synthia", "cityscapes", "16", "base", 49.6, 77.0, 62.2),

@@ -106,7 +106,8 @@ DATA = {
 HELD_OUT = {"DATASETS.SOURCE_VALIDATION": "40"}
 #: Of its second stage: scores and estimates without labels at five points of a run (tools/trust_study.py reads them).
 WATCHED = HELD_OUT | {
-    "TEST.EVAL_PERIOD": "100", "TEST.UNSUPERVISED": "('cityscapes_uda_images_train',)", "TEST.UNSUPERVISED_IMAGES": "40",
+    "TEST.EVAL_PERIOD": "100", "TEST.UNSUPERVISED": "('cityscapes_uda_images_train',)",
+    "TEST.UNSUPERVISED_IMAGES": "40",
     "TEST.NUM_PANELS": "0",
 }  # fmt: skip
 SENSITIVITY_OF = ("semantic", CONVOLUTIONAL, "self_training")

@@ -38,7 +38,8 @@ _CLASS = {"IoU": float, "recall": float, "precision": float, "pixels": float, "s
 _SERIES = [Maybe(float)]
 #: Form of a result file.
 RESULT = {
-    "task": str, "network": str, "strategy": str, "weighting": str, "seed": int, "model": str, "iterations": int, "device": str,
+    "task": str, "network": str, "strategy": str, "weighting": str, "seed": int, "model": str, "iterations": int,
+    "device": str,
     "machine": str, "precision": str, "scores": Each(float), "classes": Each(_CLASS),
     "pseudo_labels": Each({"recall": float, "precision": float}), "quality": _SERIES,
     "gbw": Each({"iterations": [int], "weight": Each(_SERIES), "gradient": Each(_SERIES), "share": Each(_SERIES)}),

@@ -112,7 +112,10 @@ def _machines(results: Results, block: Block) -> list[str]:
     machines = {f"{run['machine']}, {run['precision']}" for cell in block.cells for run in results.runs(cell)}
     if len(machines) < 2:
         return [*machines, ""] if machines else []
-    return [f"**Of several machines or precisions; the runs of a seed share the precision**: {'; '.join(sorted(machines))}.", ""]
+    return [
+        f"**Of several machines or precisions; the runs of a seed share the precision**: {'; '.join(sorted(machines))}.",
+        "",
+    ]
 
 
 def _block_tables(results: Results, block: Block) -> list[str]:
