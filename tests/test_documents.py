@@ -31,7 +31,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
 )
 EVIL_YAML = {
     "a bomb of aliases": BOMB,
-    "a bomb of merged keys": "a: &a {x: 1}\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} {{<<: [{', '.join([f'*{chr(97 + i)}'] * 9)}]}}\n" for i in range(12)),
+    "a bomb of merged keys": "a: &a {x: 1}\n" + "".join(f"{chr(98 + i)}: &{chr(98 + i)} "
+                                                        f"{{<<: [{', '.join([f'*{chr(97 + i)}'] * 9)}]}}\n" for i in range(12)),
     "an alias of itself": "a: &a [*a]",
     "deep lists": "a: " + "[" * 100_000 + "]" * 100_000,
     "deep rows": "- " * 20_000,

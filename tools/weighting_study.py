@@ -63,8 +63,8 @@ def main() -> None:
     if failed:
         raise UserError(
             f"Expected every run to end well, found {len(failed)} that did not ({', '.join(failed)}); see stdout.txt "
-            "in their "
-            f"folders below {arguments.output}, mend the cause and run this command again: finished runs are kept."
+            f"in their folders below {arguments.output}, mend the cause and run this command again: finished runs are "
+            "kept."
         )
 
 

@@ -86,8 +86,8 @@ def parse_budget(text: str, pixels: int, images: int = 0) -> Budget:
         amount = 0
     if not 1 <= amount <= most:
         raise UserError(
-            f"expected a budget of 1 to {most} {measure}, or a share such as 5%, found {text!r}; write a number, with one "
-            f"of {', '.join(MEASURES)} behind it if it is not of pixels"
+            f"expected a budget of 1 to {most} {measure}, or a share such as 5%, found {text!r}; write a number, with "
+            f"one of {', '.join(MEASURES)} behind it if it is not of pixels"
         )
     return Budget(amount * MEASURES[measure], measure)
 

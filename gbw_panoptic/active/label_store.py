@@ -131,8 +131,8 @@ class LabelStore(Plans):
         if labels.shape != tuple(size):
             raise UserError(
                 f"expected bought labels of the image's size {size[0]}x{size[1]}, found "
-                f"{labels.shape[0]}x{labels.shape[1]} "
-                f"in {path}; the images have changed: take another folder for the labels"
+                f"{labels.shape[0]}x{labels.shape[1]} in {path}; the images have changed: take another folder for the "
+                "labels"
             )
         return labels
 

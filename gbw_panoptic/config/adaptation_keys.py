@@ -33,16 +33,16 @@ SELF_TRAINING = (
         "class does (FDA).", "quality"),
     Key("SELF_TRAINING.CONFIDENCE_THRESHOLD", _threshold, "Of quality and threshold (DACS, DAFormer).", 0.968),
     Key("SELF_TRAINING.QUALITY", choice(*QUALITIES),
-        "Quality weight of each image (ours), or over the rank's batch (as published). class: of each class in an image "
-        "(ours), as MC-PanDA weighs a mask.", "image"),
+        "Quality weight of each image (ours), or over the rank's batch (as published). class: of each class in an "
+        "image (ours), as MC-PanDA weighs a mask.", "image"),
     Key("SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED", switch(),
         "A threshold of each class that follows the teacher (MC-PanDA++, arXiv 2609.39681), in place of "
         "SEGMENTS.MASK_CONFIDENCE_* or, for labels of pixels, of CONFIDENCE_THRESHOLD (there: ours).", False),
     Key("SELF_TRAINING.ADAPTIVE_THRESHOLDS.START", number("a probability", low=0, below=1),
         "Its first value (MC-PanDA++).", 0.0),
     Key("SELF_TRAINING.ADAPTIVE_THRESHOLDS.DECAY", number(low=0, below=1),
-        "What it keeps of itself in an update (MC-PanDA++: 0.999 in 110000 iterations); shorter runs need less, such as "
-        "1 - 110 / SOLVER.MAX_ITER.", 0.999),
+        "What it keeps of itself in an update (MC-PanDA++: 0.999 in 110000 iterations); shorter runs need less, such "
+        "as 1 - 110 / SOLVER.MAX_ITER.", 0.999),
     Key("SELF_TRAINING.CLASS_PERCENTILE.PERCENTILE", number(low=0, high=100),
         "Of a class's confidences (FDA) in the rank's batch (ours).", 66.0),
     Key("SELF_TRAINING.CLASS_PERCENTILE.MAX_THRESHOLD", _threshold,
@@ -65,8 +65,8 @@ SELF_TRAINING = (
         "What weighs them: the pixel's weight alone, or times its instance's score (Panoptic-DeepLab's; as a weight: "
         "ours).", "pixel"),
     Key("SELF_TRAINING.INSTANCE_MIX.ENABLED", switch(),
-        "The teacher's instances, pasted on source images, for the losses of centres and offsets alone (IMix of LIDAPS, "
-        "there for Mask R-CNN).", False),
+        "The teacher's instances, pasted on source images, for the losses of centres and offsets alone (IMix of "
+        "LIDAPS, there for Mask R-CNN).", False),
     Key("SELF_TRAINING.INSTANCE_MIX.MIN_SCORE", share("a score"), "Of the instances that are pasted (LIDAPS).", 0.75),
     Key("SELF_TRAINING.INSTANCE_MIX.WEIGHT", _factor, "Factor of these losses (LIDAPS).", 1.0),
     Key("SELF_TRAINING.COLOR_JITTER_STRENGTH", share("a strength"),

@@ -19,7 +19,8 @@ DATASETS = (
     Key("DATASETS.TARGET_LABELLED.LOSS_WEIGHT", number(low=0), "Factor of their losses.", 1.0),
     Key("DATASETS.TEST", _data_sets, "What is evaluated on; the first one is the headline."),
     Key("DATASETS.SOURCE_VALIDATION", integer(low=0),
-        "Images of each source, evenly spaced, that training does not see: what TEST.UNSUPERVISED calibrates with; 0: none.", 0),
+        "Images of each source, evenly spaced, that training does not see: what TEST.UNSUPERVISED calibrates with; 0: "
+        "none.", 0),
     Key("DATASETS.EXCLUDE", text("the path of a list, or ''"),
         "Images that training leaves out: the id of one in each line, as tools/audit.py writes them; '': none.", ""),
     Key("DATASETS.CUSTOM", text("the path of a YAML file, or ''"),

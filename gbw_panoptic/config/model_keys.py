@@ -210,5 +210,6 @@ MASK2FORMER = (
 
 EOMT = (
     Key("MODEL.EOMT.NUM_BLOCKS", integer(low=1, high=1000),
-        "Blocks of the ViT that see queries (EoMT: S and B 3, L 4); queries, losses and thresholds are MODEL.MASK2FORMER's.", 3),
+        "Blocks of the ViT that see queries (EoMT: S and B 3, L 4); queries, losses and thresholds are "
+        "MODEL.MASK2FORMER's.", 3),
 )  # fmt: skip

@@ -93,8 +93,8 @@ def named(records: Sequence[Record], names: Sequence[str], data_set: str) -> lis
         fits = [record for record in records if _is_named(record, name)]
         if len(fits) != 1:
             raise UserError(
-                f"DATASETS.TARGET_LABELLED.FILES: expected names of images of {data_set}, found '{name}', which is that "
-                f"of {len(fits)}; give the file's name, with folders where several have it."
+                f"DATASETS.TARGET_LABELLED.FILES: expected names of images of {data_set}, found '{name}', which is "
+                f"that of {len(fits)}; give the file's name, with folders where several have it."
             )
         found += fits
     return found

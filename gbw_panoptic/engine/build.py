@@ -256,8 +256,8 @@ def resume_or_load(trainer: DomainAdaptationTrainer, weights: str, *, resume: bo
     if found:
         raise UserError(
             f"--resume: expected a checkpoint with {expected}, found {found} in {path}, of a run with other settings "
-            "or of an older "
-            f"version, or damaged; resume with that run's, or start anew with it as MODEL.WEIGHTS{or_an_earlier(path)}."
+            "or of an older version, or damaged; resume with that run's, or start anew with it as "
+            f"MODEL.WEIGHTS{or_an_earlier(path)}."
         )
     if "settings" not in checkpointer.contents:
         logger.warning(

@@ -119,7 +119,7 @@ def update_description(cfg) -> str:
     precision = f"autocast to {cfg.SOLVER.AMP.PRECISION}" if cfg.SOLVER.AMP.ENABLED else "float32"
     return (
         f"An update sees {images} source images: {ranks} process(es) x {steps} micro-batch(es) x "
-        f"{images // (ranks * steps)}; "
-        f"learning rate {rate:g}{scaled}; {precision}; channels last {'on' if cfg.MODEL.CHANNELS_LAST else 'off'}; "
-        f"backbone {'' if cfg.MODEL.COMPILE else 'not '}compiled; {cfg.MODEL.DEVICE}."
+        f"{images // (ranks * steps)}; learning rate {rate:g}{scaled}; {precision}; channels last "
+        f"{'on' if cfg.MODEL.CHANNELS_LAST else 'off'}; backbone {'' if cfg.MODEL.COMPILE else 'not '}compiled; "
+        f"{cfg.MODEL.DEVICE}."
     )

@@ -205,7 +205,8 @@ class CollapseWatch(HookBase):
                 found = self._watch.take(model, latest[name][1], metric_names.estimates(now, model))
                 if found:
                     logging.getLogger("gbw_panoptic").warning(
-                        "The %s may be collapsing at iteration %d: %s; look at its pictures, and see docs/no_labels.md.",
+                        "The %s may be collapsing at iteration %d: %s; look at its pictures, and see "
+                        "docs/no_labels.md.",
                         model, latest[name][1], "; ".join(found),
                     )  # fmt: skip
 

@@ -49,10 +49,9 @@ def read_checkpoint(filename: str) -> dict:
     if filename.endswith(".pkl"):
         raise UserError(
             f"Expected a .pth or .safetensors file, found the pickle {filename}, which could run code and was not "
-            "read; if you "
-            "trust its source, convert it once: python -c \"import pickle, torch; weights = pickle.load(open('"
-            f"{filename}', 'rb'), encoding='latin1')['model']; torch.save({{k: torch.as_tensor(v) for k, v in "
-            "weights.items()}, 'weights.pth')\"."
+            'read; if you trust its source, convert it once: python -c "import pickle, torch; weights = '
+            f"pickle.load(open('{filename}', 'rb'), encoding='latin1')['model']; torch.save({{k: torch.as_tensor(v) "
+            "for k, v in weights.items()}, 'weights.pth')\"."
         )
     _check_sums(filename)
     try:
@@ -183,7 +182,8 @@ def or_an_earlier(filename: str) -> str:
     others = [name for name in checkpoints_in(path.parent) if name != path.name]
     if not others:
         return ""
-    return f" (beside it are {', '.join(others[-3:])}: to --resume from the last of them, write {others[-1]} into {path.parent / LAST})"
+    last = f"to --resume from the last of them, write {others[-1]} into {path.parent / LAST}"
+    return f" (beside it are {', '.join(others[-3:])}: {last})"
 
 
 def checkpoints_in(folder: str | os.PathLike) -> list[str]:

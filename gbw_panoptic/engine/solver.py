@@ -75,8 +75,8 @@ def _rate_in_backbone(model: nn.Module, multiplier: float, layer_decay: float) -
 
     if layer_decay != 1 and not any(layers_above(name) for name, _ in model.backbone.named_parameters()):
         raise UserError(
-            f"SOLVER.LAYER_DECAY: expected 1.0 with a backbone whose layers have one learning rate, found {layer_decay}; "
-            "set it to 1.0, or MODEL.BACKBONE.NAME build_vit_backbone."
+            "SOLVER.LAYER_DECAY: expected 1.0 with a backbone whose layers have one learning rate, found "
+            f"{layer_decay}; set it to 1.0, or MODEL.BACKBONE.NAME build_vit_backbone."
         )
     return factor
 

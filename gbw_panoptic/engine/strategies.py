@@ -35,10 +35,11 @@ from .settings import build_settings
 
 #: The study's numbers: docs/mask2former.md.
 _CONSTANT = (
-    "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS 0 with constant thresholds: the first pseudo labels of a Mask2Former come from "
-    "MODEL.WEIGHTS. Unless these are a model that was trained on the source, expect less than from the source alone (in "
-    "the study PQ 8.7 against 23.0); set SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED True, or train source_only first and "
-    "name its model in MODEL.WEIGHTS, or in SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS with BURN_IN_ITERS."
+    "SELF_TRAINING.SEGMENTS.BURN_IN_ITERS 0 with constant thresholds: the first pseudo labels of a Mask2Former come "
+    "from MODEL.WEIGHTS. Unless these are a model that was trained on the source, expect less than from the source "
+    "alone (in the study PQ 8.7 against 23.0); set SELF_TRAINING.ADAPTIVE_THRESHOLDS.ENABLED True, or train "
+    "source_only first and name its model in MODEL.WEIGHTS, or in SELF_TRAINING.SEGMENTS.TEACHER_WEIGHTS with "
+    "BURN_IN_ITERS."
 )
 #: Of each source, evenly spaced: their labels say where a class is.
 _PRIOR_IMAGES = 500

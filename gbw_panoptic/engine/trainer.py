@@ -183,8 +183,8 @@ class DomainAdaptationTrainer(TrainerBase):
             json.dump(report, file, indent=2)
         raise UserError(
             f"Expected finite losses and gradients, found a non-finite value in {', '.join(bad) or 'another rank'} at "
-            "iteration "
-            f"{self.iter}; nothing was updated: see {path}, lower SOLVER.BASE_LR, or resume from the last checkpoint."
+            f"iteration {self.iter}; nothing was updated: see {path}, lower SOLVER.BASE_LR, or resume from the last "
+            "checkpoint."
         )
 
     def state_dict(self) -> dict:

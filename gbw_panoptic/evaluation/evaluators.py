@@ -186,7 +186,8 @@ class DomainAdaptationEvaluator(DatasetEvaluator):
             complete = {
                 **self._identity, "images": len(self._images), "protocols": [p.name for p in self._protocols],
                 "seconds_per_image": self._seconds_per_image(), "scores": scores,
-                **({} if self._taxonomy.colors == CITYSCAPES.colors else {"colors": dict(zip(self._taxonomy.names, self._taxonomy.colors))}),
+                **({} if self._taxonomy.colors == CITYSCAPES.colors
+                   else {"colors": dict(zip(self._taxonomy.names, self._taxonomy.colors))}),
                 "confusion": {"classes": self._taxonomy.names,
                               "pixels": self._accumulator.confusion.matrix[: self._taxonomy.num_classes].tolist()},
             }  # fmt: skip

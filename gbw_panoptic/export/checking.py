@@ -42,8 +42,8 @@ class Agreement:
         ]
         return (
             f"{self.images} images, {self.pixels} pixels; of other ids than PyTorch's: {', '.join(parts)}; "
-            f"{self.images_alike} images equal in "
-            f"every pixel; where classes differ, PyTorch's own led by {self.largest_margin:.1g} in probability at most"
+            f"{self.images_alike} images equal in every pixel; where classes differ, PyTorch's own led by "
+            f"{self.largest_margin:.1g} in probability at most"
         )
 
 

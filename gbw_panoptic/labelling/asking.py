@@ -111,20 +111,16 @@ _WANTED = {
 }
 _TOOLS = {
     "browser": "Open `browser/label.html` in a browser. It needs no network. Digits name classes, space accepts what "
-    "is "
-    "suggested, Z undoes. Save the answers at the end, and hand that file back.",
+    "is suggested, Z undoes. Save the answers at the end, and hand that file back.",
     "cvat": "Make a task with `cvat/labels.json` as its raw labels and the files of `images/`. Upload "
     "`cvat/annotations.xml` as CVAT 1.1. Correct the masks, and give each finished image the tag *done*. Export as "
-    "*CVAT "
-    "for images 1.1*.",
+    "*CVAT for images 1.1*.",
     "label-studio": "Serve the folder of this sheet as local files, and make a project with `label-studio/config.xml`. "
     "Import `label-studio/tasks.json`. Correct the brush marks and submit each image. Export as JSON.",
     "labelme": "Open the folder `labelme/` in labelme with `--labels labelme/labels.txt`. Correct the masks, set the "
-    "flag "
-    "*done* of each finished image, and save. Hand the JSON files back.",
+    "flag *done* of each finished image, and save. Hand the JSON files back.",
     "coco": "`coco/panoptic.json` and `coco/panoptic/` are in COCO's panoptic format. Correct the segments in your "
-    "tool, and "
-    "hand both back.",
+    "tool, and hand both back.",
 }
 
 

@@ -37,7 +37,8 @@ def write(batch: Batch, answers: Mapping[str, Answer], folder: Path, *, done: bo
     images = [_page_image(batch, batch.images[image_id], answer) for image_id, answer in answers.items()]
     about = {
         "format": FORMAT, "round": batch.number, "unit": batch.unit, "classes": batch.names, "colors": batch.colors,
-        "things": batch.things, "digest": hashlib.sha256(repr([(i["file"], i["parts"]) for i in images]).encode()).hexdigest()[:16],
+        "things": batch.things,
+        "digest": hashlib.sha256(repr([(i["file"], i["parts"]) for i in images]).encode()).hexdigest()[:16],
     }  # fmt: skip
     path = folder / "label.html"
     write_template("label.html.j2", path, title=f"Labels, round {batch.number}", about=about, images=images)

@@ -13,8 +13,8 @@ from .tables import Cell, number
 
 _NOTE = "Estimates look at no label of the target."
 _ORACLE_NOTE = (
-    " The last column does: it is an oracle, which says how far the estimates can be trusted here, and takes no part in a "
-    "choice."
+    " The last column does: it is an oracle, which says how far the estimates can be trusted here, and takes no part "
+    "in a choice."
 )
 
 

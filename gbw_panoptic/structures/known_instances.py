@@ -73,7 +73,8 @@ class KnownInstances:
         count = len(self.classes) if self.classes.ndim == 1 else -1
         fits = (
             self.numbers.dtype == np.int32 and self.numbers.ndim == 2
-            and self.centers.dtype == np.float64 and self.centers.shape == (count, 2) and np.isfinite(self.centers).all()
+            and self.centers.dtype == np.float64 and self.centers.shape == (count, 2)
+            and np.isfinite(self.centers).all()
             and self.classes.dtype == np.int64 and self.classes.min(initial=0) >= 0
             and self.numbers.min(initial=0) >= 0 and self.numbers.max(initial=0) <= count
         )  # fmt: skip

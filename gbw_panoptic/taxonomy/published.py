@@ -73,7 +73,8 @@ BDD100K_CLASSES = MappingProxyType({category: _BDD100K.get(category, "") for cat
 
 # WildDash2's categories by class, after its authors' own policy for Cityscapes; all others are void.
 _WILDDASH2 = {
-    "road": "road roadmarking manhole pothole tramtrack bikelane pedestrianarea catchbasin crosswalkplain crosswalkzebra servicelane",
+    "road": "road roadmarking manhole pothole tramtrack bikelane pedestrianarea catchbasin crosswalkplain "
+            "crosswalkzebra servicelane",
     "sidewalk": "sidewalk curb bikelanesidewalk manholesidewalk curbcut",
     "building": "building", "wall": "wall otherbarrier", "fence": "fence", "pole": "pole trafficsignframe utilitypole",
     "traffic light": "trafficlight", "traffic sign": "trafficsign", "vegetation": "vegetation",

@@ -72,7 +72,8 @@ def test_an_occupied_folder_is_refused_with_both_commands(tmp_path, monkeypatch,
     with pytest.raises(UserError) as refused, claimed(str(tmp_path), Purpose()):
         pass
     for words in (f"found {tmp_path / name}", "`python tools/train_net.py --resume --config-file 'a b.yaml'`",
-                  "`python tools/train_net.py --overwrite --config-file 'a b.yaml'`, or give another OUTPUT_DIR"):  # fmt: skip
+                  "`python tools/train_net.py --overwrite --config-file 'a b.yaml'`, or give another "
+                  "OUTPUT_DIR"):  # fmt: skip
         assert words in str(refused.value)
     assert contents(tmp_path).keys() == {name}
 

@@ -89,7 +89,8 @@ def test_what_is_left_out_is_counted_in_one_line(tree, monkeypatch):
     assert len(inputs) == 2 and skipped
     assert skipped.sentence() == (
         f"left out: 1 folders that cannot be entered (first: {tree / 'a' / 'locked'}); "
-        "2 files of the format .heic, which is not read (first: a/x.heic); 1 files of the format .gif, which is not read (first: a/z.gif)"
+        "2 files of the format .heic, which is not read (first: a/x.heic); 1 files of the format .gif, which is not "
+        "read (first: a/z.gif)"
     )
     with pytest.raises(UserError, match="^--strict: expected to read everything, but left out: 1 folders"):
         skipped.require_none()

@@ -78,7 +78,8 @@ def test_ffmpeg_writes_h_264_where_opencv_cannot(tmp_path, monkeypatch, caplog):
     program = tmp_path / "ffmpeg"
     program.write_text(
         f"#!{sys.executable}\nimport sys\nif '-encoders' in sys.argv: print(' V..... libx264  H.264')\n"
-        "else: open(sys.argv[-1], 'wb').write(sys.stdin.buffer.read()); open(sys.argv[-1] + '.txt', 'w').write(' '.join(sys.argv))\n"
+        "else: open(sys.argv[-1], 'wb').write(sys.stdin.buffer.read()); open(sys.argv[-1] + '.txt', 'w').write(' "
+        "'.join(sys.argv))\n"
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

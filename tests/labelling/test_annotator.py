@@ -120,11 +120,13 @@ def test_painting_stays_in_the_part(page, tmp_path):
     press(page, "2")  # answers the first part, and is the colour of the brush
     page.run("window.gbwLabels.at = window.gbwLabels.questions.findIndex(q => q.open)")
     first = page.run(
-        "const q = window.gbwLabels.questions[window.gbwLabels.at], i = q.pixels[q.pixels.length >> 1]; return [i % q.image.width, Math.floor(i / q.image.width)]"
+        "const q = window.gbwLabels.questions[window.gbwLabels.at], i = q.pixels[q.pixels.length >> 1]; return [i % "
+        "q.image.width, Math.floor(i / q.image.width)]"
     )
     drag_from(page, *first, 200)
     painted = page.run(
-        "const q = window.gbwLabels.questions[window.gbwLabels.at]; return [q.pixels.length - q.open, q.pixels.filter(i => q.image.labels[i] === 1).length]"
+        "const q = window.gbwLabels.questions[window.gbwLabels.at]; return [q.pixels.length - q.open, "
+        "q.pixels.filter(i => q.image.labels[i] === 1).length]"
     )
     assert painted[0] == painted[1] > 0
     value = answers(page)
@@ -150,7 +152,8 @@ def reopen(page, path, count, **screen):
     """Closes and opens the page. Chromium sometimes gives a new process an empty storage, which is put right here; what the
     page itself had lost or overwritten would stay so."""
     page.wait(
-        f"{KEPT}; return kept !== null && JSON.stringify(JSON.parse(kept).images) === JSON.stringify(window.gbwLabels.answers().images)",
+        f"{KEPT}; return kept !== null && JSON.stringify(JSON.parse(kept).images) === "
+        "JSON.stringify(window.gbwLabels.answers().images)",
         5,
     )
     kept = page.run(f"{KEPT}; return kept")
@@ -165,7 +168,8 @@ def reopen(page, path, count, **screen):
 
 def place_of(page, x, y):
     box = page.run(
-        "const b = document.getElementById('view').getBoundingClientRect(), v = window.gbwLabels.view; return [b.x + v.x + (arguments[0] + 0.5) * v.scale, b.y + v.y + (arguments[1] + 0.5) * v.scale]",
+        "const b = document.getElementById('view').getBoundingClientRect(), v = window.gbwLabels.view; return [b.x + "
+        "v.x + (arguments[0] + 0.5) * v.scale, b.y + v.y + (arguments[1] + 0.5) * v.scale]",
         x,
         y,
     )

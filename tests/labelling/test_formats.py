@@ -143,7 +143,8 @@ def test_what_people_draw_counts(batch, tmp_path):
             '<annotations><image id="0" name="folder/a.png" width="41" height="30"><tag label="done"/>'
             '<box label="car" xtl="0" ytl="0" xbr="4" ybr="4" z_order="1"/>'
             '<polygon label="road" points="0.00,0.00;10.00,0.00;10.00,10.00;0.00,10.00" z_order="0"/>'
-            '<box label="car" xtl="5" ytl="5" xbr="7" ybr="7" z_order="2"/></image><image id="1" name="other.png" width="1" height="1"/>'
+            '<box label="car" xtl="5" ytl="5" xbr="7" ybr="7" z_order="2"/></image><image id="1" name="other.png" '
+            'width="1" height="1"/>'
             "</annotations>"
         ))  # fmt: skip
     assert format_of(xml) == "cvat"
@@ -169,45 +170,59 @@ def test_what_people_draw_counts(batch, tmp_path):
     [
         ("a.xml", "<annotations><image"), ("a.xml", "<!DOCTYPE x [<!ENTITY a 'b'>]><annotations/>"),
         ("a.xml", '<annotations><image name="a.png" width="41" height="31"><tag label="done"/></image></annotations>'),
-        *(("a.xml", f'<annotations><image name="a.png" width="41" height="30"><tag label="done"/><mask label="car" {m}/></image></annotations>')
+        *(("a.xml", '<annotations><image name="a.png" width="41" height="30"><tag label="done"/><mask label="car" '
+                    f'{m}/></image></annotations>')
           for m in ("", 'rle="1" top="0" left="0" height="2" width="2"',
                     'rle="x" top="0" left="0" height="2" width="2"',
                     'rle="4" top="a" left="0" height="2" width="2"',
                     'rle="4" top="0" left="0" height="99999" width="99999"',
                     'rle="4" top="0" left="0" height="2" width="2" group_id="-1"')),
-        *(("a.xml", f'<annotations><image name="a.png" width="41" height="30"><tag label="done"/>{shape}</image></annotations>')
+        *(("a.xml", '<annotations><image name="a.png" width="41" height="30"><tag '
+                    f'label="done"/>{shape}</image></annotations>')
           for shape in ('<box label="car" xtl="1" ytl="2" xbr="3"/>',
                         '<box label="car" xtl="x" ytl="2" xbr="3" ybr="4"/>', '<polygon label="car"/>',
                         '<polygon label="car" points="1,2;3"/>', '<polygon label="car" points="0,0;9,9;1e9,0"/>',
                         '<box xtl="1" ytl="2" xbr="3" ybr="4"/>',
                         '<box label="car" z_order="top" xtl="1" ytl="2" xbr="3" ybr="4"/>')),
-        *(("a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"id": "1", "original_width": 41, "original_height": 30, %s}]}]}]' % item)
+        *(("a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"id": "1", "original_width": 41, '
+                     '"original_height": 30, %s}]}]}]' % item)
           for item in ('"type": "rectanglelabels", "value": {"x": 0, "rectanglelabels": ["car"]}',
                        '"type": "rectanglelabels"', '"value": {}',
                        '"type": "polygonlabels", "value": {"points": [[0, 1], [2]], "polygonlabels": ["car"]}',
                        '"type": "brushlabels", "value": {"rle": [[1], 2], "brushlabels": ["car"]}',
                        '"type": "brushlabels", "value": {"rle": [], "brushlabels": []}',
                        '"type": "textarea", "value": {"text": "1"}')),
-        ("a.json", '{"shapes": [{"label": "car", "points": [[0, 1], [2]], "shape_type": "polygon"}], "imagePath": "a.png", "flags": {"done": true}}'),
+        ("a.json", '{"shapes": [{"label": "car", "points": [[0, 1], [2]], "shape_type": "polygon"}], "imagePath": '
+                   '"a.png", "flags": {"done": true}}'),
         ("a.json", '{"shapes": [], "imagePath": 3}'), ("a.json", '{"shapes": 3, "imagePath": "a.png"}'),
-        ("a.json", '{"shapes": [{"label": "car", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": "AAAA"}], "imagePath": "a.png", "flags": {"done": true}}'),
-        ("a.json", '{"shapes": [{"label": "car", "points": [[0, 0]], "shape_type": "circle"}], "imagePath": "a.png", "flags": {"done": true}}'),
+        ("a.json", '{"shapes": [{"label": "car", "points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": "AAAA"}], '
+                   '"imagePath": "a.png", "flags": {"done": true}}'),
+        ("a.json", '{"shapes": [{"label": "car", "points": [[0, 0]], "shape_type": "circle"}], "imagePath": "a.png", '
+                   '"flags": {"done": true}}'),
         ("a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"type": "brushlabels"}]}]}]'),
-        ("a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"id": "1", "type": "brushlabels", "original_width": 41,'
+        ("a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"id": "1", "type": "brushlabels", '
+                   '"original_width": 41,'
                    ' "original_height": 30, "value": {"rle": [1, 2], "brushlabels": ["car"]}}]}]}]'),
         ("a.json", '{"format": "x", "classes": ["road"], "round": 2, "images": []}'),
-        ("a.json", '{"format": "x", "classes": ["road"], "round": 1, "images": [{"file": "a.png", "height": 30, "width": 41, "labels": [0, 3],'
+        ("a.json", '{"format": "x", "classes": ["road"], "round": 1, "images": [{"file": "a.png", "height": 30, '
+                   '"width": 41, "labels": [0, 3],'
                    ' "numbers": [0, 1230], "centers": []}]}'),
-        ("a.json", '{"format": "x", "classes": ["road"], "round": 1, "images": [{"file": "a.png", "height": 30, "width": 41, "labels": [7, 1230],'
+        ("a.json", '{"format": "x", "classes": ["road"], "round": 1, "images": [{"file": "a.png", "height": 30, '
+                   '"width": 41, "labels": [7, 1230],'
                    ' "numbers": [0, 1230], "centers": []}]}'),
-        ("a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"id": "1", "type": "textarea", "from_name": "instance",'
-                   ' "value": {"text": "two"}}, {"id": "1", "type": "rectanglelabels", "original_width": 41, "original_height": 30,'
+        ("a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"id": "1", "type": "textarea", '
+                   '"from_name": "instance",'
+                   ' "value": {"text": "two"}}, {"id": "1", "type": "rectanglelabels", "original_width": 41, '
+                   '"original_height": 30,'
                    ' "value": {"x": 0, "y": 0, "width": 9, "height": 9, "rectanglelabels": ["car"]}}]}]}]'),
-        *(("a.json", '{"format": "x", "classes": ["road"], "round": 1, "images": [{"file": "a.png", "height": 30, "width": 41,'
+        *(("a.json", '{"format": "x", "classes": ["road"], "round": 1, "images": [{"file": "a.png", "height": 30, '
+                     '"width": 41,'
                      ' "labels": [0, 1230], "numbers": [0, 1230], "centers": [%s]}]}' % told)
           for told in ("[0, 1, 2.5]", "[]", "[7, 1, 2, 3]", "[0.5, 1, 2, 3]", "[0, 1, 2, 1e999]")),
-        ("a.json", '{"images": [], "annotations": [{"image_id": 1, "file_name": "../a.png", "segments_info": []}], "categories": []}'),
-        ("a.json", '{"images": [], "annotations": [{"image_id": [1], "file_name": "a.png", "segments_info": []}], "categories": []}'),
+        ("a.json", '{"images": [], "annotations": [{"image_id": 1, "file_name": "../a.png", "segments_info": []}], '
+                   '"categories": []}'),
+        ("a.json", '{"images": [], "annotations": [{"image_id": [1], "file_name": "a.png", "segments_info": []}], '
+                   '"categories": []}'),
         ("a.json", '{"images": [{"id": {"a": 1}, "file_name": "a.png"}], "annotations": [], "categories": []}'),
         ("a.json", "{}"), ("a.json", "no JSON"),
     ],

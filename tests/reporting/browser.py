@@ -79,7 +79,8 @@ class Browser:
     def drag(self, selector: str, start: float, end: float) -> None:
         """From one place of an element's width to another (0..1), as a finger or a mouse would."""
         box = self.run(
-            "const b = document.querySelector(arguments[0]).getBoundingClientRect(); return [b.x, b.y, b.width, b.height]",
+            "const b = document.querySelector(arguments[0]).getBoundingClientRect(); return [b.x, b.y, b.width, "
+            "b.height]",
             selector,
         )
         y = round(box[1] + box[3] / 2)

@@ -272,7 +272,8 @@ def test_a_run_folder_of_any_values_is_reported_or_refused(run, no_drawing, data
         ("config.yaml", "DATASETS: {TEST: 3}"),
         ("config.yaml", "SEED: 2020-13-45"), ("config.yaml", b"\xff\xfe\x00"), ("metrics.json", "[" * 99999),
         ("metrics.json", b"\xff\n\0"),
-        ("metrics.json", '{"iteration": 1' + "0" * 400 + "}"), ("metrics.json", '{"iteration": true, "total_loss": "a"}'),
+        ("metrics.json", '{"iteration": 1' + "0" * 400 + "}"), ("metrics.json", '{"iteration": true, "total_loss": '
+                                                                                '"a"}'),
         ("metrics.json", '{"iteration": 1, "total_loss": 1' + "0" * 400 + "}"),
         ("metrics.json", '{"iteration": 3, "total_loss": NaN}'),
         ("inference/teacher.json", "[" * 99999), ("inference/teacher.json", '{"scores": 3}'),

@@ -1,5 +1,5 @@
-"""Where in an image the source shows a class, as a prior of the teacher's pseudo labels: the spatial prior of class-balanced
-self-training (CBST-SP, arXiv 1810.07911), without the class's frequency (ours).
+"""Where in an image the source shows a class, as a prior of the teacher's pseudo labels: the spatial prior of
+class-balanced self-training (CBST-SP, arXiv 1810.07911), without the class's frequency (ours).
 
 Shape legend: B images, C classes, G x G cells of an image, H x W pixels of a crop.
 """
@@ -25,9 +25,11 @@ _MOST = 10.0
 
 @dataclass(frozen=True)
 class LocationPrior:
-    """What a teacher's logits gain at each place: strength * log(p(place | class) / p(place)), both of the source's labels.
+    """What a teacher's logits gain at each place: strength * log(p(place | class) / p(place)), both of the source's
+    labels.
 
-    The class's frequency is divided out, so a rare class loses nothing on average. Classes without a label gain nothing.
+    The class's frequency is divided out, so a rare class loses nothing on average. Classes without a label gain
+    nothing.
 
     Attributes:
         log_ratio: [C, G, G] float32, from -log 10 to log 10 times the strength; rows from the top.

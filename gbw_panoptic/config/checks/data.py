@@ -30,7 +30,9 @@ def image_problems(cfg) -> Iterator[str]:
 def data_set_problems(cfg) -> Iterator[str]:
     """One sentence for each data set that is unknown or lacks the labels that it is named for."""
     if not cfg.DATASETS.TRAIN:
-        yield "DATASETS.TRAIN: expected at least one labelled source, found none; name one, e.g. synthia_panoptic_train."
+        yield (
+            "DATASETS.TRAIN: expected at least one labelled source, found none; name one, e.g. synthia_panoptic_train."
+        )
     known = set(MetadataCatalog.list())
     for key in ("DATASETS.TRAIN", "DATASETS.TARGET", "DATASETS.TEST", "TEST.UNSUPERVISED"):
         for name in value_of(cfg, key):
@@ -87,8 +89,8 @@ def labelled_target_problems(cfg) -> Iterator[str]:
     labels = "instance labels" if cfg.MODEL.TASK == "panoptic" else "labels"
     if not metadata or not metadata.get("labelled_classes") or labels != "labels" and not metadata.get("panoptic_json"):
         yield (
-            f"DATASETS.TARGET_LABELLED.NAME: expected a data set of target images with {labels}, found '{options.NAME}'; "
-            "name one, e.g. cityscapes_uda_panoptic_train."
+            f"DATASETS.TARGET_LABELLED.NAME: expected a data set of target images with {labels}, found "
+            f"'{options.NAME}'; name one, e.g. cityscapes_uda_panoptic_train."
         )
     elif not metadata.taxonomy.same_classes(read_taxonomy(cfg.DATASETS.TAXONOMY)):
         yield (

@@ -93,7 +93,10 @@ def weights_problems(cfg) -> Iterator[str]:
     ):
         found = value_of(cfg, key)
         if (list(found) if isinstance(expected, list) else found) != expected:
-            yield f"{key}: expected {expected}, with which {cfg.MODEL.WEIGHTS} was trained, found {found}; set it in the configuration."
+            yield (
+                f"{key}: expected {expected}, with which {cfg.MODEL.WEIGHTS} was trained, found {found}; set it in the "
+                "configuration."
+            )
 
 
 def resnet_problems(cfg) -> Iterator[str]:
@@ -148,4 +151,6 @@ def head_problems(cfg, node: str) -> Iterator[str]:
 
 def _groups(key: str, channels: int) -> Iterator[str]:
     if channels % _GROUPS:
-        yield f"{key}: expected a multiple of {_GROUPS} with NORM GN, found {channels}; change it, or take another NORM."
+        yield (
+            f"{key}: expected a multiple of {_GROUPS} with NORM GN, found {channels}; change it, or take another NORM."
+        )

@@ -34,7 +34,8 @@ def released_problems(cfg) -> Iterator[str]:
     for key in (f"WEIGHTING.{key}" for key in WEIGHTED_KEYS if key != "SEMANTIC"):
         if value_of(cfg, key) == "gbw":
             yield refusal(
-                cfg, key, "another than gbw with GBW.READING released, which is of the cross entropy of semantic heads only",
+                cfg, key, "another than gbw with GBW.READING released, which is of the cross entropy of semantic heads "
+                          "only",
                 "set it to none, or GBW.READING to ours",
             )  # fmt: skip
     if cfg.WEIGHTING.SEMANTIC != "gbw":

@@ -89,8 +89,8 @@ class SplitReport:
         if self.turned:
             lines.append(
                 f"  {len(self.turned)} images are mirrored or turned by half, as their EXIF tags say (first: "
-                f"{self.turned[0]}): their labels "
-                "are read as drawn on the upright image; if they were drawn on the stored pixels, remove the tags"
+                f"{self.turned[0]}): their labels are read as drawn on the upright image; if they were drawn on the "
+                "stored pixels, remove the tags"
             )
         if self.void_categories:
             void = f"void: {', '.join(self.void_categories)}"
@@ -115,7 +115,8 @@ class SplitReport:
         space = self.split.taxonomy.name
         return (
             f"warning: {len(self.void_categories)} of {self.unmapped} categories are no class of {space}, so that "
-            "nothing is learnt from their pixels: map them under `categories`, or give a taxonomy that has them (--taxonomy)"
+            "nothing is learnt from their pixels: map them under `categories`, or give a taxonomy that has them "
+            "(--taxonomy)"
         )
 
 

@@ -174,7 +174,8 @@ def _list_pairs(root: Path, split: Split, strict: bool) -> RawSplit:
         remedy = f"correct the folders, image_suffix or label_suffix in {split.described_in}"
         raise UserError(
             f"expected images in {folders[0]} and labels of the same names in {folders[1]}, found {len(images)} images "
-            f"and {len(labels)} labels, but no pair{skipped.remark()}; {remedy if split.described_in else 'unpack both again'}"
+            f"and {len(labels)} labels, but no pair{skipped.remark()}; "
+            f"{remedy if split.described_in else 'unpack both again'}"
         )
     for found, partners, kind in (
         (images, labels, "images without a label"),

@@ -67,7 +67,8 @@ def run_result(folder: Path, *, method: str, budget: float | None, seed: int, pr
         "IoU": {name: scores["per_class"][name]["IoU"] for name in averaged_classes(scores)[0]},
         "imbalance": rounds[-1]["imbalance"] if rounds else None,
         "bought": {name: sum(entry["classes"][name] for entry in rounds) for name in names},
-        "clicks": sum(entry["clicks"] for entry in rounds) if rounds and all("clicks" in entry for entry in rounds) else None,
+        "clicks": sum(entry["clicks"] for entry in rounds)
+        if rounds and all("clicks" in entry for entry in rounds) else None,
         "PQ": panoptic.get("PQ"), "PQ things": panoptic.get("PQ_things"),
     }  # fmt: skip
 

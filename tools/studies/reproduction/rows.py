@@ -22,8 +22,8 @@ _MC_PANDA_DIFFERENCES = (
 )
 
 _MC_PANDA_PP_DIFFERENCES = (
-    "The paper does not say its learning rates by layer, schedule and gradient clipping: ours are EoMT's and MC-PanDA's. "
-    "docs/mask2former.md lists every departure."
+    "The paper does not say its learning rates by layer, schedule and gradient clipping: ours are EoMT's and "
+    "MC-PanDA's. docs/mask2former.md lists every departure."
 )
 
 

@@ -53,8 +53,8 @@ HEADS = {"GBW, semantic loss only": ("gbw", _GBW | {"WEIGHTING.CENTER": "none", 
 MASKS = {"GBW, classification only": ("gbw", _GBW | {"WEIGHTING.MASK": "none"})}
 #: Of strategies that ask something of unlabelled images: whether weights there gain or lose.
 UNLABELLED = {"GBW, labelled losses only": ("gbw", _GBW | {"WEIGHTING.TARGET": "none"})}
-#: Of the second edition, whose first is the reference, too. Its network is weighted in the semantic loss alone: weights on
-#: centres and offsets cost it cars (docs/streets.md).
+#: Of the second edition, whose first is the reference, too. Its network is weighted in the semantic loss alone: weights
+#: on centres and offsets cost it cars (docs/streets.md).
 SECOND = {
     UNWEIGHTED: WEIGHTINGS[UNWEIGHTED],
     "effective number": WEIGHTINGS["effective number"],

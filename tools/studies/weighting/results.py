@@ -184,10 +184,13 @@ def _without_labels(run: RunFolder, protocol: str, source_pixels: Mapping[str, i
 
 def _evaluations(run: RunFolder, protocol: str) -> list[dict]:
     return [
-        {"iteration": point.iteration, **{part: _rounded(values, filter(lambda name: np.isfinite(values[name]), values))
-                                          for part, values in (("estimates", point.estimates), ("scores", point.scores))}}
+        {"iteration": point.iteration, "estimates": _finite(point.estimates), "scores": _finite(point.scores)}
         for point in points_of(run, "", protocol)
-    ]  # fmt: skip
+    ]
+
+
+def _finite(values: Mapping[str, float]) -> dict[str, float]:
+    return _rounded(values, filter(lambda name: np.isfinite(values[name]), values))
 
 
 def _pseudo_labels(run: RunFolder, protocol: str) -> dict:

@@ -113,7 +113,8 @@ def _machines(results: Results, block: Block) -> list[str]:
     if len(machines) < 2:
         return [*machines, ""] if machines else []
     return [
-        f"**Of several machines or precisions; the runs of a seed share the precision**: {'; '.join(sorted(machines))}.",
+        "**Of several machines or precisions; the runs of a seed share the precision**: "
+        f"{'; '.join(sorted(machines))}.",
         "",
     ]
 
