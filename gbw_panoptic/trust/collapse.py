@@ -21,6 +21,8 @@ DRIFT, RISE = 0.15, 0.1
 PARTED = 20.0
 #: Points by which confidence has risen, and agreement of views has fallen, since some earlier evaluation.
 SURER, LESS_AGREED = 2.0, 8.0
+#: Points by which predictions say less of the image: what is known of a pixel's class above the mean over all.
+FADED = 4.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Snapshot:
         confidence: mean, percent; None where the outputs were not finite.
         views: mIoU of two views, percent.
         teacher: mIoU with its teacher (or student), percent; None without.
+        information: entropy of the mean prediction less the mean entropy, percent; None where it was not finite.
     """
 
     iteration: int
@@ -39,13 +42,14 @@ class Snapshot:
     confidence: float | None
     views: float
     teacher: float | None = None
+    information: float | None = None
 
     @classmethod
     def of(cls, iteration: int, values: Mapping[str, float]) -> "Snapshot":
         """From what is logged behind ``unsupervised/<model>/``."""
         shares = {name.split("/", 1)[1]: value / 100 for name, value in values.items() if name.startswith("shares/")}
         views, teacher = values.get("view_mIoU", 0.0), values.get("teacher_mIoU")
-        return cls(iteration, shares, values.get("confidence"), views, teacher)
+        return cls(iteration, shares, values.get("confidence"), views, teacher, values.get("information"))
 
 
 class Watch:
@@ -114,6 +118,9 @@ def _in_time(history: Sequence[Snapshot], source: Mapping[str, float]) -> Iterat
     closest = max((s.teacher for s in before if s.teacher is not None), default=None)
     if now.teacher is not None and closest is not None and now.teacher < closest - PARTED:
         yield f"student and teacher part (mIoU {closest:.0f} before, {now.teacher:.0f} now)"
+    most = max((s.information for s in before if s.information is not None), default=None)
+    if now.information is not None and most is not None and now.information < most - FADED:
+        yield f"predictions differ less over the image (information {most:.0f} % before, {now.information:.0f} % now)"
     for then in before:
         surer = then.confidence is not None and now.confidence > then.confidence + SURER
         if surer and now.views < then.views - LESS_AGREED:

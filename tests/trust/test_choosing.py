@@ -83,8 +83,8 @@ def test_the_tool_ranks_checkpoints_and_runs(tmp_path, run_tool):
     assert "found nothing at" in run_tool("tools/choose.py", tmp_path / "three").stderr
 
 
-def snapshot(iteration: int, confidence=70.0, views=50.0, teacher=80.0, **shares) -> Snapshot:
-    return Snapshot(iteration, {**SOURCE, **shares}, confidence, views, teacher)
+def snapshot(iteration: int, confidence=70.0, views=50.0, teacher=80.0, information=None, **shares) -> Snapshot:
+    return Snapshot(iteration, {**SOURCE, **shares}, confidence, views, teacher, information)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,11 @@ def snapshot(iteration: int, confidence=70.0, views=50.0, teacher=80.0, **shares
             [snapshot(1)],
             snapshot(2, confidence=75.0, views=35.0),
             "confidence rises .70 to 75 %. while two views agree less",
+        ),
+        (
+            [snapshot(1, information=40.0), snapshot(2, information=44.0)],
+            snapshot(3, information=39.9),
+            "predictions differ less over the image .information 44 % before, 40 % now",
         ),
     ],
 )
@@ -126,6 +131,7 @@ def test_sound_histories_have_none():
                     60 + 2 * i + rng.normal(),
                     views[i],
                     70 + rng.normal(0, 4),
+                    40 + i + rng.normal(0, 0.5),
                 )
             )
             assert signs(history, SOURCE) == []
