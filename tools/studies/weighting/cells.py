@@ -74,6 +74,7 @@ IDEAS = {
     "GBW, scale-free, guard alone": ("gbw", _GUARDED | {"GBW.COOLDOWN_ITERS": "0"}),
     "GBW, scale-free, cool-down alone": ("gbw", _GUARDED | {"GBW.GUARD": "0.0"}),
     "GBW, scale-free, balanced teacher": ("gbw", _SCALE_FREE | {"SELF_TRAINING.TAU": "1.0"}),
+    "GBW, scale-free, source labels alone": ("gbw", _SCALE_FREE | {"WEIGHTING.BRANCHES": "('source',)"}),
     "GBW, scale-free, location prior": ("gbw", _SCALE_FREE | {"SELF_TRAINING.LOCATION_PRIOR": "1.0"}),
     "GBW, scale-free, momentum 0.9": ("gbw", _SCALE_FREE | {"GBW.MOMENTUM": "0.9"}),
     "GBW, scale-free, lambda 2.5": ("gbw", _SCALE_FREE | {"GBW.LAMBDA": "2.5"}),
