@@ -10,20 +10,7 @@ import pytest
 from gbw_panoptic.config.trainers import TRAINERS
 
 PACKAGE = Path(__file__).parents[1] / "gbw_panoptic"
-COMMON = {
-    "taxonomy",
-    "errors",
-    "files",
-    "forms",
-    "places",
-    "names",
-    "searching",
-    "coco_format",
-    "cli",
-    "locks",
-    "structures",
-    "optional",
-}
+COMMON = set("taxonomy errors files forms places names searching coco_format cli locks structures optional".split())
 ALLOWED = {
     "taxonomy": {"coco_format", "documents", "errors", "places"},
     "structures": {"coco_format", "taxonomy"},
@@ -45,9 +32,10 @@ ALLOWED = {
     "cli": {"errors"},
     "locks": {"errors"},
     "streets": {"cli", "errors", "files", "taxonomy"},
-    "config": COMMON | {"active", "adaptation", "losses", "modeling", "weighting"},
+    "config": COMMON | {"active", "adaptation", "losses", "modeling", "packaged_weights", "weighting"},
     "config_files": {"errors"},
     "data": COMMON,
+    "packaged_weights": {"errors", "files"},
     "losses": COMMON | {"distributed"},
     "visualization": COMMON,
     "evaluation": COMMON | {"data", "visualization"},
@@ -55,42 +43,19 @@ ALLOWED = {
     "reporting": COMMON | {"documents", "evaluation", "trust", "visualization"},
     "weighting": COMMON | {"data", "distributed", "losses"},
     "modeling": COMMON | {"losses", "weighting", "data"},
-    "adaptation": COMMON | {"data", "distributed", "losses", "weighting"},
-    "active": COMMON | {"data", "losses"},
-    "labelling": COMMON | {"active", "data", "reporting", "visualization"},
+    "adaptation": COMMON | {"distributed", "losses", "weighting"},
+    "active": COMMON,
+    "labelling": COMMON | {"active", "reporting", "visualization"},
     "validation": COMMON | {"config"},
-    "engine": COMMON
-    | {
-        "config",
-        "config_files",
-        "data",
-        "documents",
-        "losses",
-        "weighting",
-        "modeling",
-        "adaptation",
-        "active",
-        "evaluation",
-        "machine",
-        "validation",
-        "visualization",
-        "trust",
+    "engine": COMMON | {
+        "config", "config_files", "data", "weighting", "modeling", "adaptation", "active", "evaluation", "machine",
+        "packaged_weights", "visualization", "trust",
     },
-    "inference": COMMON
-    | {
-        "__version__",
-        "config",
-        "data",
-        "documents",
-        "engine",
-        "evaluation",
-        "modeling",
-        "validation",
-        "visualization",
-        "weighting",
+    "inference": COMMON | {
+        "__version__", "config", "data", "engine", "evaluation", "modeling", "validation", "visualization", "weighting",
     },
     "export": COMMON | {"data", "inference", "modeling", "reporting"},
-}
+}  # fmt: skip
 #: Modules that build from a configuration, under whatever names are good.
 BUILDERS = {
     *(

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from .. import files
+from ..structures.instances import InstancePixels, instance_targets
 from ..structures.known_instances import KnownInstances
 from ..structures.samples import InstanceLabels
 from ..taxonomy import Taxonomy
 from .label_maps import LabelMap, read_label_map
-from .targets import InstancePixels, instance_targets
 from .views import Window, cut, resize_ids
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import UserError, about
 from ..files import require_replaceable
 from ..modeling.published.fitting import Fit, exact, finite, load_whole, not_finite, starting
-from ..modeling.published.layouts import local_file
+from ..packaged_weights import local_file
 from .reading import last_checkpoint, read_checkpoint
 from .settings import check_meaning
 

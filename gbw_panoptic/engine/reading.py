@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ..errors import UserError
-from ..modeling.published.layouts import local_file
 from ..optional import import_optional
+from ..packaged_weights import local_file
 
 LAST = "last_checkpoint"
 NUMBERED = re.compile(r"model_(\d{7})\.pth")

@@ -7,7 +7,7 @@ from detectron2.evaluation import DatasetEvaluator
 from torch import Tensor, nn
 
 from .. import cli
-from ..data.targets import instance_targets
+from ..structures.instances import instance_targets
 from ..structures.predictions import DensePrediction, GroundTruth
 from ..structures.samples import ModelOutput, Sample
 from ..weighting import BRANCHES, DynamicWeighting

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.instance_scores import scores_of_map
+from ..structures.instances import scores_of_map
 from .nearest_centers import nearest_centers
 
 _ROWS = 64  # of a heatmap whose maxima stay in a CPU's cache

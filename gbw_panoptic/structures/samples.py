@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..coco_format import SegmentInfo
 from ..taxonomy import Taxonomy
-from .segments import PseudoInstances, SegmentMap, SegmentTargets
+from .instances import PseudoInstances
+from .segments import SegmentMap, SegmentTargets
 
 
 class Record(TypedDict):

@@ -10,11 +10,11 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .. import cli, files
-from ..data.targets import instance_targets
 from ..data.views import resize_ids, resize_image, shortest_edge_size
 from ..errors import UserError
 from ..evaluation.maps import read_ground_truth
 from ..places import unknown_data_set
+from ..structures.instances import instance_targets
 from ..structures.predictions import GroundTruth
 from ..structures.samples import Record
 from ..taxonomy import Taxonomy

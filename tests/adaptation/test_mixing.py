@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from gbw_panoptic.adaptation.mean_teacher.mixing import class_mix_mask, mix_instances, mix_semantic, paste_instances
-from gbw_panoptic.data.targets import instance_targets, panoptic_deeplab_targets
-from gbw_panoptic.structures.segments import PseudoInstances
+from gbw_panoptic.data.targets import panoptic_deeplab_targets
+from gbw_panoptic.structures.instances import PseudoInstances, instance_targets
 
 H, W = 24, 32
 IGNORE = 255

@@ -15,9 +15,9 @@ from gbw_panoptic.adaptation.mean_teacher.pseudo_instances import (
     target_instances,
 )
 from gbw_panoptic.adaptation.mean_teacher.pseudo_labels import SELECTIONS, PseudoLabeller, Selection
-from gbw_panoptic.data.instance_scores import scores_of_map as ranked_scores
 from gbw_panoptic.data.targets import panoptic_deeplab_targets
 from gbw_panoptic.modeling import PostProcessing
+from gbw_panoptic.structures.instances import scores_of_map as ranked_scores
 
 H, W = 24, 32
 IGNORE = 255

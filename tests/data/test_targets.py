@@ -5,7 +5,8 @@ import pytest
 import torch
 from detectron2.projects.panoptic_deeplab.target_generator import PanopticDeepLabTargetGenerator
 
-from gbw_panoptic.data.targets import instance_targets, panoptic_deeplab_targets
+from gbw_panoptic.data.targets import panoptic_deeplab_targets
+from gbw_panoptic.structures.instances import instance_targets
 from gbw_panoptic.taxonomy import CITYSCAPES, IGNORE_LABEL
 
 THINGS = CITYSCAPES.thing_ids

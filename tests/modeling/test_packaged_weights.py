@@ -16,7 +16,7 @@ from gbw_panoptic.engine.build import resume_or_load
 from gbw_panoptic.engine.checkpoint import SafeCheckpointer, read_checkpoint
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.modeling.backbones import TimmBackbone
-from gbw_panoptic.modeling.published.layouts import PACKAGED, local_file
+from gbw_panoptic.packaged_weights import PACKAGED, local_file
 from gbw_panoptic.validation import validate
 
 LITE0 = "package://efficientnet-lite0"

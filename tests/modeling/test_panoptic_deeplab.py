@@ -10,8 +10,8 @@ from detectron2.modeling.postprocessing import sem_seg_postprocess
 from detectron2.projects.panoptic_deeplab import PanopticDeepLab
 
 import gbw_panoptic.modeling  # noqa: F401
-from gbw_panoptic.data.instance_scores import scores_of_map
 from gbw_panoptic.data.loader import build_train_loader
+from gbw_panoptic.structures.instances import scores_of_map
 
 
 @pytest.fixture

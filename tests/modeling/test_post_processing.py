@@ -6,13 +6,13 @@ from detectron2.projects.panoptic_deeplab.post_processing import find_instance_c
 from detectron2.projects.panoptic_deeplab.post_processing import group_pixels as detectron2_group_pixels
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gbw_panoptic.data.targets import instance_targets
 from gbw_panoptic.modeling.post_processing import (
     find_centers,
     group_pixels,
     merge_semantic_and_instance,
     panoptic_segmentation,
 )
+from gbw_panoptic.structures.instances import instance_targets
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 THINGS = CITYSCAPES.thing_ids

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gbw_panoptic.data.targets import instance_targets
 from gbw_panoptic.modeling.post_processing import find_centers
-from gbw_panoptic.streets.street import DOMAINS
 from gbw_panoptic.streets.scene import compose
+from gbw_panoptic.streets.street import DOMAINS
 from gbw_panoptic.streets.write import FORMATS
+from gbw_panoptic.structures.instances import instance_targets
 from gbw_panoptic.taxonomy import CITYSCAPES
 
 _DIVISOR = CITYSCAPES.label_divisor

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...structures.instances import PseudoInstances
 from ...structures.samples import InstanceLabels, LabelledTarget, MixedSample, SourceSample
-from ...structures.segments import PseudoInstances
 from .pseudo_instances import instance_keys, target_weights
 
 

@@ -7,10 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...data.instance_scores import pixel_scores, scores_of_instances
-from ...data.targets import instance_targets
+from ...structures.instances import PseudoInstances, instance_targets, pixel_scores, scores_of_instances
 from ...structures.samples import InstanceLabels
-from ...structures.segments import PseudoInstances
 
 
 def target_instances(target: PseudoInstances, *, sigma: int, ignore_label: int) -> InstanceLabels:

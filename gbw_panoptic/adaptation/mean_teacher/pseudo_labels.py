@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ...structures.instances import PseudoInstances
 from ...structures.model import MetaArchitecture
 from ...structures.predictions import DensePrediction, likeliest_classes
 from ...structures.samples import LabelledTarget, TargetSample
-from ...structures.segments import PseudoInstances, counts_of
+from ...structures.segments import counts_of
 from .location_prior import LocationPrior
 from .pseudo_instances import instance_scores, instances_from_panoptic
 from .thresholds import STATISTIC, ClassThresholds, group_quantiles

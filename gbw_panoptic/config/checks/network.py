@@ -6,7 +6,7 @@ from typing import Iterator
 from detectron2.modeling import META_ARCH_REGISTRY
 
 from ...modeling.eomt import DomainAdaptiveEoMT
-from ...modeling.published.layouts import PACKAGED
+from ...packaged_weights import PACKAGED
 from ...weighting import WEIGHTED_KEYS
 from ..kinds import refusal, value_of
 

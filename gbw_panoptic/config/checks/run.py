@@ -6,7 +6,7 @@ import re
 from typing import Iterator
 
 from ...files import sha256
-from ...modeling.published.layouts import local_file
+from ...packaged_weights import local_file
 from ..kinds import refusal
 
 

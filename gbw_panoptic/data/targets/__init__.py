@@ -1,18 +1,15 @@
 """What models are trained on, made of the labels of a crop: dense maps or segments; an architecture says which."""
 
 from .dense import DenseTargets, look_up, panoptic_deeplab_targets, segment_rows
-from .instances import InstancePixels, instance_targets
 from .maker import TargetMaker, build_dense_targets, build_segment_labels
 from .segments import SegmentLabels
 
 __all__ = [
     "DenseTargets",
-    "InstancePixels",
     "SegmentLabels",
     "TargetMaker",
     "build_dense_targets",
     "build_segment_labels",
-    "instance_targets",
     "look_up",
     "panoptic_deeplab_targets",
     "segment_rows",

@@ -1,13 +1,55 @@
-"""Centre and offset targets of a map of instances on any device, for labels that are made while training.
+"""Instances of a map: a teacher's, centres and offsets for labels that are made while training, and the score of each.
 
-Shapes: H x W image, K thing instances, S = 6 sigma + 3 side of the Gaussian patch of one centre.
-Coordinates are (y, x) in pixels, with the centre of the top left pixel at (0, 0).
+Shape legend: H x W image, K (bound on the number of) thing instances, C classes, M pixels, S = 6 sigma + 3 side of the
+Gaussian patch of one centre. Coordinates are (y, x) in pixels, with the centre of the top left pixel at (0, 0).
 """
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PseudoInstances:
+    """A teacher's instances of one target image.
+
+    Attributes:
+        ids: [H, W] int64, 0 = none, else 1..K; ids may be absent.
+        classes: [K] int64, class of instance k at index k - 1.
+        weights: [K] float in 0..1, factor of each instance's losses.
+        pixel_weights: [H, W] float >= 0, factor of the losses at each pixel; 0 = no such losses.
+    """
+
+    ids: Tensor
+    classes: Tensor
+    weights: Tensor
+    pixel_weights: Tensor
+
+    @classmethod
+    def none(cls, like: Tensor) -> "PseudoInstances":
+        """No instances, and no losses on their absence, in a map of the size and device of ``like`` [H, W] float."""
+        ids = torch.zeros_like(like, dtype=torch.int64)
+        return cls(ids, ids.new_empty(0), like.new_empty(0), torch.zeros_like(like))
+
+    def sure(self, scores: Tensor, least: float, believed: Tensor) -> "PseudoInstances":
+        """Without the instances of less score, [K] float, and without pixels that are not ``believed`` [H, W] bool."""
+        kept = torch.cat((scores.new_zeros(1, dtype=torch.bool), scores >= least))
+        return replace(self, ids=torch.where(kept[self.ids] & believed, self.ids, 0))
+
+    def num_kept(self) -> Tensor:
+        """Scalar float: the number of instances with a pixel that counts."""
+        return self._number(torch.where(self.pixel_weights > 0, self.ids, 0))
+
+    def num_present(self) -> Tensor:
+        """Scalar float: the number of instances with a pixel."""
+        return self._number(self.ids)
+
+    def _number(self, ids: Tensor) -> Tensor:
+        occurs = torch.zeros(len(self.classes) + 1, dtype=torch.bool, device=ids.device)
+        occurs[ids.flatten()] = True
+        return occurs[1:].sum().float()
 
 
 def instance_targets(
@@ -118,3 +160,64 @@ def _center_heatmap(centroids: Tensor, present: Tensor, size: torch.Size, sigma:
     gaussian[no_center] = 0
     center = gaussian.index_select(0, nearest >> id_bits)
     return center.view(height, width), (nearest & ((1 << id_bits) - 1)).long().view(height, width)
+
+
+def pixel_scores(logits: Tensor, classes: Tensor) -> Tensor:
+    """float64 [M]: probability of the class ``classes`` [M] (int64) at each pixel of ``logits`` [C, M]."""
+    logits = logits.float()
+    return (logits.gather(0, classes[None])[0] - logits.logsumexp(0)).exp().double()
+
+
+def scores_of_instances(probability: Tensor, instance: Tensor, pixels: Tensor, center: Tensor, count: int) -> Tensor:
+    """Panoptic-DeepLab's confidence (arXiv 1911.10194, section 3.3, as in Detectron2): the mean probability of the
+    instance's class over its pixels times the heat at their centroid, which is rounded down.
+
+    No value is read on the host.
+
+    Args:
+        probability: float64 [M], of the instance's class.
+        instance: int64 [M] in 0..K - 1.
+        pixels: int64 [M, 2], row and column.
+        center: [H, W], centre heatmap.
+        count: K.
+
+    Returns:
+        float32 [K], as large as the heat allows; 0 without pixels.
+    """
+    zeros = torch.zeros(count, dtype=torch.int64, device=instance.device)
+    areas = zeros.index_add(0, instance, torch.ones_like(instance)).clamp_(min=1)
+    mean = zeros.double().index_add_(0, instance, probability) / areas
+    centroids = zeros[:, None].repeat(1, 2).index_add_(0, instance, pixels).div_(areas[:, None], rounding_mode="floor")
+    row, column = centroids.unbind(1)
+    return (mean * center[row, column]).float()
+
+
+def scores_of_map(
+    panoptic: Tensor, sem_seg: Tensor, center: Tensor, *, thing_ids: Collection[int], label_divisor: int
+) -> tuple[Tensor, Tensor]:
+    """Score of every instance of a panoptic map (:func:`scores_of_instances`).
+
+    Args:
+        panoptic: H x W int64, class * label_divisor + number, -1 = void.
+        sem_seg: C x H x W logits.
+        center: H x W or 1 x H x W, centre heatmap.
+        thing_ids: classes with instances.
+
+    Returns:
+        The K values of things in ``panoptic`` (int64, ascending) and their confidence (float32 [K]), about 0..1.
+    """
+    flat = panoptic.flatten() + 1
+    seen = torch.zeros(int(flat.max()) + 1, dtype=torch.bool, device=flat.device).scatter_(0, flat, True)
+    present = seen.nonzero()[:, 0] - 1
+    classes = present.div(label_divisor, rounding_mode="floor")
+    is_thing = torch.isin(classes, torch.tensor(sorted(thing_ids), dtype=torch.int64, device=panoptic.device))
+    values = present[is_thing]
+    numbers = torch.full((len(seen),), -1, dtype=torch.int32, device=panoptic.device)
+    numbers[values + 1] = torch.arange(len(values), dtype=torch.int32, device=panoptic.device)
+    instance = numbers.index_select(0, flat)
+    places = (instance >= 0).nonzero()[:, 0]  # things are a small part of a street
+    instance = instance.index_select(0, places).long()
+    probability = pixel_scores(sem_seg.flatten(1).index_select(1, places), classes[is_thing].index_select(0, instance))
+    width = panoptic.shape[1]
+    pixels = torch.stack((places.div(width, rounding_mode="floor"), places % width), dim=1)
+    return values, scores_of_instances(probability, instance, pixels, center.reshape(center.shape[-2:]), len(values))

@@ -2,7 +2,7 @@
 
 import torch
 
-from gbw_panoptic.data.instance_scores import scores_of_map
+from gbw_panoptic.structures.instances import scores_of_map
 
 OPTIONS = dict(thing_ids=(1,), label_divisor=1000)
 
