@@ -2,7 +2,9 @@
 
 import ast
 import inspect
+import itertools
 import pkgutil
+import re
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,16 @@ def test_one_table_alone_names_trainers(path):
 def test_every_row_of_the_table_has_a_builder():
     for name, facts in TRAINERS.items():
         assert list(inspect.signature(pkgutil.resolve_name(facts.builder)).parameters) == ["cfg", "model"], name
+
+
+def test_the_walks_of_the_document_return_to_no_room():
+    text = (PACKAGE.parent / "docs" / "architecture.md").read_text().partition("## Four walks")[2].partition("\n## ")[0]
+    walks = [re.findall(r"^\| `([\w.]+)` \|", table, re.M) for table in text.split("|---|---|")[1:]]
+    assert len(walks) == 4
+    for walk in walks:
+        assert all(pkgutil.resolve_name(f"gbw_panoptic.{stay}") for stay in walk)
+        rooms = [room for room, _ in itertools.groupby(stay.partition(".")[0] for stay in walk)]
+        assert len(rooms) == len(set(rooms)), rooms
 
 
 def test_no_file_imports_itself_through_others():

@@ -7,14 +7,14 @@ At tau 0 classes are decided as the network has learnt them, at 1 as if none had
 table is printed; it and the results of every tau go to RUN/tau/<prior>. A tau that serves is set with TEST.TAU.
 """
 
-import _environment  # noqa: F401  (first: says what is missing)
-
 import argparse
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import _environment  # noqa: F401  (first: says what is missing)
 import numpy as np
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from torch import nn
@@ -24,13 +24,13 @@ from gbw_panoptic.data.loader import build_test_loader
 from gbw_panoptic.engine.build import build_models, load_for_evaluation
 from gbw_panoptic.engine.settings import build_settings
 from gbw_panoptic.engine.setup import prepare_config
-from gbw_panoptic.engine.variants import evaluate, recall_weights
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.evaluators import build_evaluator
-from gbw_panoptic.reporting.run_folder import RunFolder
 from gbw_panoptic.reporting.page import table
+from gbw_panoptic.reporting.run_folder import RunFolder
+from gbw_panoptic.structures.samples import ModelOutput, Sample
 from gbw_panoptic.validation import validate
-from gbw_panoptic.weighting import PRIORS
+from gbw_panoptic.weighting import BRANCHES, PRIORS, DynamicWeighting
 
 #: Column -> task and metric.
 COLUMNS = {
@@ -83,13 +83,27 @@ def load(arguments: Namespace, *own: str) -> tuple[CfgNode, nn.Module, str]:
     return cfg, models[name].eval(), name
 
 
-def evaluate_rows(cfg: CfgNode, outputs: Callable, rows: Mapping[str, Path], name: str) -> dict[str, Mapping]:
-    """Scores of every row, on the first test set, with a result file in its folder."""
+@torch.no_grad()
+def evaluate_rows(
+    cfg: CfgNode, outputs: Callable[[Sample], Iterable[ModelOutput]], rows: Mapping[str, Path], name: str
+) -> dict[str, Mapping]:
+    """Scores of every row, on the first test set, with a result file in its folder.
+
+    Args:
+        outputs: record of an image -> an output for each of ``rows``.
+    """
     dataset = cfg.DATASETS.TEST[0]
     evaluators = {
         row: build_evaluator(cfg, dataset, str(folder), model_name=name, iteration=-1) for row, folder in rows.items()
     }
-    return evaluate(outputs, evaluators, build_test_loader(cfg, dataset))
+    loader = build_test_loader(cfg, dataset)
+    with cli.progress(len(loader), "Deciding", unit="batch") as line:
+        for records in loader:
+            for record in records:
+                for evaluator, output in zip(evaluators.values(), outputs(record), strict=True):
+                    evaluator.process([record], [output])
+            line.update()
+    return {row: evaluator.evaluate() for row, evaluator in evaluators.items()}
 
 
 def report(found: Mapping[str, Mapping], cfg: CfgNode, what: str, title: str) -> dict[str, dict[str, float]]:
@@ -110,6 +124,18 @@ def report(found: Mapping[str, Mapping], cfg: CfgNode, what: str, title: str) ->
     ]
     print(f"\n{title}, protocol {protocol}:\n\n{table(rows, [what, *columns])}\n")
     return scores
+
+
+def recall_weights(model: nn.Module, logged: Mapping[int, float]) -> None:
+    """Give a model of a checkpoint that is older than the mean weights those that the log of its run has.
+
+    Args:
+        logged: class -> mean weight of the source branch at the end of training.
+    """
+    weighting = model.weightings["sem_seg"]
+    if isinstance(weighting, DynamicWeighting) and (weighting.mean_weights == 1).all():
+        for class_id, weight in logged.items():
+            weighting.mean_weights[BRANCHES.index("source"), class_id] = weight
 
 
 def logged_weights(run: RunFolder, names: tuple[str, ...]) -> dict[int, float]:

@@ -7,21 +7,25 @@ An upper bound for the parts that are left, not a result: it looks at the labels
 printed; the results of every row go to RUN/true_parts.
 """
 
-import _environment  # noqa: F401  (first: says what is missing)
-
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-
+import _environment  # noqa: F401  (first: says what is missing)
 import tau_curve
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from torch import Tensor
+
 from gbw_panoptic import cli
-from gbw_panoptic.engine.variants import with_truth
 from gbw_panoptic.errors import UserError
 from gbw_panoptic.evaluation.maps import read_ground_truth
+from gbw_panoptic.structures.instances import instance_targets
+from gbw_panoptic.structures.predictions import DensePrediction, GroundTruth
 
 PARTS = ("classes", "centres", "offsets")
+#: Logit of a true class, where all others have 0.
+_SURE = 50.0
 ROWS = ("classes", "centres", "offsets", "centres+offsets", "classes+centres", "classes+offsets")
 
 
@@ -56,6 +60,39 @@ def main() -> None:
     found = tau_curve.evaluate_rows(cfg, outputs, {row: folder / row for row in ("none", *arguments.parts)}, name)
     tau_curve.report(found, cfg, "true", f"The {name} of {arguments.run} on {dataset}")
     print(folder)
+
+
+def with_truth(
+    dense: DensePrediction, truth: GroundTruth, parts: Iterable[str], *, thing_ids: Sequence[int], sigma: int
+) -> DensePrediction:
+    """A prediction [1, ...] for an image, at the size of its truth, with true ``parts`` (classes, centres, offsets)."""
+    device, replaced = dense.sem_seg.device, {}
+    if "classes" in parts:
+        replaced["sem_seg"] = _true_logits(dense.sem_seg, torch.from_numpy(truth.labels).long().to(device))
+    if "centres" in parts or "offsets" in parts:
+        targets = _true_instances(truth, thing_ids, sigma, device)
+        if "centres" in parts:
+            replaced["center"] = targets["center"][None, None]
+        if "offsets" in parts:
+            replaced["offset"] = targets["offset"][None]
+    return DensePrediction(**{"sem_seg": dense.sem_seg, "center": dense.center, "offset": dense.offset, **replaced})
+
+
+def _true_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sure of the label of every pixel that has one; as predicted elsewhere."""
+    known = labels < logits.shape[1]
+    true = torch.zeros_like(logits).scatter_(1, torch.where(known, labels, 0)[None, None], _SURE)
+    return torch.where(known, true, logits)
+
+
+def _true_instances(
+    truth: GroundTruth, thing_ids: Sequence[int], sigma: int, device: torch.device
+) -> dict[str, Tensor]:
+    things = [s["id"] for s in truth.segments if s["category_id"] in thing_ids and not s.get("iscrowd")]
+    ids, segments = torch.zeros(truth.ids.shape, dtype=torch.int64), torch.from_numpy(truth.ids).long()
+    for number, segment in enumerate(things, start=1):
+        ids[segments == segment] = number
+    return instance_targets(ids.to(device), len(things), sigma=sigma)
 
 
 def parse() -> Namespace:

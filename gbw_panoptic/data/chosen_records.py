@@ -12,6 +12,14 @@ from ..errors import UserError
 from ..structures.samples import Record
 
 
+def records_of(name: str) -> list[Record]:
+    """All of a data set; UserError if there are none."""
+    records = DatasetCatalog.get(name)
+    if not records:
+        raise UserError(f"expected images in the data set {name}, found none; prepare it")
+    return records
+
+
 def build_training_records(cfg, names: Sequence[str], *, source: bool) -> list[list[Record]]:
     """Records of each data set, without those of DATASETS.EXCLUDE and, of a ``source``, without those held out.
 
@@ -19,7 +27,7 @@ def build_training_records(cfg, names: Sequence[str], *, source: bool) -> list[l
         UserError: a data set without images, or a list of others' images.
     """
     excluded = read_excluded(cfg.DATASETS.EXCLUDE)
-    every = [_records(name) for name in names]
+    every = [records_of(name) for name in names]
     if source:
         _check_known(excluded, (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TARGET), cfg.DATASETS.EXCLUDE)
         held_out = {record["file_name"] for record in build_source_validation(cfg)}
@@ -41,7 +49,7 @@ def build_source_validation(cfg) -> list[Record]:
     """
     count, excluded, chosen = cfg.DATASETS.SOURCE_VALIDATION, read_excluded(cfg.DATASETS.EXCLUDE), []
     for name in cfg.DATASETS.TRAIN if count else ():
-        records = [record for record in _records(name) if record["image_id"] not in excluded]
+        records = [record for record in records_of(name) if record["image_id"] not in excluded]
         if count >= len(records):
             raise UserError(
                 f"DATASETS.SOURCE_VALIDATION: expected fewer than the {len(records)} images of {name}, found {count}; "
@@ -112,19 +120,12 @@ def _check_known(excluded: frozenset[str], names: Sequence[str], path: str) -> N
     Raises:
         UserError: an id that no data set of the training has: the list is another one's, or misspelt.
     """
-    known = {record["image_id"] for name in names for record in _records(name)} if excluded else set()
+    known = {record["image_id"] for name in names for record in records_of(name)} if excluded else set()
     if unknown := sorted(excluded - known):
         raise UserError(
             f"DATASETS.EXCLUDE: expected ids of images of {', '.join(names)}, found {len(unknown)} others, first "
             f"{unknown[0]!r}, in {path}; take the list that tools/audit.py has written for them"
         )
-
-
-def _records(name: str) -> list[Record]:
-    records = DatasetCatalog.get(name)
-    if not records:
-        raise UserError(f"expected images in the data set {name}, found none; prepare it")
-    return records
 
 
 def _is_named(record: Record, name: str) -> bool:

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any, Iterator, Mapping, Sequence
 
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.data.common import DatasetFromList
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from .. import files
 from ..errors import UserError
 from ..structures.samples import DomainBatch, Record
-from .chosen_records import build_training_records, labelled_records
+from .chosen_records import build_training_records, labelled_records, records_of
 from .mappers import SourceMapper, TargetLabels, TargetMapper, build_labelled_target_mapper
 from .samplers import Domain, Draw, EpochSampler, RareClassSampler, Sampler, rank_positions
 from .statistics import ClassStatistics
@@ -234,7 +234,7 @@ def build_source_sampler(cfg, sources: Sequence[Sequence[Record]]) -> Sampler:
 
 def build_test_loader(cfg, data: str | Sequence[Record]) -> TestLoader:
     """This rank's images of a data set, or of records, resized to INPUT.MIN_SIZE_TEST, with their whole records."""
-    records = _records(data) if isinstance(data, str) else data
+    records = records_of(data) if isinstance(data, str) else data
     images = _TestImages(records, cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
     return TestLoader(images, cfg.DATALOADER.NUM_WORKERS)
 
@@ -243,13 +243,6 @@ def build_image_loader(cfg, records: Sequence[Record]) -> TestLoader:
     """All of ``records``, on every rank that asks for them, as :func:`build_test_loader` gives its images."""
     images = _TestImages(records, cfg.INPUT.FORMAT, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
     return TestLoader(images, cfg.DATALOADER.NUM_WORKERS, range(len(records)))
-
-
-def _records(name: str) -> list[Record]:
-    records = DatasetCatalog.get(name)
-    if not records:
-        raise UserError(f"expected images in the data set {name}, found none; prepare it")
-    return records
 
 
 def _warn_of_missing_classes(names: Sequence[str]) -> None:

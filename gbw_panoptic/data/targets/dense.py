@@ -160,7 +160,7 @@ class DenseTargets:
     def __call__(
         self, rows: np.ndarray, categories: np.ndarray, segments: Sequence[Mapping] | None
     ) -> dict[str, Tensor]:
-        """Keys of semantic and perhaps instance labels; arguments are those of :class:`~.maker.TargetMaker`."""
+        """Keys of semantic and perhaps instance labels; arguments are those of :class:`TargetMaker`."""
         if self.options is None or segments is None:
             sem_seg = torch.from_numpy(categories[rows].astype(np.int64))
             return {"sem_seg": sem_seg, "sem_seg_weights": torch.ones(sem_seg.shape)}

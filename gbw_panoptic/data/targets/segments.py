@@ -36,7 +36,7 @@ class SegmentLabels:
     ) -> dict[str, Tensor]:
         """``segment_ids`` [H, W] int32, 0 = none, else 1..N; ``segment_classes`` [N] int64; ``sem_seg`` [H, W] int64.
 
-        Arguments are those of :class:`~.maker.TargetMaker`.
+        Arguments are those of :class:`TargetMaker`.
         """
         keys = self._keys(categories, segments)
         present = np.flatnonzero(counts_of_rows(rows, len(keys)))
