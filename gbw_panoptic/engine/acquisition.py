@@ -2,6 +2,7 @@
 
 import logging
 import os
+from dataclasses import dataclass
 from typing import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -120,27 +121,20 @@ def _semantic_logits(prediction: DensePrediction | SegmentPrediction) -> Tensor:
     )
 
 
+@dataclass(eq=False)
 class AcquisitionHook(HookBase):
     """A round of acquisition after each of some iterations, after 0 that is before the first one.
 
     A resumed run takes back what was bought after its checkpoint.
+
+    Attributes:
+        draw: leaves the pictures of the last round; on the main rank.
     """
 
-    def __init__(
-        self,
-        acquisition: Acquisition,
-        predict: Predict,
-        iterations: Sequence[int],
-        draw: Callable[[Acquisition], None],
-    ) -> None:
-        """
-        Args:
-            draw: leaves the pictures of the last round; on the main rank.
-        """
-        self.acquisition = acquisition
-        self.predict = predict
-        self.iterations = tuple(iterations)
-        self.draw = draw
+    acquisition: Acquisition
+    predict: Predict
+    iterations: Sequence[int]
+    draw: Callable[[Acquisition], None]
 
     def before_train(self) -> None:
         store, start = self.acquisition.store, self.trainer.start_iter

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from ..evaluation.maps import label_map, read_ground_truth
 from ..evaluation.panel import draw_panel
 from ..names import printable
 from ..structures.predictions import Prediction
+from ..taxonomy import Taxonomy
 from ..visualization import make_overlay
 from ..visualization.overlay import draw_panoptic
 from ..visualization.samples import make_confidence
@@ -41,30 +42,26 @@ class Pictures:
         return ", ".join(["overlay", *chosen])
 
 
+@dataclass(eq=False)
 class PredictionJob:
-    """Predicts inputs one after the other; memory holds one image or frame at a time."""
+    """Predicts inputs one after the other; memory holds one image or frame at a time.
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        folder: ResultFolder,
-        journal: Journal,
-        *,
-        truths: Mapping[Path, Mapping],
-        pictures: Pictures = Pictures(),
-    ) -> None:
-        """
-        Args:
-            journal: results of the inputs that it lists are kept.
-            truths: real image path -> data set record with labels; these images get comparison panels.
-            pictures: what they show.
-        """
-        self.predictor = predictor
-        self.taxonomy = predictor.taxonomy
-        self.folder = folder
-        self.journal = journal
-        self.truths = truths
-        self.pictures = pictures
+    Attributes:
+        journal: results of the inputs that it lists are kept.
+        truths: real image path -> data set record with labels; these images get comparison panels.
+        pictures: what they show.
+    """
+
+    predictor: Predictor
+    folder: ResultFolder
+    journal: Journal
+    _: KW_ONLY
+    truths: Mapping[Path, Mapping]
+    pictures: Pictures = Pictures()
+
+    @property
+    def taxonomy(self) -> Taxonomy:
+        return self.predictor.taxonomy
 
     def image(self, item: Input) -> None:
         """

@@ -4,6 +4,7 @@ Shapes: H x W pixels of the image.
 """
 
 from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
 
 import cv2
 import numpy as np
@@ -27,34 +28,28 @@ from .weights import ModelFile, load_for_prediction
 MAX_PIXELS = 1 << 23
 
 
+@dataclass(eq=False)
 class Predictor:
-    """Maps images of any size to predictions; any meta-architecture with Detectron2's panoptic outputs will do."""
+    """Maps images of any size to predictions; any meta-architecture with Detectron2's panoptic outputs will do.
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        taxonomy: Taxonomy,
-        image_format: str,
-        short_edge: int,
-        max_size: int,
-        max_pixels: int = MAX_PIXELS,
-        confidence: bool = False,
-    ) -> None:
-        """
-        Args:
-            image_format: channel order that the model takes.
-            short_edge, max_size: lengths of the edges that the model sees, as in evaluation; 0: those of the image.
-            max_pixels: of the logits.
-            confidence: whether predictions say how sure they are of every pixel.
-        """
-        self.model = model.eval()
-        self.taxonomy = taxonomy
-        self.image_format = image_format
-        self.short_edge = short_edge
-        self.max_size = max_size
-        self.max_pixels = max_pixels
-        self.confidence = confidence
+    Attributes:
+        image_format: channel order that the model takes.
+        short_edge, max_size: lengths of the edges that the model sees, as in evaluation; 0: those of the image.
+        max_pixels: of the logits.
+        confidence: whether predictions say how sure they are of every pixel.
+    """
+
+    model: nn.Module
+    _: KW_ONLY
+    taxonomy: Taxonomy
+    image_format: str
+    short_edge: int
+    max_size: int
+    max_pixels: int = MAX_PIXELS
+    confidence: bool = False
+
+    def __post_init__(self) -> None:
+        self.model.eval()
 
     @torch.inference_mode()
     def __call__(self, image: np.ndarray) -> Prediction:

@@ -36,7 +36,11 @@ def write_comparison(
     baseline: Sequence[str | Path] = (),
     protocol: str | None = None,
 ) -> str:
-    """Writes report.md (see :func:`gbw_panoptic.reporting.comparison_report.write_comparison`) and report.html.
+    """Writes report.md (see :func:`gbw_panoptic.reporting.comparison_report.write_gathered`) and report.html.
+
+    Args:
+        paths, baseline, protocol: see :func:`gbw_panoptic.reporting.run_groups.gather`.
+        destination: folder of the report.
 
     Returns:
         the path of report.html.

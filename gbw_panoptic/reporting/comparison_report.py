@@ -13,36 +13,24 @@ from .gains import Scores, mean_with_gain, run_scores, score_table
 from .page import Page, plain, table
 from .report import NO_CONFUSION
 from .run_folder import RunFolder
-from .run_groups import Comparison, RunGroup, differing_keys, gather, progress
+from .run_groups import Comparison, RunGroup, differing_keys, progress
 from .sections import METRICS, best_evaluation, best_evaluation_section
 
 _HEADER = ("configuration", "model")
 
 
-def write_comparison(
-    paths: Sequence[str | Path],
-    destination: str | Path,
-    *,
-    baseline: Sequence[str | Path] = (),
-    protocol: str | None = None,
-) -> str:
+def write_gathered(comparison: Comparison, destination: str | Path) -> str:
     """Writes ``report.md`` and its plots (``report/*.png``) over the last iterations of several runs.
 
     Runs that differ in nothing but the seed are one configuration: mean and standard error over seeds, gains paired by
     seed. Unfinished runs are named and left out.
 
     Args:
-        paths, baseline, protocol: see :func:`gbw_panoptic.reporting.run_groups.gather`.
         destination: folder of the report.
 
     Returns:
         the path of report.md.
     """
-    return write_gathered(gather(paths, baseline=baseline, protocol=protocol), destination)
-
-
-def write_gathered(comparison: Comparison, destination: str | Path) -> str:
-    """As :func:`write_comparison`, of runs that have been read."""
     report = ComparisonReport(comparison, Page(Path(destination) / "report.md"))
     sections: Sequence[Callable[[], Iterator[str]]] = (
         report.headline,

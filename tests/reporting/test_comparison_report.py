@@ -10,7 +10,8 @@ import pytest
 from fabricated_run import CONFIG, fabricate_run, scores_of
 from PIL import Image
 
-from gbw_panoptic.reporting.comparison_report import write_comparison
+from gbw_panoptic.reporting.comparison_report import write_gathered
+from gbw_panoptic.reporting.run_groups import gather
 
 BASE = CONFIG.replace("SelfTrainingTrainer", "SourceOnlyTrainer").replace("teacher", "student")
 PROTOCOLS = ("16", "13")
@@ -45,7 +46,7 @@ def cells(text: str, *first: str) -> list[str]:
 
 
 def test_numbers_sections_and_pictures(study):
-    path = Path(write_comparison(sorted(study.glob("*/*")), study / "out"))
+    path = Path(write_gathered(gather(sorted(study.glob("*/*"))), study / "out"))
     text = path.read_text()
     assert path == study / "out/report.md" and text.startswith("# gbw against base\n")
     ours, base = metric((20, 21), "panoptic", "PQ"), metric((0, 1), "panoptic", "PQ")
@@ -81,7 +82,7 @@ def test_unfinished_runs_and_older_result_files_are_named(study, no_drawing):
     content = json.loads(result.read_text())
     del content["confusion"]
     result.write_text(json.dumps(content))
-    text = Path(write_comparison(sorted(study.glob("*/*")), study / "out")).read_text()
+    text = Path(write_gathered(gather(sorted(study.glob("*/*"))), study / "out")).read_text()
     assert "left out: `gbw/seed1` (iteration 399 of 399, evaluated at iteration 199)." in text
     assert (
         cells(text, "gbw", "teacher", "1")[3] == f"{metric((20, 21), 'panoptic', 'PQ')[0]:.1f}"
@@ -93,7 +94,7 @@ def test_oracle_best_is_in_its_own_section_only(study, no_drawing):
     for seed, best in ((0, 88.125), (1, 99.125)):
         with open(study / f"gbw/seed{seed}/metrics.json", "a") as file:
             file.write(json.dumps({"iteration": 19 + 20 * seed, "teacher/panoptic/16/PQ": best}) + "\n")
-    text = Path(write_comparison(sorted(study.glob("*/*")), study / "out")).read_text()
+    text = Path(write_gathered(gather(sorted(study.glob("*/*"))), study / "out")).read_text()
     before, section = text.split("## oracle_best: chosen with target labels, not a result of adaptation")
     assert cells(section, "gbw", "teacher")[2:] == ["93.6 ± 5.5", "41.5 ± 0.0", "52.1 ± 5.5", "19, 39"]
     assert "base" not in section  # evaluated once
@@ -105,7 +106,7 @@ def test_semantic_results_alone(study, no_drawing):
         content = json.loads(result.read_text())
         del content["scores"]["panoptic"]
         result.write_text(json.dumps(content))
-    text = Path(write_comparison(sorted(study.glob("*/*")), study / "out", protocol="13")).read_text()
+    text = Path(write_gathered(gather(sorted(study.glob("*/*")), protocol="13"), study / "out")).read_text()
     assert "protocol `13`" in text and "PQ" not in text
     assert cells(text, "gbw", "teacher", "2")[3] == mean_and_error(metric((20, 21), "semantic", "mIoU", "13"))
 
@@ -115,7 +116,7 @@ def test_a_semantic_run_beside_panoptic_ones(study, no_drawing):
         content = json.loads(result.read_text())
         del content["scores"]["panoptic"]
         result.write_text(json.dumps(content))
-    text = Path(write_comparison(sorted(study.glob("*/*")), study / "out")).read_text()
+    text = Path(write_gathered(gather(sorted(study.glob("*/*"))), study / "out")).read_text()
     row = cells(text, "gbw", "teacher", "2")
     assert row[3] == "-"  # no PQ
     ious = metric((20, 21), "semantic", "mIoU"), metric((0, 1), "semantic", "mIoU")
@@ -128,11 +129,11 @@ def test_a_class_without_truth_that_one_run_predicts(study, no_drawing):
             content = json.loads(result.read_text())
             content["scores"]["panoptic"]["16"]["per_class"]["bus"].update(tp=0, fn=0, fp=predicted)
             result.write_text(json.dumps(content))
-    text = Path(write_comparison(sorted(study.glob("*/*")), study / "out")).read_text()
+    text = Path(write_gathered(gather(sorted(study.glob("*/*"))), study / "out")).read_text()
     assert "N = 15 classes averaged: road, " in text and "; in some runs also bus." in text
 
 
 def test_one_configuration(study, no_drawing):
-    text = Path(write_comparison(sorted(study.glob("gbw/*")), study / "out")).read_text()
+    text = Path(write_gathered(gather(sorted(study.glob("gbw/*"))), study / "out")).read_text()
     assert text.startswith("# gbw\n") and "## What differs" not in text and "gain" not in text
     assert cells(text, "gbw", "teacher", "2")[3] == mean_and_error(metric((20, 21), "panoptic", "PQ"))
