@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ...errors import UserError
 from ...optional import import_optional
+from .deformable import DeformableAttention
 
 #: Strides of the backbone's maps that the decoders read.
 STRIDES = (4, 8, 16, 32)
@@ -79,6 +80,8 @@ class MaskHead(nn.Module):
         self.transformer = transformer(hidden_dim, config)
         self.class_predictor = nn.Linear(hidden_dim, num_classes + 1)
         initialize(self.pixel_decoder, self.transformer)
+        for layer in self.pixel_decoder.encoder.layers:
+            layer.self_attn = DeformableAttention(layer.self_attn)
 
     def forward(self, features: dict[str, Tensor]) -> MaskHeadOutput:
         maps = [features[name] for name in self.in_features]
