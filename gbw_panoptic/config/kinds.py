@@ -3,7 +3,7 @@ a row of the table of keys."""
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,13 +148,10 @@ def listing(
         if not isinstance(value, (list, tuple)) or len(value) < least or length not in (None, len(value)):
             return False
         fits = not any(map(element.fault, value))
-        return not (fits and rising and list(value) != sorted(set(value)) or fits and distinct and _repeats(value))
+        repeats = fits and distinct and len(set(value)) < len(value)
+        return not (fits and rising and list(value) != sorted(set(value)) or repeats)
 
     return Kind(expected, accepts, element, remedy=f"give a list, such as {_example(element, length)}")
-
-
-def _repeats(values: Sequence) -> bool:
-    return len(set(values)) < len(values)
 
 
 def _example(element: Kind, length: int | None) -> str:

@@ -10,6 +10,7 @@ from detectron2.data import MetadataCatalog
 from ..errors import UserError
 from ..forms import misfit
 from ..taxonomy import LabelUnion, Protocol, Taxonomy
+from .settings import frozen
 
 _PROTOCOL = {"name": str, "class_ids": [int], "void_ids": [int], "tasks": [str], "groups?": [[object]]}
 _UNION = {"name": str, "dataset_id": int, "class_ids": [int]}
@@ -107,14 +108,10 @@ def _counted(taxonomy: Taxonomy) -> str:
 def _made(kind: type, values: Mapping[str, Any]) -> Any:
     """A dataclass of the values that it knows; those of a newer version are left out."""
     known = {field.name for field in fields(kind)}
-    return kind(**{name: _frozen(value) for name, value in values.items() if name in known})
+    return kind(**{name: frozen(value) for name, value in values.items() if name in known})
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(one) for key, one in value.items()}
     return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value

@@ -7,7 +7,7 @@ A checkpoint holds the settings that it was made with, as a flat mapping of keys
 import logging
 from functools import cache
 from types import MappingProxyType
-from typing import Mapping
+from typing import Any, Mapping
 
 from detectron2.config import CfgNode, get_cfg
 
@@ -80,7 +80,7 @@ def flattened(node: CfgNode, prefix: str = "") -> dict[str, object]:
         if isinstance(value, dict):
             flat.update(flattened(value, f"{prefix}{key}."))
         else:
-            flat[prefix + key] = _plain(value)
+            flat[prefix + key] = frozen(value)
     return flat
 
 
@@ -123,7 +123,7 @@ def checked(state: object) -> dict[str, object]:
         raise UserError(
             f"expected settings by key in the checkpoint, found {type(state).__name__}; take another checkpoint."
         )
-    return {key: _plain(value) for key, value in state.items()}
+    return {key: frozen(value) for key, value in state.items()}
 
 
 def _read_by(key: str, own: Mapping[str, object]) -> bool:
@@ -136,8 +136,9 @@ def _read_by(key: str, own: Mapping[str, object]) -> bool:
     return owner in (None, backbone)
 
 
-def _plain(value: object) -> object:
-    return tuple(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+def frozen(value: Any) -> Any:
+    """Lists, however deep, as tuples."""
+    return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _comparable(value: object) -> object:

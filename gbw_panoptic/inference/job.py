@@ -72,7 +72,7 @@ class PredictionJob:
         overlay = self.folder.picture_file("overlay", item.name)
         panel = self.folder.picture_file("panels", item.name) if record else overlay
         origin = files.input_sha256(item.path)
-        written = [overlay, panel, *self.folder.map_files(item.name), *self._confidence_files(item.name)]
+        written = [overlay, panel, *self._files_of(item.name)]
         if self.journal.frames(item, origin) and all(map(os.path.isfile, written)):
             return self.folder.keep_maps(item.name, printable(item.path.name))
         image = files.read_image(item.path)
@@ -97,7 +97,7 @@ class PredictionJob:
         overlay = self.folder.picture_file("overlay", item.name, ".mp4")
         origin = files.input_sha256(item.path)
         frames = [f"{item.name}/{number:06d}" for number in range(self.journal.frames(item, origin) or 0)]
-        if frames and all(map(os.path.isfile, [overlay, *(p for frame in frames for p in self._frame_files(frame))])):
+        if frames and all(map(os.path.isfile, [overlay, *(p for frame in frames for p in self._files_of(frame))])):
             for frame in frames:
                 self.folder.keep_maps(frame, printable(item.path.name))
             return
@@ -112,7 +112,7 @@ class PredictionJob:
         reader.check_complete()
         self.journal.finish(item, origin, frames=reader.num_read)
 
-    def _frame_files(self, name: str) -> list[Path]:
+    def _files_of(self, name: str) -> list[Path]:
         return [*self.folder.map_files(name), *self._confidence_files(name)]
 
     def _confidence_files(self, name: str) -> list[Path]:

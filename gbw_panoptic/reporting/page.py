@@ -57,7 +57,8 @@ def table(rows: Sequence[Sequence], header: Sequence[str]) -> str:
     cells = [[_cell(value) for value in row] for row in rows]
     columns = list(zip(*rows)) or [()] * len(header)
     is_text = [all(isinstance(value, str) for value in column) for column in columns]
-    return tabulate(cells, header, "pipe", disable_numparse=True, colalign=_alignment(is_text) if rows else None)
+    alignment = ["left" if text else "right" for text in is_text] if rows else None
+    return tabulate(cells, header, "pipe", disable_numparse=True, colalign=alignment)
 
 
 def plain(value: object) -> str:
@@ -74,10 +75,6 @@ def class_colors(names: Sequence[str], colors: Mapping[str, Sequence[int]] | Non
 def title(metric: str) -> str:
     """Metric's name for a heading."""
     return metric.replace("_", " ")
-
-
-def _alignment(is_text: Sequence[bool]) -> list[str]:
-    return ["left" if text else "right" for text in is_text]
 
 
 def _cell(value: object) -> str:
