@@ -75,8 +75,8 @@ def make_cfg(streets, tmp_path):
 def run_tool(monkeypatch, capsys):
     """Factory: a tool's file run as a command line runs it, but in this process, which has imported everything already.
 
-    The answer has ``returncode``, ``stdout`` and ``stderr``, as that of ``subprocess.run``. The tool's log is not set up:
-    its handlers would outlive the test.
+    The answer has ``returncode``, ``stdout`` and ``stderr``, as that of ``subprocess.run``. The tool's log is not set
+    up: its handlers would outlive the test.
     """
 
     def run(tool: str, *arguments) -> SimpleNamespace:

@@ -21,7 +21,8 @@ from gbw_panoptic.validation import validate
 
 ROOT = Path(__file__).parents[1]
 LEAVES = sorted(os.path.relpath(path, ROOT / "configs") for path, _ in listing())
-#: Swaps any configuration to Streets at test scale: sizes, one image a batch, no weights, no evaluation, small backbones.
+#: Swaps any configuration to Streets at test scale: sizes, one image a batch, no weights, no evaluation, small
+#: backbones.
 SMALL = (
     "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "SOLVER.IMS_PER_BATCH", 1, "SOLVER.MAX_ITER", 2, "TEST.EVAL_PERIOD", 0,
     "SOLVER.ACCUMULATION_STEPS", 1, "INPUT.CROP.SIZE", "(64, 128)", "INPUT.MIN_SIZE_TRAIN", "(128,)",

@@ -92,7 +92,8 @@ def test_import_rule(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_cfg_stops_at_builders(path):
-    """A cfg is read in rooms of builders; elsewhere in `from_config` and public `build_*` functions, which others may call."""
+    """A cfg is read in rooms of builders; elsewhere in `from_config` and public `build_*` functions, which others may
+    call."""
     place = str(path.relative_to(PACKAGE))
     assert all((PACKAGE / name).is_file() for name in BUILDERS)
     if place in BUILDERS or place.startswith("config/") or path.name.endswith("validation.py"):
@@ -117,7 +118,8 @@ def test_no_literal_class_ids_outside_the_taxonomy(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_one_table_alone_names_trainers(path):
-    """Whatever else must know something of a trainer reads its row of config/trainers.py; the default of the key is a name, too."""
+    """Whatever else must know something of a trainer reads its row of config/trainers.py; the default of the key is a
+    name, too."""
     if path == PACKAGE / "config" / "trainers.py" or "reporting" in path.parts:  # reports call runs by it
         return
     tree = ast.parse(path.read_text())

@@ -1,4 +1,5 @@
-"""The reader of images and labels: any mode, depth, format and metadata of the image library, and what is no raster at all."""
+"""The reader of images and labels: any mode, depth, format and metadata of the image library, and what is no raster at
+all."""
 
 import io
 import os
@@ -213,7 +214,8 @@ SHOWN = {
 
 
 def independent(plain, mode, orientation):
-    """uint8 [H, W, 3] by Pillow's own functions, which the reader of this project does not call; of a file without a tag."""
+    """uint8 [H, W, 3] by Pillow's own functions, which the reader of this project does not call; of a file without a
+    tag."""
     image = Image.open(io.BytesIO(plain))
     if mode == "RGB;16":
         wide = cv2.imdecode(np.frombuffer(plain, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -231,7 +233,8 @@ def independent(plain, mode, orientation):
 @PROPERTY
 @given(images())
 def test_any_mode_format_and_metadata(tmp_path, drawn):
-    """An image is what it shows, or refused in one sentence; its header gives its size; a label is exact, or refused."""
+    """An image is what it shows, or refused in one sentence; its header gives its size; a label is exact, or
+    refused."""
     data, plain, mode, form, orientation = drawn
     path = tmp_path / "a.any"
     path.write_bytes(data)

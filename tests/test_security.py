@@ -1,4 +1,5 @@
-"""Files that would run code, fetch something or reach outside of their folder are refused, and nothing of theirs happens."""
+"""Files that would run code, fetch something or reach outside of their folder are refused, and nothing of theirs
+happens."""
 
 import ast
 import io

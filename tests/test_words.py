@@ -40,7 +40,8 @@ def blocks(text: str) -> list[tuple[int, str]]:
 
 
 def sentences(prose: str) -> list[str]:
-    """The sentences of a block. Code is one word, a link is its text, and a full stop ends a sentence in bold type, too."""
+    """The sentences of a block. Code is one word, a link is its text, and a full stop ends a sentence in bold type,
+    too."""
     prose = re.sub(r"`[^`]*`", "CODE", prose)
     prose = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", prose)
     prose = re.sub(r"\bet al\.", "et al", prose).replace("**", "")

@@ -1,4 +1,5 @@
-"""The store: what is bought is what is read, accounts are exact, a restart repeats nothing, rounds can be taken back."""
+"""The store: what is bought is what is read, accounts are exact, a restart repeats nothing, rounds can be taken
+back."""
 
 import numpy as np
 import pytest

@@ -132,7 +132,8 @@ def test_instance_heads_are_aligned_only_when_asked_for():
 
 
 def test_class_weights_scale_the_alignment_gradient_by_predicted_class():
-    """The definition: the gradient at a pixel's logits times the weight of its argmax (up to the common denominator)."""
+    """The definition: the gradient at a pixel's logits times the weight of its argmax (up to the common
+    denominator)."""
 
     def logit_gradients(weighting):
         strategy, model = alignment(weighting=weighting), Model()

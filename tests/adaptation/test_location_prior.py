@@ -24,7 +24,8 @@ def sample(top=0.0, bottom=1.0, left=0.0, right=1.0):
 
 
 def test_by_hand():
-    """Half of all pixels are above. Class 0 lies there only: its odds double there, and below they fall to the bound."""
+    """Half of all pixels are above. Class 0 lies there only: its odds double there, and below they fall to the
+    bound."""
     prior = LocationPrior.of([halves(0, 1), halves(0, 2)], 4, strength=0.5).log_ratio
     assert prior[0, 0].tolist() == pytest.approx([0.5 * math.log(2)] * CELLS, abs=1e-4)
     assert prior[0, -1].tolist() == pytest.approx([-0.5 * math.log(10)] * CELLS)

@@ -135,7 +135,8 @@ def test_mixing_is_a_pure_function_of_its_generator(seed):
 
 
 def test_sure_instances_are_pasted_on_the_source_for_the_instance_heads_alone():
-    """The one of score 0.8 alone: what it covers of the source's instances is cut off, and the sample is void to classes."""
+    """The one of score 0.8 alone: what it covers of the source's instances is cut off, and the sample is void to
+    classes."""
     source, target = sample(0), sample(1)
     found = PseudoInstances(target["instance_ids"], target["instance_classes"], torch.ones(3), torch.ones(H, W))
     believed = torch.ones(H, W, dtype=torch.bool)

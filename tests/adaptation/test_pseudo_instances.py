@@ -146,7 +146,8 @@ def test_no_centre_and_nothing_valid_are_no_instances():
 
 
 def test_no_value_is_read_on_the_host():
-    """A fake tensor has no values: any .item(), bool() or nonzero() would raise. (The teacher's post-processing does wait.)"""
+    """A fake tensor has no values: any .item(), bool() or nonzero() would raise. (The teacher's post-processing does
+    wait.)"""
     with FakeTensorMode():
         logits, valid = torch.randn(2, 3, H, W), torch.ones(2, H, W, dtype=torch.bool)
         for rule in SELECTIONS:

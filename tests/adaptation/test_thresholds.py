@@ -1,4 +1,5 @@
-"""Thresholds of classes that follow a teacher: against a reference as the paper writes them, over micro-batches and ranks."""
+"""Thresholds of classes that follow a teacher: against a reference as the paper writes them, over micro-batches and
+ranks."""
 
 import numpy as np
 import pytest
@@ -138,7 +139,8 @@ def test_nothing_is_read_on_the_host():
 
 @pytest.mark.parametrize("quality", ["class", "image"])
 def test_labels_of_pixels_have_the_same_owner(quality):
-    """A class's pixels in an image are what a mask is for segments; q is their share that is sure, or that of all pixels."""
+    """A class's pixels in an image are what a mask is for segments; q is their share that is sure, or that of all
+    pixels."""
     torch.manual_seed(0)
     logits, valid = 3 * torch.randn(2, NUM_CLASSES, 9, 11), torch.rand(2, 9, 11) > 0.2
     tau = ClassThresholds(NUM_CLASSES, start=0.3, decay=DECAY)

@@ -65,8 +65,8 @@ def is_key(cfg: CfgNode, name: str) -> bool:
 def keys_in(source: str) -> set[str]:
     """Patterns of the keys that the functions of a module read.
 
-    ``A.B`` of ``cfg.A.B``, or of ``options.B`` behind ``options = cfg.A``; ``*`` stands for a part that is computed, and
-    ``**`` for the section that a parameter brings.
+    ``A.B`` of ``cfg.A.B``, or of ``options.B`` behind ``options = cfg.A``; ``*`` stands for a part that is computed,
+    and ``**`` for the section that a parameter brings.
     """
     found, tree = set(), ast.parse(source)
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -274,7 +274,8 @@ def test_what_used_to_end_in_a_traceback_is_refused(tmp_path, name, value):
     path = tmp_path / "config.yaml"
     path.write_text("".join(f"{'  ' * i}{part}:\n" for i, part in enumerate(name.split("."))).rstrip() + f" {value}\n")
     for action in (lambda: load_config(CONFIG, [name, value]), lambda: load_config(str(path), [])):
-        # what no YAML of this project may hold, an integer beyond 64 bits, is refused by its reader, which shows the line
+        # what no YAML of this project may hold, an integer beyond 64 bits, is refused by its reader, which shows the
+        # line
         by_reader = rf"expected .* found: .*{name.split('.')[-1]}: {re.escape(value)}.*"
         with pytest.raises(UserError, match=f"^({name}: expected .* found .*|{by_reader}); "):
             action()

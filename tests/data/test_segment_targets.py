@@ -8,7 +8,8 @@ from gbw_panoptic.data.targets import SegmentLabels
 from gbw_panoptic.structures.segments import SegmentTargets
 
 THINGS = (2, 3)
-#: Of a label's table: void, stuff 0 and 1, two instances of 2, one of 3, a crowd of 3, one that is cropped away, 2 without instance.
+#: Of a label's table: void, stuff 0 and 1, two instances of 2, one of 3, a crowd of 3, one that is cropped away, 2
+#: without instance.
 CATEGORIES = np.array([255, 0, 1, 2, 2, 3, 3, 3, 2], np.uint8)
 SEGMENTS = [
     {"id": row, "category_id": int(CATEGORIES[row]), "iscrowd": int(row == 6)} for row in (5, 1, 3, 2, 6, 4, 7)

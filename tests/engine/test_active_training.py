@@ -127,7 +127,8 @@ def test_training_reads_target_labels_only_through_the_store(make_cfg, monkeypat
 
 
 def test_a_round_before_the_first_iteration_and_no_source_at_all(make_cfg, tmp_path, weights, monkeypatch):
-    """Round 0 is the given weights' choice; without a source only the target's terms are there, and no file of it is read."""
+    """Round 0 is the given weights' choice; without a source only the target's terms are there, and no file of it is
+    read."""
     opts = (*SHORT, "ACTIVE.ITERATIONS", "(0, 2)", "MODEL.WEIGHTS", weights, "ACTIVE.SOURCE_FREE", True,
             "SOLVER.MAX_ITER", 3, "SOLVER.CHECKPOINT_PERIOD", 1)  # fmt: skip
     whole, cut = (make_cfg("quick/active_ripu.yaml", *opts, "OUTPUT_DIR", tmp_path / name) for name in ("whole", "cut"))

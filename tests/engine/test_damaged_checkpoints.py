@@ -1,5 +1,5 @@
-"""Damage is noticed, said in one sentence, and the earlier checkpoints are named; weights that are not finite are neither read nor
-written."""
+"""Damage is noticed, said in one sentence, and the earlier checkpoints are named; weights that are not finite are
+neither read nor written."""
 
 import random
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""How a step is computed: micro-batches, loss scaling, learning rate, memory format, compilation. A linear model is enough."""
+"""How a step is computed: micro-batches, loss scaling, learning rate, memory format, compilation. A linear model is
+enough."""
 
 import copy
 import os
@@ -43,7 +44,8 @@ class Loader:
 
 
 class Regression(Strategy):
-    """One loss, and a module beside the model with another; ``factors`` multiply the latter's, micro-batch by micro-batch."""
+    """One loss, and a module beside the model with another; ``factors`` multiply the latter's, micro-batch by
+    micro-batch."""
 
     def __init__(self, factors=()):
         self.health, self.modules, self.began, self.scales = {}, {}, [], []

@@ -1,7 +1,7 @@
 """A full disk ends a training with one sentence and exit code 2; the checkpoint before stays whole.
 
-Linux' /dev/full takes nothing and answers as a full disk does; a link to it stands for each of the files that a run writes.
-"""
+Linux' /dev/full takes nothing and answers as a full disk does; a link to it stands for each of the files that a run
+writes."""
 
 import logging
 import os
@@ -77,7 +77,8 @@ def test_tensorboard(make_cfg, tmp_path, capsys, quiet, monkeypatch):
 
 
 def test_the_log(tmp_path, capsys, quiet):
-    """The line that cannot be written ends the run and names the file; nothing more is said of it, at the end neither."""
+    """The line that cannot be written ends the run and names the file; nothing more is said of it, at the end
+    neither."""
     (tmp_path / "log.txt").symlink_to("/dev/full")
     with RunLog(0) as log:
         log.open(str(tmp_path))

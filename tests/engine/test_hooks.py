@@ -88,7 +88,8 @@ def test_a_resumed_run_does_not_warn_again(warnings):
              '{"iteration": ' + "9" * 5000 + "}", '{"iteration": 2, "x": "\\ud800"}', "\0" * 40, '{"iteration": 2']
 )  # fmt: skip
 def test_metrics_end_where_a_line_is_damaged(tmp_path, line):
-    """A loss of power may leave anything behind the lines that were written; a resume goes on behind the last sound one."""
+    """A loss of power may leave anything behind the lines that were written; a resume goes on behind the last sound
+    one."""
     path = tmp_path / "metrics.json"
     sound = '{"iteration": 0, "total_loss": NaN}\n{"iteration": 1, "total_loss": 1.0}\n'
     path.write_text(sound + line + "\n" + '{"iteration": 1, "total_loss": 2.0}\n')

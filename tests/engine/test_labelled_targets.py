@@ -1,4 +1,5 @@
-"""A few target images with labels, beside every trainer: which images, what is read, what is learnt, and what a report says."""
+"""A few target images with labels, beside every trainer: which images, what is read, what is learnt, and what a report
+says."""
 
 import json
 from pathlib import Path

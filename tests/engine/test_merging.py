@@ -1,4 +1,5 @@
-"""Merging of checkpoints against its formula, at its limits, and what it refuses; re-estimated batch-norm statistics."""
+"""Merging of checkpoints against its formula, at its limits, and what it refuses; re-estimated batch-norm
+statistics."""
 
 import os
 

@@ -1,4 +1,5 @@
-"""Two runs and one OUTPUT_DIR: nothing of a run changes before a command is accepted, and no report mixes two of them."""
+"""Two runs and one OUTPUT_DIR: nothing of a run changes before a command is accepted, and no report mixes two of
+them."""
 
 import hashlib
 import itertools
@@ -170,7 +171,8 @@ def test_two_runs_at_once_are_refused_whatever_they_want(tmp_path):
     resume=st.booleans(), eval_only=st.booleans(), overwrite=st.booleans(), buys=st.booleans(),
 )  # fmt: skip
 def test_any_two_runs(tmp_path_factory, there, resume, eval_only, overwrite, buys):
-    """A refused command changes nothing; one that is not leaves a new run no trace of the old one, and never a user's file less."""
+    """A refused command changes nothing; one that is not leaves a new run no trace of the old one, and never a user's
+    file less."""
     folder = tmp_path_factory.mktemp("run")
     fill(folder, {name: {**RUN, **OTHERS}[name] for name in there})
     before = contents(folder)

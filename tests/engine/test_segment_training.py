@@ -209,8 +209,8 @@ def test_no_shipped_self_training_of_segments_has_constant_thresholds():
 
 
 def test_thresholds_follow_the_teacher_and_double_mask_losses_on_ground_truth(make_cfg, tmp_path):
-    """One iteration from random weights: a class moves if the teacher has a segment of it, and the source's mask losses are twice
-    what they are without the factor."""
+    """One iteration from random weights: a class moves if the teacher has a segment of it, and the source's mask losses
+    are twice what they are without the factor."""
     records = {}
     for factor in (2.0, 1.0):
         cfg = make_cfg(CONFIG, *SMALL, "SOLVER.MAX_ITER", 1, "SELF_TRAINING.SEGMENTS.SOURCE_MASK_FACTOR", factor,

@@ -1,4 +1,5 @@
-"""The settings in a checkpoint: each key is free, applied or refused at a resume; weights keep the meaning they were trained with."""
+"""The settings in a checkpoint: each key is free, applied or refused at a resume; weights keep the meaning they were
+trained with."""
 
 import json
 import logging

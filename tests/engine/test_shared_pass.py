@@ -1,4 +1,5 @@
-"""Source and mixed images in one pass of the student: the same losses and gradients as in two, for both architectures."""
+"""Source and mixed images in one pass of the student: the same losses and gradients as in two, for both
+architectures."""
 
 import pytest
 import torch

@@ -82,7 +82,8 @@ def test_a_signal_in_the_last_step_leaves_the_evaluation_to_the_resume(make_cfg,
 
 @pytest.fixture
 def signals(monkeypatch):
-    """Signals of this process as a training hears them; a TERM that is obeyed at once raises SystemExit. And the clock."""
+    """Signals of this process as a training hears them; a TERM that is obeyed at once raises SystemExit. And the
+    clock."""
     now, before = [0.0], signal.signal(signal.SIGTERM, lambda *arguments: sys.exit(143))
     monkeypatch.setattr(saving.time, "monotonic", lambda: now[0])
     stop = StopSignals(SimpleNamespace(save=lambda: None))
@@ -144,7 +145,8 @@ def test_an_evaluation_alone_says_so_too():
 
 @pytest.mark.parametrize("main", [True, False])
 def test_ranks_leave_together_and_one_of_them_speaks(monkeypatch, main):
-    """A process that leaves has its launcher end the others: nobody does before the checkpoint, nor before what is logged."""
+    """A process that leaves has its launcher end the others: nobody does before the checkpoint, nor before what is
+    logged."""
     order = []
     monkeypatch.setattr(saving.comm, "get_world_size", lambda: 2)
     monkeypatch.setattr(saving.comm, "is_main_process", lambda: main)

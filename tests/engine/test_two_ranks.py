@@ -1,7 +1,8 @@
-"""Two gloo ranks with half the batch each equal one rank: losses, class weights, models, teachers, discriminators, evaluation.
+"""Two gloo ranks with half the batch each equal one rank: losses, class weights, models, teachers, discriminators,
+evaluation.
 
-Parameters are float64: in float32 the order of sums depends on a rank's batch and on the CPU, and moves a teacher's logits by
-enough to change pseudo labels whose two best classes are close, after which nothing is equal.
+Parameters are float64: in float32 the order of sums depends on a rank's batch and on the CPU, and moves a teacher's
+logits by enough to change pseudo labels whose two best classes are close, after which nothing is equal.
 """
 
 import json

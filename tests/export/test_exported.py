@@ -1,4 +1,5 @@
-"""ONNX and torch.export of both architectures and every kind of backbone: the maps of PyTorch, at sizes that no example had."""
+"""ONNX and torch.export of both architectures and every kind of backbone: the maps of PyTorch, at sizes that no example
+had."""
 
 import json
 import runpy
@@ -48,8 +49,8 @@ VIT = (
     "MODEL.VIT.PYRAMID_CHANNELS", 32,
     "MODEL.VIT.OUT_FEATURES", "['res2', 'res3', 'res5']", "MODEL.VIT.VARIANT",
 )  # fmt: skip
-#: Name -> configuration and overrides. Between them: two architectures, two kinds of heads, all kinds of backbones, both orders of
-#: channels, both tasks.
+#: Name -> configuration and overrides. Between them: two architectures, two kinds of heads, all kinds of backbones,
+#: both orders of channels, both tasks.
 MODELS = {
     "resnet": ("quick/source_only.yaml", *NARROW, *CENTRES, "INPUT.FORMAT", "BGR"),
     "mit_daformer": ("streets/panoptic_deeplab_mit_b0_source_only.yaml", *CENTRES),

@@ -1,4 +1,5 @@
-"""Merging as a graph gives the very maps of the merging that predictions and evaluations use, whatever the predictions are."""
+"""Merging as a graph gives the very maps of the merging that predictions and evaluations use, whatever the predictions
+are."""
 
 import torch
 from hypothesis import given, settings

@@ -149,8 +149,8 @@ def fresh(page, path, **screen):
 
 
 def reopen(page, path, count, **screen):
-    """Closes and opens the page. Chromium sometimes gives a new process an empty storage, which is put right here; what the
-    page itself had lost or overwritten would stay so."""
+    """Closes and opens the page. Chromium sometimes gives a new process an empty storage, which is put right here; what
+    the page itself had lost or overwritten would stay so."""
     page.wait(
         f"{KEPT}; return kept !== null && JSON.stringify(JSON.parse(kept).images) === "
         "JSON.stringify(window.gbwLabels.answers().images)",

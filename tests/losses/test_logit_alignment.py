@@ -1,4 +1,5 @@
-"""BLDA against its definition, pixel by pixel with scipy's distributions and root finder, and EM as it is written in textbooks."""
+"""BLDA against its definition, pixel by pixel with scipy's distributions and root finder, and EM as it is written in
+textbooks."""
 
 import numpy as np
 import pytest

@@ -13,7 +13,8 @@ def by_all_distances(centers: torch.Tensor, locations: torch.Tensor) -> torch.Te
 
 
 def case(seed: int, size: tuple[int, int], number: int, noise: float, dtype=torch.float32):
-    """Distinct centres in reading order; locations around pixels of the image, many of them exact ties if noise is 0."""
+    """Distinct centres in reading order; locations around pixels of the image, many of them exact ties if noise is
+    0."""
     generator = torch.Generator().manual_seed(seed)
     height, width = size
     places = torch.randperm(height * width, generator=generator)[:number].sort().values

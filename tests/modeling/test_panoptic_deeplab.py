@@ -57,8 +57,8 @@ def test_losses_and_gradients_equal_detectron2(pair):
 def test_instance_scores_equal_detectron2(pair, seed):
     """Mean probability of the class times the heatmap at the centroid, one mask at a time there.
 
-    The same map goes into both: in maps of their own, a pixel as near to one centre as to another may differ by rounding, as
-    one does with seed 3, and with it everything that is counted over an instance.
+    The same map goes into both: in maps of their own, a pixel as near to one centre as to another may differ by
+    rounding, as one does with seed 3, and with it everything that is counted over an instance.
     """
     cfg, ours, theirs = pair
     thing_ids = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy.thing_ids

@@ -1,4 +1,5 @@
-"""Published Mask2Former weights: transformers' model gives the same predictions, the authors' layout the same tensors."""
+"""Published Mask2Former weights: transformers' model gives the same predictions, the authors' layout the same
+tensors."""
 
 import logging
 

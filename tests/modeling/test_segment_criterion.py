@@ -308,7 +308,8 @@ def _on_a_rank(rank):
 
 
 def test_two_ranks_equal_one_rank_of_double_batch(tmp_path, fixed_points):
-    """The mean of the ranks' losses and gradients, as data-parallel training takes it, with the same weights on both."""
+    """The mean of the ranks' losses and gradients, as data-parallel training takes it, with the same weights on
+    both."""
     (losses_a, weights_a, gradients_a), (losses_b, weights_b, gradients_b) = on_two_ranks(_on_a_rank, tmp_path)
     whole, weights, gradients = _losses_and_gradients(slice(None))
     assert torch.equal(weights_a, weights_b)
@@ -321,7 +322,8 @@ def test_two_ranks_equal_one_rank_of_double_batch(tmp_path, fixed_points):
 
 
 def test_nothing_but_the_costs_of_matching_is_read_on_the_host(monkeypatch):
-    """A fake tensor has no values: any .item(), bool() or nonzero() would raise. The one copy of all costs is in ``_assign``."""
+    """A fake tensor has no values: any .item(), bool() or nonzero() would raise. The one copy of all costs is in
+    ``_assign``."""
     copies = []
     monkeypatch.setattr(
         segment_matching, "_assign", lambda costs: copies.append(1) or [([0, 1, 2], [2, 0, 1])] * len(costs)

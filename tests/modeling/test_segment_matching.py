@@ -77,7 +77,8 @@ def test_uncertain_points_have_the_smallest_logits_among_the_candidates():
     logits = at_points(torch.cat((ramp[:1], ramp[1:].roll(8, dims=2))), candidates.points)
     chosen = candidates.chosen(logits, 1000)
     magnitude = logits.abs().gather(1, chosen)
-    # 750 of 4000 uniform candidates: 3 / 16 of the width, on either side of the zero; of each mask those at its own zero
+    # 750 of 4000 uniform candidates: 3 / 16 of the width, on either side of the zero; of each mask those at its own
+    # zero
     assert magnitude[0, :750].max() == pytest.approx(10 * 3 / 16, abs=0.6) and magnitude[1, :750].max() < 3
     assert not torch.equal(chosen[0, :750].sort().values, chosen[1, :750].sort().values)
     assert magnitude[0, 750:].max() > 8 and torch.equal(chosen[0, 750:], chosen[1, 750:])  # the rest is uniform

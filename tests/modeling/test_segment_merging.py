@@ -15,7 +15,8 @@ OPTIONS = dict(stride=4, image_size=(13, 18), thing_ids=THINGS, object_threshold
 
 
 def naive(class_logits, mask_logits, size, *, stride, image_size, thing_ids, object_threshold, overlap_threshold):
-    """One query after the other, one pixel map each. Returns ids, classes, query -> segment, confidence, region confidence."""
+    """One query after the other, one pixel map each. Returns ids, classes, query -> segment, confidence, region
+    confidence."""
     up = F.interpolate(mask_logits[None], scale_factor=stride, mode="bilinear")[0][:, : image_size[0], : image_size[1]]
     masks = F.interpolate(up[None], size=size, mode="bilinear")[0].sigmoid()
     scores, labels = class_logits.softmax(-1).max(-1)

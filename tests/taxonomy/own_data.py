@@ -38,7 +38,8 @@ SMALL = (
 
 
 def write(root: Path, things: list[bool], *, names: list[str] | None = None, more: dict | None = None) -> Path:
-    """Raw images and labels in ``root``, ``custom.yaml`` and ``taxonomy.yaml``, whose path is returned; nothing is prepared.
+    """Raw images and labels in ``root``, ``custom.yaml`` and ``taxonomy.yaml``, whose path is returned; nothing is
+    prepared.
 
     Args:
         things: whether each class has instances.

@@ -224,7 +224,8 @@ def test_a_renamed_cityscapes_gives_the_same_bits(root, streets_root):
 @pytest.mark.slow
 @pytest.mark.parametrize("space", ["five", "300"])
 def test_every_tool_on_classes_of_ones_own(root, run_tool, space):
-    """Prepared, browsed, trained, adapted, reported, exported, predicted and scored as a user would, in this process."""
+    """Prepared, browsed, trained, adapted, reported, exported, predicted and scored as a user would, in this
+    process."""
     things, last = SPACES[space], len(SPACES[space]) - 1
     names = [f"class {i}" for i, thing in enumerate(things) if thing]
     path = own_data.write(root, things, more={"protocols": {"all": {}, "things": {"classes": names, "others": "void"}}})

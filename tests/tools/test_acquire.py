@@ -60,7 +60,8 @@ def test_rounds_leave_labels_overlays_and_accounts(run, capsys):
 
 
 def test_humans_label_images_that_have_no_labels(run, run_tool, make_cfg, capsys, tmp_path, monkeypatch):
-    """Out for two tools and back: the loop closes without a label file, and the bought labels are those of the oracle."""
+    """Out for two tools and back: the loop closes without a label file, and the bought labels are those of the
+    oracle."""
     options = ("--round", 1, "--rounds", 1, "--budget", "6 clicks", "--for", "browser", "--for", "coco")
     keys = ("ACTIVE.UNIT", "click", "ACTIVE.SUPERPIXEL", 16, "ACTIVE.PANOPTIC", True)
     monkeypatch.setattr("gbw_panoptic.data.register.load_panoptic_records", lambda *_: pytest.fail("read labels"))

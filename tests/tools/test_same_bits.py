@@ -1,7 +1,8 @@
-"""The first step of every strategy and architecture is the one that was recorded; tools/same_bits.py compares six of them to the bit.
+"""The first step of every strategy and architecture is the one that was recorded; tools/same_bits.py compares six of
+them to the bit.
 
-Six steps of so small networks are chaotic: bits that another CPU rounds otherwise move the last loss by a tenth and more. So what
-was recorded is of the first step, and two revisions are compared on one machine.
+Six steps of so small networks are chaotic: bits that another CPU rounds otherwise move the last loss by a tenth and
+more. So what was recorded is of the first step, and two revisions are compared on one machine.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""The evidence for estimates without labels: correlations and regrets of points whose answers are known, and the tool."""
+"""The evidence for estimates without labels: correlations and regrets of points whose answers are known, and the
+tool."""
 
 import json
 import shutil

@@ -466,7 +466,8 @@ def test_a_table_is_of_one_type_of_device(tmp_path, run_study, monkeypatch):
 
 
 def test_a_pair_of_runs_is_of_one_precision(tmp_path, run_study, monkeypatch, capsys):
-    """A seed whose reference was made in another precision waits; other seeds take the one that the device is fast in."""
+    """A seed whose reference was made in another precision waits; other seeds take the one that the device is fast
+    in."""
     monkeypatch.setattr("studies.weighting.plan.computes_bfloat16", lambda device: False)
     path = tmp_path / "results" / design.folder(BLOCKS[0].cells[0]) / "seed0.json"
     path.parent.mkdir(parents=True)
@@ -536,7 +537,8 @@ def test_a_network_may_be_chosen(run_study):
 
 
 def test_a_first_teacher_trains_ahead_of_the_seed_before(run_study):
-    """So two jobs always have something to do: while a teacher trains, its seed's other runs and those of the seed before."""
+    """So two jobs always have something to do: while a teacher trains, its seed's other runs and those of the seed
+    before."""
     run_study("--tiers", "3", "--weightings", design.GBW)
     teacher, transformer, mask2former = "source_only_mask2former", "self_training_mit_b0", "self_training_mask2former"
     expected = [(teacher, "0"), (teacher, "1"), (transformer, "0"), (mask2former, "0"), (teacher, "2")]

@@ -1,4 +1,5 @@
-"""Which errors GBW's gradients see, against autograd; the guard against over-prediction, the cool-down, and the mean weights."""
+"""Which errors GBW's gradients see, against autograd; the guard against over-prediction, the cool-down, and the mean
+weights."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-"""The released reading of GBW: against its formulas, an interior-point solver and autograd; its invariances and limits."""
+"""The released reading of GBW: against its formulas, an interior-point solver and autograd; its invariances and
+limits."""
 
 import copy
 

@@ -1,5 +1,5 @@
-"""The scale-free reading of GBW: against a solver, its invariances over losses, sizes, batches, ranks and class counts, and what
-lambda means there."""
+"""The scale-free reading of GBW: against a solver, its invariances over losses, sizes, batches, ranks and class counts,
+and what lambda means there."""
 
 import cvxopt
 import numpy as np

@@ -17,8 +17,8 @@ from gbw_panoptic.weighting import gbw_weights
 def solver(g, lam):
     """The program divided by 2 lam, so that its scale does not stop the solver early.
 
-    Where v = g^2 / (2 lam) spans too much for an interior point, an equal program is solved: sum w is fixed, so v may be
-    shifted to a maximum of 0 (here in exact fractions), and what is below -n then has weight 0, so v may end at -2n.
+    Where v = g^2 / (2 lam) spans too much for an interior point, an equal program is solved: sum w is fixed, so v may
+    be shifted to a maximum of 0 (here in exact fractions), and what is below -n then has weight 0, so v may end at -2n.
     """
     n = len(g)
     v = np.asarray(g) ** 2 / (2 * lam)

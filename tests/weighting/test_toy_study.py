@@ -67,7 +67,8 @@ class Problem:
 
 
 def train(problem: Problem, weighting: ClassWeighting, seed: int, *, adapt: bool) -> nn.Module:
-    """A multi-layer perceptron on every pixel; with ``adapt``: mean teacher, class mix, quality-weighted labels (DACS)."""
+    """A multi-layer perceptron on every pixel; with ``adapt``: mean teacher, class mix, quality-weighted labels
+    (DACS)."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Conv2d(CHANNELS, 32, 1), nn.ReLU(), nn.Conv2d(32, len(SHARES), 1))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
