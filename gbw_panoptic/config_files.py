@@ -25,18 +25,16 @@ def check_config_file(path: str) -> None:
     raise UserError(f"--config-file: expected a YAML file, found {found} at {path}; {remedy}")
 
 
-def close_names(path: str, count: int = 3) -> list[str]:
-    """Up to ``count`` existing configurations that ``path`` may have meant: in its own folder first, then in all."""
+def close_names(path: str) -> list[str]:
+    """Up to three existing configurations that ``path`` may have meant: in its own folder first, then in all."""
     folder, name = os.path.split(path)
     siblings = [os.path.basename(sibling) for sibling in _yaml_files(folder)]
-    by_name = difflib.get_close_matches(name, siblings, n=count, cutoff=0.6)
+    by_name = difflib.get_close_matches(name, siblings, cutoff=0.6)
     if by_name:
         return [os.path.join(folder, found) for found in by_name]
     known = _known()
     namesakes = [other for other in known if os.path.basename(other) == name]
-    return difflib.get_close_matches(path, namesakes, n=count, cutoff=0.0) or difflib.get_close_matches(
-        path, known, n=count, cutoff=0.6
-    )
+    return difflib.get_close_matches(path, namesakes, cutoff=0.0) or difflib.get_close_matches(path, known, cutoff=0.6)
 
 
 def listing() -> Iterator[tuple[str, str]]:

@@ -41,10 +41,10 @@ class Place:
             self.one_of(name, known)
         return tuple(value)
 
-    def one_of(self, value: Any, known: Sequence[str], remedy: str = "") -> str:
+    def one_of(self, value: Any, known: Sequence[str]) -> str:
         """``value`` if it is among ``known``."""
         if value not in known:
-            raise self.error(f"one of {', '.join(known)}", repr(value), remedy or nearest(str(value), known))
+            raise self.error(f"one of {', '.join(known)}", repr(value), nearest(str(value), known))
         return value
 
 

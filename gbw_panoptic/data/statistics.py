@@ -61,9 +61,9 @@ class ClassStatistics:
         images = {stem: {c: n for c, n in counts.items() if c in class_ids} for stem, counts in self.images.items()}
         return ClassStatistics(self.class_names, images)
 
-    def images_with(self, class_id: int, min_pixels: int = 0) -> list[str]:
-        """Stems of the images with strictly more than ``min_pixels`` pixels of the class, in file order."""
-        return [stem for stem, counts in self.images.items() if counts.get(class_id, 0) > min_pixels]
+    def images_with(self, class_id: int) -> list[str]:
+        """Stems of the images with a pixel of the class, in file order."""
+        return [stem for stem, counts in self.images.items() if counts.get(class_id, 0)]
 
     def save(self, path: str | os.PathLike, *, info: Mapping | None = None) -> None:
         """Write it as JSON, atomically; ``info`` says what the labels were made with."""

@@ -17,7 +17,7 @@ from .page import CURVES, class_colors, title
 from .run_folder import RunFolder
 from .run_groups import RunGroup
 
-_CELL_WIDTH, _OPACITY = 768, 0.7
+_CELL_WIDTH, _OPACITY, _MOST_IMAGES = 768, 0.7, 4
 #: Class -> seed -> percent.
 ClassValues = Mapping[str, Mapping[int, float]]
 
@@ -38,17 +38,16 @@ def class_bars(values: ClassValues, reference: ClassValues, *, label: str, basel
     )
 
 
-def side_by_side(sources: Sequence[tuple[str, RunFolder, str]], dataset: str, *, most: int = 4) -> dict[str, bytes]:
-    """Image, truth and every prediction beside each other, as PNG, of the images that all runs have pictures of.
+def side_by_side(sources: Sequence[tuple[str, RunFolder, str]], dataset: str) -> dict[str, bytes]:
+    """Image, truth and every prediction beside each other, as PNG, of the first images that all runs have pictures of.
 
     Args:
         sources: name, run and model.
-        most: images.
     """
     found = [layers_of(run.path, model, dataset) for _, run, model in sources]
     names = [name for name in (found[0] if found else ()) if all(name in layers for layers in found)]
     pictures = {}
-    for name in names[:most]:
+    for name in names[:_MOST_IMAGES]:
         image = Image.fromarray(files.read_image(found[0][name]["image"]))
         cells = {"Image": image, "Truth": _laid_over(image, found[0][name]["truth"])}
         for (label, _, _), layers in zip(sources, found):

@@ -30,9 +30,8 @@ def test_restriction_takes_other_classes_for_unlabelled():
     assert things.class_names == NAMES and STATISTICS.pixels.tolist() == [190, 10, 0]
 
 
-def test_images_with_wants_strictly_more_pixels():
-    assert STATISTICS.images_with(0, 90) == ["b"]
-    assert STATISTICS.images_with(0, 89) == ["a", "b"]
+def test_images_with_a_pixel_of_a_class():
+    assert STATISTICS.images_with(0) == ["a", "b"]
     assert STATISTICS.images_with(1) == ["a"]
     assert STATISTICS.images_with(2) == []
 
