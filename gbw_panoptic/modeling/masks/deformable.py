@@ -1,6 +1,7 @@
 """Deformable attention of the pixel decoder (Zhu et al., arXiv 2010.04159), without the copies of transformers' own.
 
-Shape legend: B images, G heads, L levels, K points of a level, Q queries (the cells of all levels), D channels, d = D / G.
+Shape legend: B images, G heads, L levels, K points of a level, Q queries (the cells of all levels), N = B G,
+D channels, d = D / G.
 """
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 class DeformableAttention(nn.Module):
     """Has the layers and the outputs of transformers' module, which it takes over.
 
-    Samples lie as [K, Q] where transformers lays them as [Q, K]: a processor then adds K rows of Q numbers, not Q times K
-    numbers. Places are computed as there, to the last bit, because their gradients jump where a place crosses a cell.
+    Samples lie as [K, Q] where transformers lays them as [Q, K]: a processor then adds K rows of Q numbers, not Q times
+    K numbers. Places are computed as there, to the last bit: their gradients jump where a place crosses a cell.
     """
 
     def __init__(self, theirs: nn.Module) -> None:
@@ -57,18 +58,19 @@ class DeformableAttention(nn.Module):
         return self.output_proj(output.reshape(*asking.shape[::2], -1).transpose(1, 2)), None
 
     def _grids(self, asking: Tensor, references: Tensor, shapes: list[tuple[int, int]]) -> list[Tensor]:
-        """For each level [B G, K, Q, 2]: places in -1..1."""
+        """For each level [N, K, Q, 2]: places in -1..1."""
         offsets = self.sampling_offsets(asking).transpose(1, 2).contiguous()
         offsets = offsets.unflatten(1, (self.n_heads, self.n_levels, self.n_points, 2)).unbind(2)
         grids = []
         for level, (height, width) in enumerate(shapes):
             starts = references[:, None, None, :, level].unbind(-1)
             steps = zip(starts, offsets[level].unbind(3), (width, height))
-            grids.append(torch.stack([2 * (start + offset / size) - 1 for start, offset, size in steps], -1).flatten(0, 1))
+            places = torch.stack([start + offset / size for start, offset, size in steps], dim=-1)
+            grids.append((2 * places - 1).flatten(0, 1))
         return grids
 
     def _weights(self, asking: Tensor) -> tuple[Tensor, ...]:
-        """For each level [B G, K, Q]: they sum to 1 over all levels' points."""
+        """For each level [N, K, Q]: they sum to 1 over all levels' points."""
         logits = self.attention_weights(asking).transpose(1, 2).unflatten(1, (self.n_heads, -1)).flatten(0, 1)
         return logits.softmax(1).split(self.n_points, dim=1)
 
