@@ -4,11 +4,11 @@ constant ones, from seven values each (docs/mask2former.md).
     python datasets/make_streets.py --root output/tau/data --size 96x192 --gap 0.5 --reach 25
     python datasets/prepare.py synthia --root output/tau/data
     python datasets/prepare.py cityscapes --root output/tau/data
-    python tools/threshold_study.py --root output/tau/data --output output/tau
+    python tools/threshold_study.py --root output/tau/data --output output/tau --results output/tau/results
 
 All runs start from one model of the source alone, which is trained first, or which --start names. Every run leaves a
 small JSON in --results, which the repository keeps: a run whose file is there is not repeated. So the study can be
-stopped at any time and continued on any machine. The table is of the runs that there are.
+stopped at any time, and continued where its start is. The table is of the runs that there are.
 """
 
 import _environment  # noqa: F401  (first: says what is missing)
@@ -60,15 +60,15 @@ def train_all(results: Path, arguments: argparse.Namespace) -> None:
     start = Path(arguments.start or output / "start" / "model_final.pth").resolve()
     if arguments.start and not start.is_file():
         raise UserError(f"--start: expected weights of a source-only model, found no file {start}; correct the path.")
-    if not start.is_file():
+    kept, found = results / "source_0.0.json", files.sha256(start) if start.is_file() else ""
+    if kept.is_file() and files.read_json(kept, RESULT, remedy=REMEDY).get("sha256") != found:
+        raise UserError(
+            f"Expected every run to start from the model of {kept}, found {'another' if found else 'none'} in {start}; "
+            "name that one with --start, or another folder with --results."
+        )
+    if not found:
         train(output / "start", "source_only", (), arguments)
     keep(results, output, "source", 0.0, ("MODEL.WEIGHTS", start), arguments, {"sha256": files.sha256(start)})
-    path = results / "source_0.0.json"
-    if files.read_json(path, RESULT, remedy=REMEDY).get("sha256") != files.sha256(start):
-        raise UserError(
-            f"Expected every run to start from the model of {path}, found another in {start}; name that one with "
-            "--start, or another folder with --results."
-        )
     for tau in STARTS:
         for rule, options in RULES.items():
             keep(results, output, rule, tau, ("MODEL.WEIGHTS", start, *options(tau)), arguments)

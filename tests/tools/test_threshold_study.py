@@ -41,6 +41,7 @@ def test_runs_that_are_kept_are_not_repeated_and_all_have_one_start(tmp_path, ru
     start.write_bytes(b"other weights")
     refused = run_tool(*command, start)
     assert refused.returncode == 2 and "expected every run to start from" in refused.stderr.lower() and not runs
+    assert run_tool(*command[:-1]).returncode == 2 and not runs  # nor is one trained that no run started from
 
 
 def test_the_table_has_spread_and_collapses_of_the_runs_that_there_are(tmp_path, run_tool):
