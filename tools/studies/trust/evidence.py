@@ -1,8 +1,8 @@
 """How well estimates without labels rank models, over runs that were also evaluated with labels.
 
 A point is one evaluation of a run's headline model. A cell is a configuration; its runs differ in the seed. A strategy
-is a trainer. The row ``chosen elsewhere`` takes in each cell the estimator that ranks best in all others: what a user
-gets who trusts other people's runs.
+is a trainer. Configurations are compared at equal seeds. The row ``chosen elsewhere`` takes in each cell the estimator
+that ranks best in all others: what a user gets who trusts other people's runs.
 
 Shape legend: B draws of runs.
 """
@@ -49,6 +49,7 @@ class Point:
     strategy: str
     cell: str
     run: str
+    seed: int
     iteration: int
     estimates: Mapping[str, float]
     scores: Mapping[str, float]
@@ -79,7 +80,15 @@ def points_of(run: RunFolder, cell: str, protocol: str | None = None) -> list[Po
             if values and len(scores) == len(tasks):
                 oriented = {n: ESTIMATORS[n].sign * v if n in ESTIMATORS else v for n, v in values.items()}
                 found.append(
-                    Point(str(run.value("TRAINER.NAME")), cell, str(run.path), line["iteration"], oriented, scores)
+                    Point(
+                        str(run.value("TRAINER.NAME")),
+                        cell,
+                        str(run.path),
+                        run.value("SEED"),
+                        line["iteration"],
+                        oriented,
+                        scores,
+                    )
                 )
     if not found:
         raise UserError(
@@ -98,7 +107,7 @@ def points_of_result(path: Path) -> tuple[list[Point], list[tuple[int, str]] | N
     result = files.read_json(path, _RESULT, remedy="name results of tier 5, 6 or 7 of tools/weighting_study.py")
     cell = f"{result['network']}, {result['strategy']}, {result['weighting']}"
     points = [
-        Point(result["strategy"], cell, str(path), one["iteration"], one["estimates"], one["scores"])
+        Point(result["strategy"], cell, str(path), result["seed"], one["iteration"], one["estimates"], one["scores"])
         for one in result["evaluations"]
     ]
     alarms = result.get("alarms")
@@ -197,12 +206,12 @@ def _checkpoint_regrets(points: Sequence[Point], name_of: Callable[[str], str], 
 
 
 def _configuration_regrets(points: Sequence[Point], name_of: Callable[[str], str], metric: str) -> list[float]:
-    """Of each strategy with several runs: of the run whose last evaluation promises most. Without an estimate, any of
-    them: their mean."""
+    """Of each strategy and seed with several runs: of the run whose last evaluation promises most. Without an estimate,
+    any of them: their mean."""
     found = []
-    for strategy in sorted({p.strategy for p in points}):
+    for group in sorted({(p.strategy, p.seed) for p in points}):
         last: dict[str, Point] = {}
-        for point in (p for p in points if p.strategy == strategy):
+        for point in (p for p in points if (p.strategy, p.seed) == group):
             if point.run not in last or point.iteration >= last[point.run].iteration:
                 last[point.run] = point
         ends = list(last.values())
