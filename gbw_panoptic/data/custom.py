@@ -1,14 +1,14 @@
 """The user's own data sets, described by a YAML file instead of Python (datasets/README.md explains it).
 
-    my_streets:                                # -> my_streets_panoptic_train, my_streets_images_train, ...
-      categories: {automobile: car, lane marking: road, mannequin: void}
-      splits:
-        train: {images: my/images, panoptic_json: my/panoptic.json, panoptic_root: my/panoptic}
-        dashcam: {images: my/dashcam, count: 1200}
-    my_engine:                                 # -> my_engine_sem_train
-      ids: {0: void, 1: road, 2: car}
-      splits:
-        train: {images: engine/images, labels: engine/ids}
+my_streets:                                # -> my_streets_panoptic_train, my_streets_images_train, ...
+  categories: {automobile: car, lane marking: road, mannequin: void}
+  splits:
+    train: {images: my/images, panoptic_json: my/panoptic.json, panoptic_root: my/panoptic}
+    dashcam: {images: my/dashcam, count: 1200}
+my_engine:                                 # -> my_engine_sem_train
+  ids: {0: void, 1: road, 2: car}
+  splits:
+    train: {images: engine/images, labels: engine/ids}
 """
 
 import os
@@ -132,9 +132,7 @@ def _class(name: Any, taxonomy: Taxonomy, place: Place) -> str:
     return VOID if name == _VOID_WORD else name
 
 
-def _split(
-    name: str, entry: Any, common: dict[str, Any], categories: CategoryMap, ids: Any, place: Place
-) -> Split:
+def _split(name: str, entry: Any, common: dict[str, Any], categories: CategoryMap, ids: Any, place: Place) -> Split:
     _require_name(name, place)
     entry = place.mapping(entry, "images", _SPLIT_KEYS)
     kinds = [kind for kind, keys in _LABEL_KINDS.items() if not entry.keys().isdisjoint(keys)]

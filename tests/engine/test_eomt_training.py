@@ -22,7 +22,9 @@ def train(cfg, stop_at, resume=False):
     validate(cfg)
     trainer, seen = build_trainer(cfg), []
     head = trainer.model.mask_head
-    head.register_forward_hook(lambda module, inputs, output: seen.append((head.probabilities, len(output.class_logits))))
+    head.register_forward_hook(
+        lambda module, inputs, output: seen.append((head.probabilities, len(output.class_logits)))
+    )
     resume_or_load(trainer, "", resume=resume)
     trainer.train(trainer.start_iter, stop_at)
     return trainer, seen

@@ -69,7 +69,9 @@ def test_four_iterations_equal_two_and_resume_two(make_cfg, tmp_path):
     assert_same_models(whole, resumed)
     one, two = last_metrics(tmp_path / "whole"), last_metrics(tmp_path / "cut")
     names = [name for name in one if name.startswith("gbw/")]
-    assert {n.rsplit("/", 2)[0] for n in names if "/weight/" in n} == {f"gbw/source/{x}" for x in ("classification", "mask", "dice")}
+    assert {n.rsplit("/", 2)[0] for n in names if "/weight/" in n} == {
+        f"gbw/source/{x}" for x in ("classification", "mask", "dice")
+    }
     assert all(one[name] == two[name] for name in names)  # losses are medians since the resume
     assert {"source/loss_class", "source/loss_mask", "source/loss_dice"} <= set(one)
 
@@ -78,7 +80,11 @@ def test_four_iterations_equal_two_and_resume_two(make_cfg, tmp_path):
     "trainer, options, term",
     [
         ("AdversarialTrainer", ("WEIGHTING.TARGET", "gbw"), "target/loss_sem_seg_alignment"),
-        ("EntropyMinimizationTrainer", ("WEIGHTING.TARGET", "gbw", "GBW.GRADIENT", "pixel"), "target/loss_sem_seg_entropy"),
+        (
+            "EntropyMinimizationTrainer",
+            ("WEIGHTING.TARGET", "gbw", "GBW.GRADIENT", "pixel"),
+            "target/loss_sem_seg_entropy",
+        ),
         ("EntropyMinimizationTrainer", ("ENTROPY.LOSS", "maximum_squares"), "target/loss_sem_seg_maximum_squares"),
     ],
 )
@@ -98,7 +104,9 @@ def test_acquisition_reads_the_semantic_output(make_cfg):
 
 
 def test_optimizer_of_the_released_configuration(make_cfg):
-    cfg = make_cfg("synthia_to_cityscapes/mask2former_R50_source_only.yaml", "MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN")
+    cfg = make_cfg(
+        "synthia_to_cityscapes/mask2former_R50_source_only.yaml", "MODEL.DEVICE", "cpu", "MODEL.RESNETS.NORM", "BN"
+    )
     model = build_model(cfg)
     optimizer = build_optimizer(cfg, model)
     found = {p: (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
@@ -141,14 +149,22 @@ def scene(index, thing_ids, size=(96, 160)):
     image = image.clamp(0, 255).permute(2, 0, 1).to(torch.uint8)
     values, numbers = torch.where(ids > 0, 100 + ids, sem_seg).unique(return_inverse=True)
     of_segments = torch.tensor([classes[v - 101] if v > 100 else v for v in values.tolist()])
-    return {"image": image, "sem_seg": sem_seg, "instance_ids": ids, "segment_ids": numbers + 1, "segment_classes": of_segments}
+    return {
+        "image": image,
+        "sem_seg": sem_seg,
+        "instance_ids": ids,
+        "segment_ids": numbers + 1,
+        "segment_classes": of_segments,
+    }
 
 
 def panoptic_quality(model, samples, taxonomy):
     quality = PanopticQuality(taxonomy.categories())
     segments = lambda values: [{"id": v, "category_id": taxonomy.dataset_ids[v // 1000]} for v in values]  # noqa: E731
     for sample, output in zip(samples, model.eval()(samples)):
-        truth = torch.where(sample["instance_ids"] > 0, sample["sem_seg"] * 1000 + sample["instance_ids"], sample["sem_seg"] * 1000)
+        truth = torch.where(
+            sample["instance_ids"] > 0, sample["sem_seg"] * 1000 + sample["instance_ids"], sample["sem_seg"] * 1000
+        )
         found = output["panoptic_seg"][0]
         # 0 is void in panoptic maps of ids, and road's value here
         listed = [segments([v for v in x.unique().tolist() if v >= 0]) for x in (found, truth)]
@@ -160,9 +176,13 @@ def panoptic_quality(model, samples, taxonomy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("config", [CONFIG, "streets/mask2former_vit_source_only.yaml", "streets/eomt_source_only.yaml"])
+@pytest.mark.parametrize(
+    "config", [CONFIG, "streets/mask2former_vit_source_only.yaml", "streets/eomt_source_only.yaml"]
+)
 def test_it_fits_four_images_to_a_pq_above_90(make_cfg, config):
-    cfg = make_cfg(config, "MODEL.MASK2FORMER.NUM_QUERIES", 15, "MODEL.MASK2FORMER.NUM_POINTS", 512, "SOLVER.BASE_LR", 1e-3)
+    cfg = make_cfg(
+        config, "MODEL.MASK2FORMER.NUM_QUERIES", 15, "MODEL.MASK2FORMER.NUM_POINTS", 512, "SOLVER.BASE_LR", 1e-3
+    )
     taxonomy = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).taxonomy
     torch.manual_seed(0)
     model = build_model(cfg)

@@ -51,15 +51,28 @@ def take(vit, head, network):
         for end in ("weight", "bias"):
             own[f"{block}attn.qkv.{end}"] = torch.cat([of(f"{layer}attention.{x}_proj.{end}") for x in "qkv"])
         own |= {f"{block}ls{x}.gamma": of(f"{layer}layer_scale{x}.lambda1") for x in (1, 2)}
-        names = {"norm1": "norm1", "norm2": "norm2", "attn.proj": "attention.out_proj", "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
+        names = {
+            "norm1": "norm1",
+            "norm2": "norm2",
+            "attn.proj": "attention.out_proj",
+            "mlp.fc1": "mlp.fc1",
+            "mlp.fc2": "mlp.fc2",
+        }
         pairs |= {block + ours: layer + x for ours, x in names.items()}
     own |= {f"{ours}.{end}": of(f"{x}.{end}") for ours, x in pairs.items() for end in ("weight", "bias")}
     vit.load_state_dict(own)
-    pairs = {f"mask_embedding.{2 * i}": f"mask_head.fc{i + 1}" for i in range(3)} | {"class_predictor": "class_predictor"}
+    pairs = {f"mask_embedding.{2 * i}": f"mask_head.fc{i + 1}" for i in range(3)} | {
+        "class_predictor": "class_predictor"
+    }
     for i in range(2):
         names = {0: "conv1", 2: "conv2", 3: "layernorm2d"}
         pairs |= {f"upscaling.{i}.{number}": f"upscale_block.block.{i}.{name}" for number, name in names.items()}
-    found = {f"{ours}.{end}": of(f"{x}.{end}") for ours, x in pairs.items() for end in ("weight", "bias") if f"{x}.{end}" in state}
+    found = {
+        f"{ours}.{end}": of(f"{x}.{end}")
+        for ours, x in pairs.items()
+        for end in ("weight", "bias")
+        if f"{x}.{end}" in state
+    }
     head.load_state_dict({**found, "queries.weight": of("query.weight"), "masked": head.masked})
     assert state.keys() - used <= {"attn_mask_probs", "criterion.empty_weight", "embeddings.mask_token"}
 
@@ -84,7 +97,9 @@ def test_head_and_blocks_are_those_of_transformers(masked):
         assert (head(vit, image).class_logits[-1] - expected.class_queries_logits).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("variant, patch", [("dinov2_tiny_reg", 16), ("dinov2_tiny", 8), ("dinov3_tiny", 16), ("dinov2_tiny", 4)])
+@pytest.mark.parametrize(
+    "variant, patch", [("dinov2_tiny_reg", 16), ("dinov2_tiny", 8), ("dinov3_tiny", 16), ("dinov2_tiny", 4)]
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_shapes_at_other_sizes_and_a_gradient_for_every_parameter(variant, patch, training):
     vit, head = (part.train(training) for part in parts(variant, patch))
@@ -174,10 +189,19 @@ def test_learning_rates_fall_with_depth_in_the_vit_alone(make_cfg):
 @pytest.mark.parametrize(
     "opts, words",
     [
-        (("MODEL.BACKBONE.NAME", "build_resnet_backbone"), "BACKBONE.NAME: expected build_vit_backbone with DomainAdaptiveEoMT, found"),
-        (("SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True), "FEATURE_DISTANCE.ENABLED: expected False with DomainAdaptiveEoMT"),
+        (
+            ("MODEL.BACKBONE.NAME", "build_resnet_backbone"),
+            "BACKBONE.NAME: expected build_vit_backbone with DomainAdaptiveEoMT, found",
+        ),
+        (
+            ("SELF_TRAINING.FEATURE_DISTANCE.ENABLED", True),
+            "FEATURE_DISTANCE.ENABLED: expected False with DomainAdaptiveEoMT",
+        ),
         (("MODEL.COMPILE", True), "MODEL.COMPILE: expected False with DomainAdaptiveEoMT"),
-        (("MODEL.EOMT.NUM_BLOCKS", 5), "MODEL.EOMT.NUM_BLOCKS: expected at most 4, the depth of MODEL.VIT.VARIANT, found 5"),
+        (
+            ("MODEL.EOMT.NUM_BLOCKS", 5),
+            "MODEL.EOMT.NUM_BLOCKS: expected at most 4, the depth of MODEL.VIT.VARIANT, found 5",
+        ),
     ],
 )
 def test_what_it_cannot_do_is_one_sentence(make_cfg, opts, words):

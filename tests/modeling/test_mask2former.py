@@ -67,7 +67,8 @@ def test_samples_of_segments_do_as_labels_do(build):
     model, samples = build()
     expected = total(model, samples)
     segments = [
-        {"image": x["image"], "segments": SegmentTargets.of_labels(x["segment_ids"], x["segment_classes"])} for x in samples
+        {"image": x["image"], "segments": SegmentTargets.of_labels(x["segment_ids"], x["segment_classes"])}
+        for x in samples
     ]
     found = total(model, segments, branch="mixed")
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -97,7 +98,9 @@ def test_gbw_weights_every_loss_and_says_how(build, gradient):
 def test_weights_of_one_change_no_bit_of_the_losses(build):
     model, samples = build()
     expected = total(model, samples)
-    weighted, _ = build("WEIGHTING.CLASSIFICATION", "manual", "WEIGHTING.MASK", "manual", "WEIGHTING.CLASS_WEIGHTS", [1.0] * 19)
+    weighted, _ = build(
+        "WEIGHTING.CLASSIFICATION", "manual", "WEIGHTING.MASK", "manual", "WEIGHTING.CLASS_WEIGHTS", [1.0] * 19
+    )
     found = total(weighted, samples)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 

@@ -7,7 +7,6 @@ import pytest
 import timm
 import torch
 import torchvision
-import transformers
 from torch import nn
 
 from gbw_panoptic.engine.checkpoint import SafeCheckpointer, read_checkpoint

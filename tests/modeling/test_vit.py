@@ -133,14 +133,19 @@ def test_features_are_those_of_transformers_from_every_layout(variant, layout, t
         state = load_file(tmp_path / "model.safetensors")
     elif layout == "classifier":
         wrapper = "dinov3_vit" if "v3" in variant else "dinov2"
-        state = {**{f"{wrapper}.{name}": tensor for name, tensor in state.items()}, "classifier.weight": torch.zeros(3, 256)}
+        state = {
+            **{f"{wrapper}.{name}": tensor for name, tensor in state.items()},
+            "classifier.weight": torch.zeros(3, 256),
+        }
     elif layout == "facebookresearch":
         state = file_of_facebookresearch(state)
     backbone = loaded(vit(variant, positions="transformers"), state, tmp_path)
     prefix = 1 if variant == "dinov2_tiny" else 5
     for size in ((64, 96), (80, 208)):
         image = torch.randn(2, 3, *size)
-        expected = network(image).last_hidden_state[:, prefix:].transpose(1, 2).unflatten(2, (size[0] // 16, size[1] // 16))
+        expected = (
+            network(image).last_hidden_state[:, prefix:].transpose(1, 2).unflatten(2, (size[0] // 16, size[1] // 16))
+        )
         torch.testing.assert_close(backbone.token_map(image), expected, atol=2e-5, rtol=1e-4)
 
 
@@ -179,11 +184,23 @@ def test_positions_are_interpolated_as_published(size, offset):
     "change, words",
     [
         (lambda s: s.pop("blocks.2.ls1.gamma"), "found 1 of .*model.blocks.2.ls1.gamma \\(absent\\)"),
-        (lambda s: s.update({"blocks.4.norm1.bias": torch.zeros(128)}), "found a deeper one, with model.blocks.4.norm1.bias"),
-        (lambda s: s.update({"pos_embed": torch.zeros(1, 257, 128)}), "pos_embed \\(of shape \\(1, 257, 128\\) instead of"),
-        (lambda s: s.update({"patch_embed.proj.weight": torch.zeros(64, 3, 14, 14)}), "shape \\(64, 3, 14, 14\\) instead of"),
+        (
+            lambda s: s.update({"blocks.4.norm1.bias": torch.zeros(128)}),
+            "found a deeper one, with model.blocks.4.norm1.bias",
+        ),
+        (
+            lambda s: s.update({"pos_embed": torch.zeros(1, 257, 128)}),
+            "pos_embed \\(of shape \\(1, 257, 128\\) instead of",
+        ),
+        (
+            lambda s: s.update({"patch_embed.proj.weight": torch.zeros(64, 3, 14, 14)}),
+            "shape \\(64, 3, 14, 14\\) instead of",
+        ),
         (lambda s: s.pop("cls_token"), "found 2 of .*first pos_embed \\(of shape \\(1, 1370, 128\\)"),
-        (lambda s: (s.clear(), s.update({"conv1.weight": torch.zeros(3)})), "expected every tensor of the configured backbone"),
+        (
+            lambda s: (s.clear(), s.update({"conv1.weight": torch.zeros(3)})),
+            "expected every tensor of the configured backbone",
+        ),
     ],
     ids=["layer scale", "deeper", "another grid", "narrower", "no token", "foreign"],
 )
