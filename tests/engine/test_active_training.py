@@ -41,7 +41,7 @@ def labels_of(cfg):
 @pytest.mark.parametrize(
     "name, switches",
     [
-        ("active_ripu", ()),
+        pytest.param("active_ripu", (), marks=pytest.mark.slow),  # CBDA is RIPU with two switches more
         ("active_cbda", ()),
         pytest.param("active_ripu", SELF_TRAINING, marks=pytest.mark.slow),
         pytest.param("active_cbda", (*SELF_TRAINING, *PANOPTIC), marks=pytest.mark.slow),

@@ -203,6 +203,7 @@ def _steps_on_a_rank(rank):
     return results
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_rank_of_double_batch(tmp_path):
     first, second = on_two_ranks(_steps_on_a_rank, tmp_path)
     for kind, (gradients, weights), (other_gradients, other_weights) in zip(GRADIENTS, first, second):

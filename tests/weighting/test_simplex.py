@@ -60,7 +60,7 @@ def problem(rng):
     return kind, g, 10.0 ** rng.uniform(-3, 3), present
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(12_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [120, pytest.param(12_000, marks=pytest.mark.slow)])
 def test_equals_interior_point_solver(count):
     rng = np.random.default_rng(count)
     kinds = Counter()
